@@ -1,0 +1,113 @@
+# Everything a fresh machine needs. Each target finds a Python, makes .venv, installs, and only then does its work;
+# the second time there is nothing left to install.
+
+PYTHON ?=#                        a Python to use instead of the one found; then .venv is remade with it
+VENV   ?= .venv
+EXTRAS ?= dev,notebooks#          add cuda13, cuda12, tpu or wandb: make test EXTRAS=dev,notebooks,cuda13
+ARGS   ?=#                        more arguments for the command behind a target: make test ARGS="-k gae"
+SMOKE  ?=#                        SMOKE=1 runs the notebooks with small settings, and leaves the files alone
+
+RUN  = $(VENV)/bin/python
+DEMO = -m experiments.ppo --env CartPole-v1 --num-seeds 8 --out-dir runs/demo --curve curve.png
+TEST = -m pytest -n logical --maxprocesses 8 --dist worksteal
+LOCK = requirements.lock
+UV_VENV = .venvs/uv
+
+# In order of preference: those that get jaxlib >= 0.11 first, and among them those the tests are run on. On PATH a
+# name may exist that does not run (a shim of pyenv), so every candidate is tried.
+VERSIONS   = 3.13 3.12 3.14 3.11
+CANDIDATES = $(foreach v,$(VERSIONS),python$(v) $(wildcard $(HOME)/.pyenv/versions/$(v).*/bin/python$(v))) python3 python
+SUITABLE   = import sys, sysconfig; \
+  sys.exit(not ((3, 11) <= sys.version_info[:2] <= (3, 14) and not sysconfig.get_config_var("Py_GIL_DISABLED")))
+
+# One stamp for each choice of extras and Python: another choice installs again.
+STAMP = $(VENV)/.installed-$(EXTRAS)$(subst /,-,$(PYTHON:%=-%))
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.SUFFIXES:
+.PHONY: help install demo test lint format notebooks bench lock clean
+
+help:
+	@echo 'make demo        train PPO on CartPole, 8 seeds at once; prints the result and draws curve.png'
+	@echo 'make test        run the tests                            make test ARGS="-k gae"'
+	@echo 'make lint        check style, format, types and the coverage page'
+	@echo 'make format      put the code in the format that lint wants'
+	@echo 'make notebooks   run every notebook from top to bottom    make notebooks SMOKE=1'
+	@echo 'make bench       measure the speed against other libraries, side by side'
+	@echo 'make install     only the virtual environment             make install EXTRAS=dev,notebooks,cuda13'
+	@echo 'make lock        resolve requirements.lock anew'
+	@echo 'make clean       remove the virtual environments, caches and builds; runs/ stays'
+	@echo
+	@echo 'Each sets up what it needs first. Settings: PYTHON=/path/to/python  VENV=.venv  EXTRAS=dev,notebooks  ARGS='
+
+install: $(STAMP)
+
+demo: $(STAMP)
+	$(RUN) $(DEMO) $(ARGS)
+
+test: $(STAMP)
+	$(RUN) $(TEST) $(ARGS)
+
+lint: $(STAMP)
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
+	$(RUN) -m tests.coverage --check
+
+format: $(STAMP)
+	$(RUN) -m ruff check --fix .
+	$(RUN) -m ruff format .
+
+notebooks: $(STAMP)
+	@set -e; for notebook in $(sort $(wildcard notebooks/*.ipynb)); do \
+	  echo "running $$notebook"; \
+	  SMOKE=$(SMOKE) MPLBACKEND=agg $(VENV)/bin/jupyter execute $(if $(SMOKE),,--inplace) "$$notebook"; \
+	done
+
+bench: $(STAMP)
+	$(RUN) -m benchmarks.run $(ARGS)
+
+# Not in .venv: a lock that no longer fits pyproject.toml cannot be installed. Keeps the versions that still fit;
+# make lock ARGS=--upgrade takes the newest of everything.
+lock:
+	@$(find-python); \
+	"$$found" -m venv "$(UV_VENV)"; \
+	"$(UV_VENV)/bin/python" -m pip install -q --disable-pip-version-check uv; \
+	UV_CUSTOM_COMPILE_COMMAND="make lock" "$(UV_VENV)/bin/uv" pip compile --quiet --no-config --universal \
+	  --python-version 3.11 --all-extras --annotation-style line $(ARGS) pyproject.toml --output-file $(LOCK)
+
+clean:
+	rm -rf .venv .venvs build dist .pytest_cache .ruff_cache .mypy_cache *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Shell commands that set `found` to a Python that suits and can make virtual environments, or say what is wrong.
+define find-python
+set -e; found=; bare=; \
+for python in $(or $(PYTHON),$(CANDIDATES)); do \
+  "$$python" -c '$(SUITABLE)' >/dev/null 2>&1 || continue; \
+  if "$$python" -c 'import venv, ensurepip' >/dev/null 2>&1; then found=$$python; break; fi; \
+  bare=$${bare:-$$python}; \
+done; \
+if [ -z "$$found" ] && [ -n "$$bare" ]; then \
+  echo "$$bare cannot make virtual environments: its modules venv and ensurepip are missing." >&2; \
+  echo "On Debian and Ubuntu: apt install python3-venv" >&2; exit 1; \
+elif [ -z "$$found" ]; then \
+  echo "purerl needs a Python from 3.11 to 3.14. None of these is one that runs: $(or $(PYTHON),$(CANDIDATES))." >&2; \
+  echo "Install one (on Debian and Ubuntu: apt install python3 python3-venv), or name one:" >&2; \
+  echo "  make $(or $(MAKECMDGOALS),install) PYTHON=/path/to/python3.13" >&2; exit 1; \
+fi
+endef
+
+# The stamp is written last, so that an installation that fails or is interrupted is done again.
+$(STAMP): pyproject.toml $(LOCK)
+	@$(find-python); \
+	version='import sys; print(sys.version_info[:2])'; \
+	if ! "$(RUN)" -m pip --version >/dev/null 2>&1 || \
+	   { [ -n "$(PYTHON)" ] && [ "$$("$(RUN)" -c "$$version")" != "$$("$$found" -c "$$version")" ]; }; then \
+	  echo "Making $(VENV) with $$("$$found" --version) ($$found)"; \
+	  "$$found" -m venv --clear "$(VENV)"; \
+	fi; \
+	echo "Installing purerl[$(EXTRAS)] at the versions of $(LOCK) (some minutes the first time)"; \
+	"$(RUN)" -m pip install -q --disable-pip-version-check -c $(LOCK) -e ".[$(EXTRAS)]"; \
+	touch "$@"

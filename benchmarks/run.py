@@ -1,0 +1,23 @@
+"""Every benchmark, one after another, each in a process of its own: ``make bench``."""
+
+import subprocess
+import sys
+
+BENCHMARKS = (
+    ("benchmarks.returns",),
+    ("benchmarks.recurrence",),
+    ("benchmarks.env",),
+    ("benchmarks.env", "--small-loops"),
+    ("benchmarks.ppo",),
+    ("benchmarks.ppo", "--small-loops"),
+)
+
+
+def main() -> None:
+    for module, *arguments in BENCHMARKS:
+        print(f"\n# {' '.join((module, *arguments))}", flush=True)
+        subprocess.run([sys.executable, "-m", module, *arguments], check=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Experiments: one small module each, run as ``python -m experiments.NAME --help``."""

@@ -1,0 +1,40 @@
+"""The contract: what every algorithm of purerl is."""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+
+class Spec(NamedTuple):
+    """What the driver must know about an algorithm besides its functions. Static: nothing here is traced.
+
+    Attributes:
+        name: short name, for folders and titles.
+        env_steps_per_update: environment steps that one ``update`` takes; what progress is counted in.
+        evaluate: ``(hypers, state, key, num_episodes) -> Episodes``, complete episodes in fresh
+            environments, learning nothing; ``num_episodes`` is static. None where nothing acts.
+        settings: everything fixed at construction, as plain values by name, for the record of a run.
+    """
+
+    name: str
+    env_steps_per_update: int
+    evaluate: Callable | None = None
+    settings: Mapping[str, Any] = MappingProxyType({})
+
+
+class Algorithm(NamedTuple):
+    """A learning algorithm as pure functions. Made by one factory: ``ppo(env, config) -> Algorithm``.
+
+    Attributes:
+        init: ``(hypers, key) -> state``.
+        update: ``(hypers, state, key) -> (state, metrics)``, one iteration. It can be scanned, so the new
+            state has the shapes and dtypes of the old one.
+        act: ``(hypers, state, obs, key) -> action`` for one observation, as the agent would be deployed (mode or
+            greedy action); None where nothing acts.
+        spec: what the driver must know.
+    """
+
+    init: Callable
+    update: Callable
+    act: Callable | None
+    spec: Spec

@@ -1,0 +1,386 @@
+"""Proximal policy optimisation (Schulman et al. 2017, arXiv 1707.06347).
+
+One update: play ``num_steps`` steps in ``num_envs`` environments, estimate advantages with GAE, then take
+``num_epochs x num_minibatches`` gradient steps on
+
+    maximise  E[ surrogate(ratio, advantage) ] + entropy_coef * H(pi) - value_coef * value_loss,
+
+where the surrogate is clipped, penalised by an adaptive KL, or both.
+"""
+
+import dataclasses
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+
+from purerl import rollout
+from purerl.algorithm import Algorithm, Spec
+from purerl.envs.base import Environment
+from purerl.kernels import distributions, moments, numerics, returns, surrogates
+from purerl.nets.actor_critic import ActorCritic
+from purerl.nets.torsos import ACTIVATIONS
+from purerl.spaces import Discrete
+from purerl.types import Episodes, Metrics, PyTree, Transition
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PPOConfig:
+    """What fixes a shape, a loop length or a branch of PPO. Never traced.
+
+    Raises:
+        ValueError: at construction, for sizes that do not fit each other.
+    """
+
+    num_envs: int = 16
+    """Environments stepped side by side, B."""
+    num_steps: int = 128
+    """Steps of each environment per update, T."""
+    num_epochs: int = 4
+    """Passes over each rollout."""
+    num_minibatches: int = 4
+    """Minibatches per pass; divides num_envs * num_steps."""
+    objective: Literal["clip", "kl", "both"] = "clip"
+    """Clipped surrogate, adaptive KL penalty, or the clipped surrogate with the penalty."""
+    torso: Literal["mlp", "cnn"] = "mlp"
+    """Multilayer perceptron, or a 3x3 convolution in front of one (for images such as MinAtar's)."""
+    hidden_sizes: tuple[int, ...] = (64, 64)
+    """Sizes of the hidden dense layers."""
+    activation: Literal["tanh", "relu", "silu", "gelu"] = "tanh"
+    """Nonlinearity between layers."""
+    shared_torso: bool = False
+    """One torso for actor and critic instead of one each."""
+    normalize_obs: bool = False
+    """Standardise observations with running statistics, kept in the state and frozen in evaluation."""
+    normalize_reward: bool = False
+    """Divide rewards by the running standard deviation of the discounted return."""
+    normalize_advantage: bool = True
+    """Standardise advantages in each minibatch."""
+    clip_value: bool = False
+    """Clip the change of the value prediction by hypers.value_clip_epsilon."""
+    early_stop: bool = False
+    """Skip the rest of an update's gradient steps once the KL exceeds 1.5 * hypers.target_kl."""
+
+    def __post_init__(self) -> None:
+        for name in ("num_envs", "num_steps", "num_epochs", "num_minibatches"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"PPOConfig.{name} = {getattr(self, name)}: it must be at least 1.")
+        batch_size = self.num_envs * self.num_steps
+        if batch_size % self.num_minibatches:
+            divisors = [n for n in range(1, batch_size + 1) if batch_size % n == 0]
+            nearest = min(divisors, key=lambda n: abs(n - self.num_minibatches))
+            raise ValueError(
+                f"PPOConfig.num_minibatches = {self.num_minibatches} does not divide num_envs * num_steps = "
+                f"{self.num_envs} * {self.num_steps} = {batch_size}. The nearest number that does is {nearest}."
+            )
+        if self.activation not in ACTIVATIONS:
+            raise ValueError(
+                f"PPOConfig.activation = {self.activation!r}: choose one of {', '.join(ACTIVATIONS)}."
+            )
+        if self.objective not in ("clip", "kl", "both"):
+            raise ValueError(f'PPOConfig.objective = {self.objective!r}: choose "clip", "kl" or "both".')
+        if self.torso not in ("mlp", "cnn"):
+            raise ValueError(f'PPOConfig.torso = {self.torso!r}: choose "mlp" or "cnn".')
+
+    @property
+    def batch_size(self) -> int:
+        """Environment steps per update, ``B * T``."""
+        return self.num_envs * self.num_steps
+
+    def num_optimizer_steps(self, num_env_steps: int) -> int:
+        """Gradient steps taken by a run of so many environment steps, rounded up to whole updates."""
+        return -(-num_env_steps // self.batch_size) * self.num_epochs * self.num_minibatches
+
+
+class PPOHypers(struct.PyTreeNode):
+    """Every other number of PPO: leaves, so that one compile serves all values and ``vmap`` sweeps them.
+
+    Schedules count optimiser steps: a quantity ``x`` with decay ``d`` is ``x * (1 - d * min(step / decay_steps, 1))``.
+    """
+
+    learning_rate: float = 3e-4
+    """Adam's step size, > 0."""
+    learning_rate_decay: float = 0.0
+    """Share of the learning rate that is gone after decay_steps, in [0, 1]."""
+    gamma: float = 0.99
+    """Discount, in [0, 1]."""
+    gae_lambda: float = 0.95
+    """Lambda of the advantage estimator, in [0, 1]."""
+    clip_epsilon: float = 0.2
+    """Ratio range [1 - epsilon, 1 + epsilon] beyond which there is no incentive to move, > 0."""
+    clip_decay: float = 0.0
+    """Share of clip_epsilon that is gone after decay_steps, in [0, 1]."""
+    decay_steps: float = float("inf")
+    """Optimiser steps over which both decays happen; inf means never."""
+    entropy_coef: float = 0.01
+    """Weight of the entropy bonus, >= 0."""
+    value_coef: float = 0.5
+    """Weight of the value loss, >= 0."""
+    value_clip_epsilon: float = 0.2
+    """Largest change of a value prediction that is rewarded, in units of return; used with clip_value."""
+    max_grad_norm: float = 0.5
+    """Gradients longer than this (global norm) are scaled down to it, > 0."""
+    target_kl: float = 0.01
+    """KL(old; new) that the adaptive penalty aims at and that early_stop watches, in nats."""
+    initial_kl_coef: float = 1.0
+    """The KL penalty's coefficient before the first adaptation, >= 0."""
+    initial_log_std: float = 0.0
+    """Log standard deviation of continuous actions at initialisation."""
+    adam_epsilon: float = 1e-5
+    """Adam's denominator constant, > 0."""
+
+
+class PPOState(struct.PyTreeNode):
+    """Everything a run needs to go on. Saving it is saving the run."""
+
+    params: PyTree
+    opt_state: optax.OptState
+    envs: rollout.Envs  # [B, ...]
+    obs_moments: moments.Moments  # [*obs_shape]
+    return_moments: moments.Moments  # [] of the discounted return that scales rewards
+    discounted_return: jax.Array  # [B] running discounted return
+    kl_coef: jax.Array  # []
+    num_optimizer_steps: jax.Array  # [] int
+
+
+class Batch(NamedTuple):
+    """What a gradient step learns from. Leading axis: sample."""
+
+    obs: PyTree  # [M, ...] normalised
+    action: jax.Array  # [M, ...]
+    old_policy: PyTree  # [M, ...] parameters of the distribution that acted
+    log_prob: jax.Array  # [M] of the action under it
+    value: jax.Array  # [M]
+    advantage: jax.Array  # [M]
+    target: jax.Array  # [M] of the value
+
+
+def ppo(env: Environment, config: PPOConfig | None = None) -> Algorithm:
+    """PPO for discrete or continuous actions.
+
+    Continuous actions are Gaussian in ``[-1, 1]``, clipped there and scaled to the action space where it is bounded.
+
+    Args:
+        env: observations an array; actions :class:`Discrete`, or a :class:`Box` of one axis.
+        config: sizes and choices.
+
+    Raises:
+        ValueError: if the environment's spaces are not among those.
+    """
+    config = config or PPOConfig()
+    obs_shape = tuple(env.observation_space.shape)
+    discrete = isinstance(env.action_space, Discrete)
+    if not discrete and len(env.action_space.shape) != 1:
+        raise ValueError(
+            f"{env.name}: PPO needs Discrete actions or a Box of one axis, but the action space is {env.action_space}."
+        )
+    pi = distributions.categorical if discrete else distributions.gaussian
+    net = ActorCritic(
+        action_space=env.action_space,
+        obs_shape=obs_shape,
+        torso=config.torso,
+        hidden_sizes=config.hidden_sizes,
+        activation=config.activation,
+        shared_torso=config.shared_torso,
+    )
+
+    def policy(params: PyTree, obs: jax.Array) -> PyTree:
+        return net.apply(params, obs, method="policy")
+
+    def value(params: PyTree, obs: jax.Array) -> jax.Array:
+        return net.apply(params, obs, method="value")
+
+    def normalize(obs_moments: moments.Moments, obs: jax.Array) -> jax.Array:
+        return moments.normalize(obs_moments, obs) if config.normalize_obs else obs
+
+    def to_env(action: jax.Array) -> jax.Array:
+        return action if discrete else _scale_to_box(action, env.action_space)
+
+    def init(hypers: PPOHypers, key: jax.Array) -> PPOState:
+        params_key, env_key = jax.random.split(key)
+        params = net.init(params_key, jnp.zeros((1, *obs_shape), env.observation_space.dtype))
+        if not discrete:
+            log_std = jnp.full_like(params["params"]["log_std"], hypers.initial_log_std)
+            params = {"params": {**params["params"], "log_std": log_std}}
+        envs = rollout.reset(env, env_key, config.num_envs)
+        return PPOState(
+            params=params,
+            opt_state=_optimizer(hypers).init(params),
+            envs=envs,
+            obs_moments=moments.update(moments.init(obs_shape), envs.obs),
+            return_moments=moments.init(()),
+            discounted_return=jnp.zeros(config.num_envs),
+            kl_coef=jnp.asarray(hypers.initial_kl_coef, jnp.float32),
+            num_optimizer_steps=jnp.zeros((), jnp.int32),
+        )
+
+    # The transitions keep the action as it was sampled; only the environment sees it scaled.
+    scaled_env = Environment(
+        env.name,
+        env.reset,
+        lambda key, env_state, action: env.step(key, env_state, to_env(action)),
+        env.observation_space,
+        env.action_space,
+    )
+
+    def play(state: PPOState, key: jax.Array) -> tuple[rollout.Envs, Transition]:
+        noise_key, env_key = jax.random.split(key)
+        policy_shape = jax.eval_shape(policy, state.params, state.envs.obs)
+        noise = pi.noise(noise_key, policy_shape, (config.num_steps,))
+
+        def act(obs: jax.Array, noise: jax.Array) -> jax.Array:
+            return pi.sample(policy(state.params, normalize(state.obs_moments, obs)), noise)
+
+        return rollout.rollout(scaled_env, act, state.envs, env_key, noise, config.num_steps)
+
+    def make_batch(hypers: PPOHypers, state: PPOState, transitions: Transition, reward: jax.Array) -> Batch:
+        """Values, log-probabilities, advantages and targets, for the whole rollout in one pass ``[T, B]``."""
+        obs = normalize(state.obs_moments, transitions.obs)
+        old_policy, values = net.apply(state.params, obs)
+        next_value = value(state.params, normalize(state.obs_moments, transitions.next_obs))
+        advantage = returns.gae(
+            reward,
+            values,
+            next_value,
+            transitions.terminated,
+            transitions.truncated,
+            hypers.gamma,
+            hypers.gae_lambda,
+        )
+        return Batch(
+            obs=obs,
+            action=transitions.action,
+            old_policy=old_policy,
+            log_prob=pi.log_prob(old_policy, transitions.action),
+            value=values,
+            advantage=advantage,
+            target=advantage + values,
+        )
+
+    def loss(params: PyTree, hypers: PPOHypers, clip_epsilon: jax.Array, kl_coef: jax.Array, batch: Batch):
+        new_policy, values = net.apply(params, batch.obs)
+        advantage = numerics.standardize(batch.advantage) if config.normalize_advantage else batch.advantage
+        log_ratio = pi.log_prob(new_policy, batch.action) - batch.log_prob
+        kl = pi.kl(batch.old_policy, new_policy)
+        if config.objective == "kl":
+            surrogate = surrogates.ppo_kl(log_ratio, advantage, kl, kl_coef)
+        else:
+            surrogate = surrogates.ppo_clip(log_ratio, advantage, clip_epsilon)
+            if config.objective == "both":
+                surrogate = surrogate - kl_coef * kl
+        if config.clip_value:
+            value_loss = surrogates.clipped_value_loss(
+                values, batch.value, batch.target, hypers.value_clip_epsilon
+            )
+        else:
+            value_loss = surrogates.value_loss(values, batch.target)
+        terms = {
+            "surrogate": jnp.mean(surrogate),
+            "value_loss": jnp.mean(value_loss),
+            "entropy": jnp.mean(pi.entropy(new_policy)),
+            "kl": jnp.mean(kl),
+            "approximate_kl": jnp.mean(surrogates.approximate_kl(log_ratio)),
+            "clip_fraction": jnp.mean(surrogates.clipped(log_ratio, clip_epsilon)),
+            "ratio": jnp.mean(jnp.exp(log_ratio)),
+        }
+        total = (
+            hypers.value_coef * terms["value_loss"]
+            - terms["surrogate"]
+            - hypers.entropy_coef * terms["entropy"]
+        )
+        return total, terms
+
+    def learn(hypers: PPOHypers, state: PPOState, batch: Batch, key: jax.Array) -> tuple[PPOState, Metrics]:
+        """``num_epochs * num_minibatches`` gradient steps; metrics have that leading axis."""
+        optimizer = _optimizer(hypers)
+        batch = jax.tree.map(lambda x: x.reshape(config.batch_size, *x.shape[2:]), batch)
+
+        def gradient_step(carry, indices: jax.Array):
+            params, opt_state, num_steps, stopped = carry
+            minibatch = jax.tree.map(lambda x: x[indices], batch)
+            remaining = jnp.minimum(num_steps / hypers.decay_steps, 1.0)
+            clip_epsilon = hypers.clip_epsilon * (1 - hypers.clip_decay * remaining)
+            learning_rate = hypers.learning_rate * (1 - hypers.learning_rate_decay * remaining)
+            grads, terms = jax.grad(loss, has_aux=True)(params, hypers, clip_epsilon, state.kl_coef, minibatch)
+            direction, new_opt_state = optimizer.update(grads, opt_state, params)
+            new_params = optax.apply_updates(params, optax.tree.scale(-learning_rate, direction))
+            new = (new_params, new_opt_state, num_steps + 1)
+            if config.early_stop:
+                stopped = stopped | (terms["approximate_kl"] > 1.5 * hypers.target_kl)
+                old = (params, opt_state, num_steps)
+                new = jax.tree.map(lambda o, n: jnp.where(stopped, o, n), old, new)
+            return (*new, stopped), terms
+
+        shuffled = jax.vmap(lambda k: jax.random.permutation(k, config.batch_size))(
+            jax.random.split(key, config.num_epochs)
+        )
+        minibatches = shuffled.reshape(config.num_epochs * config.num_minibatches, -1)
+        carry = (state.params, state.opt_state, state.num_optimizer_steps, jnp.zeros((), bool))
+        (params, opt_state, num_steps, _), terms = jax.lax.scan(gradient_step, carry, minibatches)
+        return state.replace(params=params, opt_state=opt_state, num_optimizer_steps=num_steps), terms
+
+    def update(hypers: PPOHypers, state: PPOState, key: jax.Array) -> tuple[PPOState, Metrics]:
+        play_key, learn_key = jax.random.split(key)
+        envs, transitions = play(state, play_key)
+        state = state.replace(envs=envs)
+        reward, state = scale_reward(hypers, state, transitions)
+        batch = make_batch(hypers, state, transitions, reward)
+        state, terms = learn(hypers, state, batch, learn_key)
+        if config.normalize_obs:  # from raw observations, and only after learning: acting and learning agree
+            state = state.replace(obs_moments=moments.update(state.obs_moments, transitions.obs))
+        if config.objective != "clip":
+            last_epoch_kl = jnp.mean(terms["kl"][-config.num_minibatches :])
+            kl_coef = surrogates.adapt_kl_coefficient(state.kl_coef, last_epoch_kl, hypers.target_kl)
+            state = state.replace(kl_coef=kl_coef)
+        metrics = jax.tree.map(jnp.mean, terms) | {
+            "ratio": terms["ratio"][0],  # before any step of this update: exactly 1
+            "explained_variance": surrogates.explained_variance(batch.value, batch.target),
+        }
+        return state, metrics | rollout.episode_metrics(transitions)
+
+    def scale_reward(
+        hypers: PPOHypers, state: PPOState, transitions: Transition
+    ) -> tuple[jax.Array, PPOState]:
+        """The rewards to learn from ``[T, B]``, and the state with its statistics of the discounted return."""
+        if not config.normalize_reward:
+            return transitions.reward, state
+
+        def accumulate(total: jax.Array, step: tuple[jax.Array, jax.Array]):
+            reward, ended = step
+            total = hypers.gamma * total + reward
+            return jnp.where(ended, 0.0, total), total
+
+        ended = transitions.terminated | transitions.truncated
+        running, totals = jax.lax.scan(accumulate, state.discounted_return, (transitions.reward, ended))
+        return_moments = moments.update(state.return_moments, totals)
+        state = state.replace(discounted_return=running, return_moments=return_moments)
+        return transitions.reward / moments.std(return_moments, 1e-8), state
+
+    def act(hypers: PPOHypers, state: PPOState, obs: jax.Array, key: jax.Array) -> jax.Array:
+        del hypers, key  # the mode needs neither
+        return to_env(pi.mode(policy(state.params, normalize(state.obs_moments, obs))))
+
+    def evaluate(hypers: PPOHypers, state: PPOState, key: jax.Array, num_episodes: int) -> Episodes:
+        return rollout.episodes(
+            env, lambda memory, obs, key: (memory, act(hypers, state, obs, key)), key, num_episodes
+        )
+
+    spec = Spec("ppo", config.batch_size, evaluate, settings={"env": env.name, **dataclasses.asdict(config)})
+    return Algorithm(init, update, act, spec)
+
+
+def _optimizer(hypers: PPOHypers) -> optax.GradientTransformation:
+    """Adam on clipped gradients, before the learning rate: built from traced leaves, so no value recompiles."""
+    return optax.chain(
+        optax.clip_by_global_norm(hypers.max_grad_norm), optax.scale_by_adam(eps=hypers.adam_epsilon)
+    )
+
+
+def _scale_to_box(action: jax.Array, space) -> jax.Array:
+    """Clip to ``[-1, 1]`` and map to the box; an unbounded side leaves the action as it is."""
+    low, high = jnp.asarray(space.low, jnp.float32), jnp.asarray(space.high, jnp.float32)
+    bounded = jnp.isfinite(low) & jnp.isfinite(high)
+    low, width = jnp.where(bounded, low, 0.0), jnp.where(bounded, high - low, 0.0)
+    return jnp.where(bounded, low + (jnp.clip(action, -1.0, 1.0) + 1) / 2 * width, action)

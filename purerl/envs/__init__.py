@@ -1,0 +1,52 @@
+"""Environments: the protocol, adapters, probes, wrappers and a checker.
+
+Everything by name:
+
+    env = purerl.envs.make("CartPole-v1", max_steps_in_episode=200)
+    purerl.envs.check_env(env)
+"""
+
+from purerl.envs.base import Environment
+from purerl.envs.checks import EnvError, Finding, Report, check_env
+from purerl.envs.gymnax import from_gymnax
+from purerl.envs.probes import PROBES, Answer, Probe
+from purerl.envs.registry import make, register, registered
+from purerl.envs.wrappers import (
+    Exposed,
+    clip_reward,
+    episode_statistics,
+    expose_state,
+    flatten_observation,
+    frame_stack,
+    map_reward,
+    one_hot_observation,
+    scale_reward,
+    sticky_actions,
+    time_limit,
+)
+
+__all__ = [
+    "PROBES",
+    "Answer",
+    "EnvError",
+    "Environment",
+    "Exposed",
+    "Finding",
+    "Probe",
+    "Report",
+    "check_env",
+    "clip_reward",
+    "episode_statistics",
+    "expose_state",
+    "flatten_observation",
+    "frame_stack",
+    "from_gymnax",
+    "make",
+    "map_reward",
+    "one_hot_observation",
+    "register",
+    "registered",
+    "scale_reward",
+    "sticky_actions",
+    "time_limit",
+]

@@ -1,0 +1,34 @@
+"""The environment protocol: five attributes, two of them pure functions.
+
+Anything that has these attributes is an environment, whatever its type; :class:`Environment` is the plain
+record that our own environments and adapters return. Nothing here is batched: ``vmap`` does that.
+
+Automatic reset is *not* an environment's business. :mod:`purerl.rollout` resets, so that it can draw a whole
+rollout's resets in one call, and so that the observation before a reset is never lost.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from purerl.spaces import Space
+
+
+class Environment(NamedTuple):
+    """A Markov decision process as pure functions.
+
+    Attributes:
+        name: for titles and messages.
+        reset: ``(key) -> (obs, state)``, the start of an episode.
+        step: ``(key, state, action) -> (obs, state, reward, terminated, truncated, info)``.
+            ``obs`` is what the step led to. ``reward`` is a float scalar. ``terminated`` (bool): the process
+            ended, nothing can be earned afterwards. ``truncated`` (bool): the recording ended (a time limit), though
+            the process would have gone on. ``info``: a dict of arrays, the same keys at every step, often empty.
+        observation_space: what ``obs`` may be.
+        action_space: what ``action`` may be.
+    """
+
+    name: str
+    reset: Callable
+    step: Callable
+    observation_space: Space
+    action_space: Space

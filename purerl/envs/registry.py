@@ -1,0 +1,57 @@
+"""Environments by name."""
+
+from collections.abc import Callable
+from typing import Any
+
+from purerl.envs.base import Environment
+from purerl.envs.gymnax import from_gymnax, gymnax_names
+from purerl.envs.names import suggestion
+from purerl.envs.probes import PROBES
+
+_factories: dict[str, Callable[..., Environment]] = {
+    f"probe/{name}": probe.env for name, probe in PROBES.items()
+}
+
+
+def register(name: str, factory: Callable[..., Environment]) -> None:
+    """Let :func:`make` find ``factory`` under ``name``.
+
+    Args:
+        name: any string that is not taken. One of gymnax's ids hides gymnax's environment.
+        factory: ``(**kwargs) -> Environment``.
+
+    Raises:
+        ValueError: if the name was registered before.
+    """
+    if name in _factories:
+        raise ValueError(f"An environment named {name!r} is registered already; choose another name.")
+    _factories[name] = factory
+
+
+def registered() -> list[str]:
+    """Every name that :func:`make` knows, sorted."""
+    return sorted({*_factories, *gymnax_names()})
+
+
+def make(name: str, **kwargs: Any) -> Environment:
+    """The environment of that name.
+
+    Args:
+        name: one of :func:`registered`.
+        **kwargs: passed to its factory; for gymnax environments, fields of its parameters
+            (``max_steps_in_episode=200``) or arguments of its constructor.
+
+    Returns:
+        The environment.
+
+    Raises:
+        ValueError: if nothing has that name, or gymnax has no such parameter.
+    """
+    if name in _factories:
+        return _factories[name](**kwargs)
+    if name in gymnax_names():
+        return from_gymnax(name, **kwargs)
+    raise ValueError(
+        f"No environment is named {name!r}. {suggestion(name, registered())}"
+        "purerl.envs.registered() lists all names."
+    )

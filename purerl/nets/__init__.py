@@ -1,0 +1,1 @@
+"""Flax modules. They know shapes, not learning."""

@@ -1,0 +1,56 @@
+"""An actor and a critic, with separate torsos or a shared one."""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from purerl.kernels.distributions import Gaussian
+from purerl.nets.torsos import dense, make_torso
+from purerl.spaces import Discrete, Space
+
+
+class ActorCritic(nn.Module):
+    """``policy(obs)`` gives the parameters of an action distribution, ``value(obs)`` a scalar, each alone.
+
+    Discrete actions: logits ``[..., A]``. Continuous actions: a :class:`Gaussian` whose standard deviation does
+    not depend on the observation. Orthogonal weights: gain sqrt(2) in the torso, 0.01 in the policy's last layer
+    (so that the first policy is close to uniform), 1 in the value's.
+
+    Source: Andrychowicz et al. 2021 (arXiv 2006.05990), sections 3.2 and B.7, on these choices.
+    """
+
+    action_space: Space
+    obs_shape: tuple[int, ...]
+    torso: str = "mlp"
+    hidden_sizes: tuple[int, ...] = (64, 64)
+    activation: str = "tanh"
+    shared_torso: bool = False
+
+    def setup(self) -> None:
+        def torso() -> nn.Module:
+            return make_torso(self.torso, self.obs_shape, self.hidden_sizes, self.activation)
+
+        self.policy_torso = torso()
+        self.value_torso = self.policy_torso if self.shared_torso else torso()
+        self.value_head = dense(1, scale=1.0)
+        if isinstance(self.action_space, Discrete):
+            self.policy_head = dense(self.action_space.n, scale=0.01)
+        else:
+            (num_dims,) = self.action_space.shape
+            self.policy_head = dense(num_dims, scale=0.01)
+            self.log_std = self.param("log_std", nn.initializers.zeros, (num_dims,))
+
+    def policy(self, obs: jax.Array) -> jax.Array | Gaussian:
+        """``[..., *obs_shape]`` to the distribution's parameters, ``[..., A]``."""
+        out = self.policy_head(self.policy_torso(obs))
+        if isinstance(self.action_space, Discrete):
+            return out
+        return Gaussian(mean=out, log_std=jnp.broadcast_to(self.log_std, out.shape))
+
+    def value(self, obs: jax.Array) -> jax.Array:
+        """``[..., *obs_shape]`` to ``[...]``."""
+        return self.value_head(self.value_torso(obs)).squeeze(-1)
+
+    def __call__(self, obs: jax.Array) -> tuple[jax.Array | Gaussian, jax.Array]:
+        """Both; a shared torso is evaluated once."""
+        return self.policy(obs), self.value(obs)

@@ -1,0 +1,153 @@
+"""From a command line to a finished run, for any algorithm: flags come from its Config and Hypers dataclasses."""
+
+import argparse
+import dataclasses
+import datetime
+import math
+import pathlib
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, NamedTuple
+
+import tyro
+
+from purerl import xla
+from purerl.train.loop import TrainResult, train
+
+
+class Preset(NamedTuple):
+    """Settings that work on one environment."""
+
+    config: Any
+    hypers: Any
+    num_env_steps: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """What to run, how long, and what to leave behind."""
+
+    env: str
+    """Environment. Its preset, where there is one, gives every other default shown here."""
+    num_env_steps: int
+    """Environment steps of each seed; rounded up to whole updates."""
+    num_seeds: int = 8
+    """Independent runs, all at once."""
+    seed: int = 0
+    """Fixes everything random about the run."""
+    eval_every: int | None = None
+    """Environment steps between evaluations; None: 20 over the run, 0: none."""
+    num_eval_episodes: int = 32
+    """Episodes of each evaluation, in fresh environments, with the mode of the policy."""
+    log_every: int | None = None
+    """Environment steps between log entries; None: 100 over the run."""
+    seeds_at_once: int | None = None
+    """Seeds to run side by side, the others waiting their turn; None: all. On a CPU, 1 is faster for large batches."""
+    out_dir: pathlib.Path | None = None
+    """Where results go; None: runs/EXPERIMENT/TIME-ENV."""
+    curve: pathlib.Path | None = None
+    """Also write the learning curve to this image."""
+    progress: bool = True
+    """Show a progress bar."""
+    small_loops: bool = False
+    """Let XLA compile whole loops into one function: faster on a CPU with few environments and small networks."""
+
+
+def main(
+    name: str,
+    description: str,
+    make_env: Callable,
+    make_algorithm: Callable,
+    presets: Mapping[str, Preset],
+    default_env: str,
+    fallback: Preset,
+    complete: Callable[[Any, Any, int], Any] = lambda hypers, config, num_env_steps: hypers,
+    arguments: Sequence[str] | None = None,
+) -> TrainResult:
+    """Parse a command line, train, print what came of it.
+
+    Args:
+        name: of the experiment, for its folder under ``runs/``.
+        description: first lines of ``--help``.
+        make_env: ``(env name) -> environment``.
+        make_algorithm: ``(env, config) -> Algorithm``.
+        presets: settings by environment name.
+        default_env: environment when ``--env`` is not given; has a preset.
+        fallback: settings for environments without a preset.
+        complete: ``(hypers, config, num_env_steps) -> hypers``, fills in what depends on the run's length.
+        arguments: the command line; None: ``sys.argv[1:]``.
+    """
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    options, config, hypers = _parse(name, description, presets, default_env, fallback, arguments)
+    xla.set_cpu_flags(small_loops=options.small_loops)
+    import jax  # after the flags
+
+    try:
+        algorithm = make_algorithm(make_env(options.env), config)
+    except ValueError as error:
+        sys.exit(f"{name}: {error}")
+    time_name = f"{datetime.datetime.now():%Y%m%d-%H%M%S}-{options.env.replace('/', '-')}"
+    out_dir = options.out_dir or pathlib.Path("runs", name, time_name)
+    result = train(
+        algorithm,
+        complete(hypers, config, options.num_env_steps),
+        jax.random.key(options.seed),
+        num_env_steps=options.num_env_steps,
+        num_seeds=options.num_seeds,
+        eval_every=options.eval_every,
+        num_eval_episodes=options.num_eval_episodes,
+        log_every=options.log_every,
+        seeds_at_once=options.seeds_at_once,
+        out_dir=out_dir,
+        progress=options.progress,
+    )
+    if options.curve is not None:
+        result.plot(options.curve)
+    print(report(result, out_dir, options.curve))
+    return result
+
+
+def report(result: TrainResult, out_dir: pathlib.Path, curve: pathlib.Path | None = None) -> str:
+    """A few lines that tell a person how the run went and where its files are."""
+    summary = result.summary
+    seeds = summary["num_seeds"]
+    lines = [
+        f"{summary['title']}: {seeds} seed{'s' if seeds > 1 else ''}, {summary['num_env_steps']:,} steps each",
+        f"  return   {result.final_return}, interquartile mean over seeds with its 95 % interval "
+        f"({summary['final_return_is']})",
+        f"  time     compile {summary['compile_seconds']:.1f} s, training {summary['run_seconds']:.1f} s, "
+        f"evaluation {summary['eval_seconds']:.1f} s",
+        f"  speed    {summary['env_steps_per_second']:,.0f} environment steps per second of training, all seeds together",
+        f"  files    {out_dir}{f', {curve}' if curve else ''}",
+    ]
+    return "\n".join(lines)
+
+
+def decay_over_run(num_optimizer_steps: int, hypers: Any) -> Any:
+    """Let schedules that have no length of their own span the run."""
+    if math.isinf(hypers.decay_steps):
+        return hypers.replace(decay_steps=float(num_optimizer_steps))
+    return hypers
+
+
+def _parse(name, description, presets, default_env, fallback, arguments):
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument("--env", default=default_env)
+    env = first.parse_known_args(arguments)[0].env
+    preset = presets.get(env, fallback)
+
+    @dataclasses.dataclass(frozen=True)
+    class Arguments:
+        run: Annotated[RunOptions, tyro.conf.arg(prefix_name=False)]
+        config: Annotated[type(preset.config), tyro.conf.arg(prefix_name=False)]
+        hypers: Annotated[type(preset.hypers), tyro.conf.arg(prefix_name=False)]
+
+    default = Arguments(
+        run=RunOptions(env=env, num_env_steps=preset.num_env_steps), config=preset.config, hypers=preset.hypers
+    )
+    known = f"Presets: {', '.join(presets)}."
+    parsed = tyro.cli(
+        Arguments, prog=f"python -m experiments.{name}", description=f"{description}\n\n{known}",
+        args=arguments, default=default,
+    )
+    return parsed.run, parsed.config, parsed.hypers

@@ -1,0 +1,53 @@
+"""Output files, written whole or not at all."""
+
+import contextlib
+import csv
+import json
+import os
+import pathlib
+import tempfile
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+
+@contextlib.contextmanager
+def atomic_path(path: str | os.PathLike) -> Iterator[pathlib.Path]:
+    """A temporary path beside ``path`` to write to; it takes the place of ``path`` when the block succeeds.
+
+    A block that fails leaves ``path`` as it was, and no temporary file.
+    """
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    temporary = pathlib.Path(name)
+    try:
+        yield temporary
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: str | os.PathLike, data: Any) -> None:
+    """Write ``data`` as indented JSON; what is not a number becomes its ``str``, what is not finite ``null``."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(_finite(data), indent=2, default=str, allow_nan=False) + "\n")
+
+
+def write_csv(path: str | os.PathLike, header: list[str], rows: Iterable[Iterable[Any]]) -> None:
+    """Write a comma-separated table with a header line."""
+    with atomic_path(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(header)
+        writer.writerows(rows)
+
+
+def _finite(data: Any) -> Any:
+    if isinstance(data, dict):
+        return {str(k): _finite(v) for k, v in data.items()}
+    if isinstance(data, list | tuple):
+        return [_finite(v) for v in data]
+    if isinstance(data, float) and data - data != 0:  # inf or nan, which JSON has no word for
+        return None
+    return data

@@ -1,0 +1,348 @@
+"""The training loop, for any :class:`purerl.algorithm.Algorithm`.
+
+One compiled function runs any number of updates: ``fori_loop`` with traced bounds, vmapped over seeds. Metrics are
+summed on the device, so memory does not grow with the length of the run, and the bounds do not recompile, so
+logging and evaluation can happen at any step. Update ``t`` of a run gets the key ``fold_in(run_key, t)``: where the
+loop is cut into pieces changes nothing, bit for bit.
+"""
+
+import dataclasses
+import math
+import pathlib
+import sys
+import time
+import warnings
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from purerl import xla
+from purerl.algorithm import Algorithm
+from purerl.train import files, plots, records
+from purerl.train.progress import Progress
+from purerl.train.statistics import Interval
+from purerl.types import Episodes, Mean, PyTree
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainResult:
+    """What a training run leaves behind.
+
+    Attributes:
+        states: the algorithm's final states, ``[S, ...]``.
+        steps: environment steps at which metrics were logged, ``[K]``.
+        metrics: by name, ``[K, S]``: each value is the mean since the last log, NaN where there was no data.
+        eval_steps: environment steps at which the agent was evaluated, ``[E]``.
+        eval_returns: mean return of each evaluation, ``[E, S]``.
+        summary: the run in numbers, as ``summary.json`` has them.
+    """
+
+    states: PyTree
+    steps: np.ndarray
+    metrics: dict[str, np.ndarray]
+    eval_steps: np.ndarray
+    eval_returns: np.ndarray
+    summary: dict[str, Any]
+
+    @property
+    def final_return(self) -> Interval:
+        """Interquartile mean over seeds of the last return, with its 95 % interval."""
+        return Interval(**self.summary["final_return"])
+
+    def plot(self, path: str | pathlib.Path | None = None):
+        """The learning curve, as a ``matplotlib.figure.Figure``; also written to ``path`` where one is given."""
+        title = self.summary["title"]
+        if len(self.eval_steps):
+            figure = plots.learning_curve(self.eval_steps, self.eval_returns, title)
+        else:
+            figure = plots.learning_curve(self.steps, self.metrics["episode_return"], title)
+        if path is not None:
+            plots.save(figure, path)
+        return figure
+
+
+def seed_keys(key: jax.Array, num_seeds: int) -> jax.Array:
+    """The root keys of a run's seeds, ``[S]``. Seed ``i`` has the same key whatever ``num_seeds`` is."""
+    return jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(num_seeds))
+
+
+def init_states(algorithm: Algorithm, hypers: PyTree, keys: jax.Array) -> PyTree:
+    """The initial state of each seed, ``[S, ...]``, from its root key ``[S]``."""
+    return jax.vmap(lambda key: algorithm.init(hypers, _streams(key)[0]))(keys)
+
+
+def run_updates(
+    algorithm: Algorithm,
+    hypers: PyTree,
+    states: PyTree,
+    keys: jax.Array,
+    start: jax.Array,
+    stop: jax.Array,
+    seeds_at_once: int | None = None,
+) -> tuple[PyTree, dict[str, Mean]]:
+    """Updates ``start <= t < stop`` of every seed, and the sums of their metrics.
+
+    Args:
+        algorithm: what to run.
+        hypers: its hyperparameters, shared by the seeds.
+        states: ``[S, ...]``.
+        keys: the seeds' root keys, ``[S]``.
+        start: first update, ``[]``; traced, so it does not recompile.
+        stop: one past the last update, ``[]``.
+        seeds_at_once: how many seeds to vmap; the rest wait their turn. None: all of them.
+
+    Returns:
+        States ``[S, ...]``, and metrics by name with leaves ``[S]``.
+    """
+
+    def run_seed(state: PyTree, key: jax.Array) -> tuple[PyTree, dict[str, Mean]]:
+        _, run_key, _ = _streams(key)
+
+        def update(t: jax.Array, carry):
+            state, sums = carry
+            state, metrics = algorithm.update(hypers, state, jax.random.fold_in(run_key, t))
+            return state, jax.tree.map(jnp.add, sums, _as_means(metrics))
+
+        _, metrics = jax.eval_shape(algorithm.update, hypers, state, run_key)
+        zeros = jax.tree.map(lambda m: jnp.zeros(m.shape), jax.eval_shape(_as_means, metrics))
+        return jax.lax.fori_loop(start, stop, update, (state, zeros))
+
+    return _over_seeds(run_seed, states, keys, seeds_at_once)
+
+
+def evaluate_states(
+    algorithm: Algorithm,
+    hypers: PyTree,
+    states: PyTree,
+    keys: jax.Array,
+    start: jax.Array,
+    num_episodes: int,
+    seeds_at_once: int | None = None,
+) -> Episodes:
+    """Play ``num_episodes`` with every seed's agent. The randomness belongs to evaluation alone, and to ``start``.
+
+    Returns:
+        Episodes ``[S, N]``.
+    """
+
+    def evaluate_seed(state: PyTree, key: jax.Array):
+        _, _, eval_key = _streams(key)
+        return algorithm.spec.evaluate(hypers, state, jax.random.fold_in(eval_key, start), num_episodes)
+
+    return _over_seeds(evaluate_seed, states, keys, seeds_at_once)
+
+
+def train(
+    algorithm: Algorithm,
+    hypers: PyTree,
+    key: jax.Array,
+    *,
+    num_env_steps: int,
+    num_seeds: int = 1,
+    eval_every: int | None = None,
+    num_eval_episodes: int = 32,
+    log_every: int | None = None,
+    seeds_at_once: int | None = None,
+    out_dir: str | pathlib.Path | None = None,
+    progress: bool = True,
+) -> TrainResult:
+    """Train an algorithm, several seeds at once.
+
+    Args:
+        algorithm: from a factory such as ``ppo(env, config)``.
+        hypers: its hyperparameters.
+        key: typed key; fixes everything random about the run.
+        num_env_steps: environment steps of each seed; rounded up to whole updates, which is said.
+        num_seeds: independent runs, vmapped, S.
+        eval_every: environment steps between evaluations, rounded up to whole updates. None: 20 evaluations
+            over the run; 0: none. An evaluation also stands at step 0 and at the end.
+        num_eval_episodes: complete episodes of each evaluation.
+        log_every: environment steps between log entries. None: 100 entries over the run.
+        seeds_at_once: how many seeds to vmap, the others waiting their turn. None: all. On a CPU, fewer are
+            faster where one seed alone keeps the machine busy (large batches, images).
+        out_dir: where to write ``config.json``, ``metrics.csv``, ``summary.json``, ``curve.png`` and TensorBoard
+            events; None writes nothing. Files of an earlier run there are replaced.
+        progress: show a progress bar on stderr.
+
+    Returns:
+        Final states, metrics and a summary.
+
+    Raises:
+        ValueError: for sizes below 1, a legacy key, or an evaluation of an algorithm that cannot be evaluated.
+    """
+    _check_arguments(algorithm, key, num_env_steps, num_seeds, eval_every, num_eval_episodes, seeds_at_once)
+    _warn_of_deadlock(num_seeds)
+    steps_per_update = algorithm.spec.env_steps_per_update
+    num_updates = math.ceil(num_env_steps / steps_per_update)
+    if num_updates * steps_per_update != num_env_steps:
+        _say(
+            f"{num_env_steps} environment steps are not whole updates of {steps_per_update}: "
+            f"running {num_updates} updates, {num_updates * steps_per_update} steps.",
+            progress,
+        )
+    evaluates = algorithm.spec.evaluate is not None and eval_every != 0
+    logs_at = _marks(num_updates, log_every, steps_per_update, default_count=100)
+    evals_at = _marks(num_updates, eval_every, steps_per_update, default_count=20) if evaluates else []
+
+    keys = seed_keys(key, num_seeds)
+    timer = _Timer()
+    init = timer.compile(partial(init_states, algorithm), hypers, keys)
+    states = timer.run(init, hypers, keys)
+    run = timer.compile(
+        partial(run_updates, algorithm, seeds_at_once=seeds_at_once), hypers, states, keys, 0, 0, donate=1
+    )
+    if evaluates:
+        evaluate = timer.compile(
+            partial(
+                evaluate_states, algorithm, num_episodes=num_eval_episodes, seeds_at_once=seeds_at_once
+            ),
+            hypers,
+            states,
+            keys,
+            0,
+        )
+
+    log = records.Log(num_seeds)
+    with Progress(num_updates * steps_per_update, num_seeds, enabled=progress) as bar:
+        update = 0
+        for mark in sorted({0, *logs_at, *evals_at}):
+            if mark > update:
+                states, sums = timer.run(run, hypers, states, keys, update, mark)
+                update = mark
+                log.add_metrics(update * steps_per_update, jax.device_get(sums))
+            if evaluates and (mark == 0 or mark in evals_at):
+                episodes = timer.run(evaluate, hypers, states, keys, update, evaluation=True)
+                log.add_evaluation(update * steps_per_update, jax.device_get(episodes))
+            bar.update(update * steps_per_update, log.last_return())
+
+    summary = {
+        "title": f"{algorithm.spec.name} on {algorithm.spec.settings.get('env', 'its environment')}",
+        "num_env_steps": num_updates * steps_per_update,
+        "num_env_steps_requested": num_env_steps,
+        "num_seeds": num_seeds,
+        "final_return": log.final_return()._asdict(),
+        "final_return_of_each_seed": log.final_returns().tolist(),
+        "final_return_is": f"mean of {num_eval_episodes} evaluation episodes" if evaluates else "training return",
+        "compile_seconds": timer.compile_seconds,
+        "run_seconds": timer.run_seconds,
+        "eval_seconds": timer.eval_seconds,
+        "env_steps_per_second": num_updates * steps_per_update * num_seeds / max(timer.run_seconds, 1e-9),
+        **records.peak_memory(),
+    }
+    result = TrainResult(states=states, summary=summary, **log.arrays())
+    if out_dir is not None:
+        out_dir = pathlib.Path(out_dir)
+        settings = {
+            "algorithm": algorithm.spec.name,
+            "settings": dict(algorithm.spec.settings),
+            "hypers": jax.tree.map(float, dataclasses.asdict(hypers)) if dataclasses.is_dataclass(hypers) else hypers,
+            "key": jax.random.key_data(key).tolist(),
+            "num_env_steps": num_env_steps,
+            "num_seeds": num_seeds,
+            "eval_every": eval_every,
+            "num_eval_episodes": num_eval_episodes,
+            "log_every": log_every,
+        }
+        files.write_json(out_dir / "config.json", settings | records.versions())
+        log.write(out_dir)
+        files.write_json(out_dir / "summary.json", summary)
+        result.plot(out_dir / "curve.png")
+    return result
+
+
+class _Timer:
+    """Seconds spent compiling, running updates and evaluating."""
+
+    def __init__(self) -> None:
+        self.compile_seconds = self.run_seconds = self.eval_seconds = 0.0
+
+    def compile(self, function, *arguments, donate: int | None = None):
+        start = time.perf_counter()
+        donated = () if donate is None else (donate,)
+        compiled = jax.jit(function, donate_argnums=donated).lower(*arguments).compile()
+        self.compile_seconds += time.perf_counter() - start
+        return compiled
+
+    def run(self, compiled, *arguments, evaluation: bool = False):
+        start = time.perf_counter()
+        result = jax.block_until_ready(compiled(*arguments))
+        if evaluation:
+            self.eval_seconds += time.perf_counter() - start
+        else:
+            self.run_seconds += time.perf_counter() - start
+        return result
+
+
+def _streams(key: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """A seed's root key as three: for initialisation, updates and evaluation."""
+    init_key, run_key, eval_key = jax.random.split(key, 3)
+    return init_key, run_key, eval_key
+
+
+def _over_seeds(function, states: PyTree, keys: jax.Array, seeds_at_once: int | None):
+    """``vmap`` over so many seeds at once, one such block after the other.
+
+    Seeds that run alone keep their plain program, whose matrix products are not batched ones of one.
+    """
+    num_seeds = keys.shape[0]
+    at_once = num_seeds if seeds_at_once is None else min(seeds_at_once, num_seeds)
+    if at_once == num_seeds > 1:
+        return jax.vmap(function)(states, keys)
+    return jax.lax.map(lambda seed: function(*seed), (states, keys), batch_size=at_once if at_once > 1 else None)
+
+
+def _as_means(metrics: dict[str, Any]) -> dict[str, Mean]:
+    """Every metric as a sum and a count."""
+    return {
+        name: Mean(*(jnp.asarray(x, jnp.float32) for x in (value if isinstance(value, Mean) else (value, 1))))
+        for name, value in metrics.items()
+    }
+
+
+def _marks(num_updates: int, every: int | None, steps_per_update: int, default_count: int) -> list[int]:
+    """Updates after which something happens: every so many steps, and at the end."""
+    interval = math.ceil(num_updates / default_count) if every is None else math.ceil(every / steps_per_update)
+    return sorted({*range(interval, num_updates, interval), num_updates})
+
+
+def _check_arguments(
+    algorithm, key, num_env_steps, num_seeds, eval_every, num_eval_episodes, seeds_at_once
+) -> None:
+    for name, value in (
+        ("num_env_steps", num_env_steps),
+        ("num_seeds", num_seeds),
+        ("num_eval_episodes", num_eval_episodes),
+        ("seeds_at_once", seeds_at_once),
+    ):
+        if value is not None and value < 1:
+            raise ValueError(f"{name} = {value}: it must be at least 1.")
+    if not jax.dtypes.issubdtype(getattr(key, "dtype", None), jax.dtypes.prng_key) or key.shape != ():
+        raise ValueError(f"key must be one typed key, such as jax.random.key(0); got {key!r}.")
+    if eval_every and algorithm.spec.evaluate is None:
+        raise ValueError(
+            f"eval_every = {eval_every}, but {algorithm.spec.name} has nothing to evaluate. Use eval_every=0."
+        )
+    if eval_every is not None and eval_every < 0:
+        raise ValueError(f"eval_every = {eval_every}: use 0 for no evaluation.")
+
+
+def _warn_of_deadlock(num_seeds: int) -> None:
+    if jax.default_backend() == "cpu" and num_seeds > 1 and xla.jaxlib_can_deadlock():
+        if not xla.has_deadlock_remedy():
+            warnings.warn(
+                "On the CPU, jaxlib below 0.11 can deadlock in programs vmapped over seeds. Remedy: install "
+                "jaxlib >= 0.11 (Python >= 3.12), or set the environment variable "
+                f"XLA_FLAGS={xla.SEQUENTIAL_SCHEDULER} before JAX starts; purerl.xla.set_cpu_flags() does.",
+                stacklevel=3,
+            )
+
+
+def _say(message: str, progress: bool) -> None:
+    """A notice: beside the progress bar, or as a warning where there is none."""
+    if progress:
+        print(message, file=sys.stderr)
+    else:
+        warnings.warn(message, stacklevel=3)

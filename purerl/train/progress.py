@@ -1,0 +1,27 @@
+"""The progress bar: steps, steps per second over all seeds, and the current return."""
+
+import math
+
+from tqdm.auto import tqdm
+
+
+class Progress:
+    """A tqdm bar that counts environment steps of all seeds together. A context manager."""
+
+    def __init__(self, num_env_steps: int, num_seeds: int, enabled: bool) -> None:
+        self._num_seeds = num_seeds
+        self._bar = tqdm(
+            total=num_env_steps * num_seeds, unit="step", unit_scale=True, disable=not enabled, dynamic_ncols=True
+        )
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self._bar.close()
+
+    def update(self, num_env_steps: int, mean_return: float) -> None:
+        """Show that every seed has taken ``num_env_steps`` and earns ``mean_return``; NaN shows nothing."""
+        if not math.isnan(mean_return):
+            self._bar.set_postfix_str(f"return {mean_return:.1f}", refresh=False)
+        self._bar.update(num_env_steps * self._num_seeds - self._bar.n)

@@ -1,0 +1,53 @@
+"""Names that every part of purerl shares: axis letters, aliases and three small records.
+
+Axis letters, used in every shape comment and docstring:
+
+    T time    B batch (environments)    A actions or action dimensions    N nodes
+    S seeds   V vocabulary              M minibatch                       ... any further axes
+
+Arrays of a rollout are time-major, ``[T, B, ...]``.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+from flax import struct
+
+PyTree = Any
+Metrics = dict[str, Any]  # name -> scalar array, or Mean where the scalar is an average
+
+
+class Mean(NamedTuple):
+    """An average that is not finished yet: ``total / count``, with ``count == 0`` meaning "no data".
+
+    Episodes end when they end, so the number of finished episodes differs from update to update. Carrying
+    the sum and the count lets the driver pool any number of updates, weigh each episode once, and leave a
+    gap in the log where nothing finished, instead of a placeholder.
+    """
+
+    total: jax.Array  # []
+    count: jax.Array  # []
+
+
+class Transition(struct.PyTreeNode):
+    """One environment step, or a whole rollout of them (then every field has leading axes ``[T, B]``).
+
+    ``next_obs`` is what the step led to *before* any automatic reset: it is the observation to bootstrap
+    from, also on the last step of an episode. ``terminated`` ends the return, ``truncated`` only ends the
+    recording, and the two are never merged.
+    """
+
+    obs: PyTree  # [T, B, ...]
+    action: PyTree  # [T, B, ...]
+    reward: jax.Array  # [T, B]
+    terminated: jax.Array  # [T, B] bool
+    truncated: jax.Array  # [T, B] bool
+    next_obs: PyTree  # [T, B, ...]
+    info: dict[str, jax.Array]  # [T, B, ...]
+
+
+class Episodes(struct.PyTreeNode):
+    """Complete episodes, as evaluation returns them. Leading axis: episode."""
+
+    returns: jax.Array  # [N] undiscounted sum of rewards
+    lengths: jax.Array  # [N] number of steps

@@ -1,0 +1,47 @@
+"""XLA flags for the CPU, set by command lines and tests before JAX starts, never by importing the library.
+
+Imports no JAX: XLA reads ``XLA_FLAGS`` once, when the first device is made.
+"""
+
+import importlib.metadata
+import os
+
+SEQUENTIAL_SCHEDULER = "--xla_cpu_enable_concurrency_optimized_scheduler=false"
+_SMALL_LOOPS = "--xla_backend_extra_options=xla_cpu_small_while_loop_byte_threshold=100000000"
+
+
+def jaxlib_can_deadlock() -> bool:
+    """Whether the installed jaxlib is older than 0.11.
+
+    On those, a program vmapped over a few seeds now and then deadlocks on the CPU (every thread asleep), because
+    of the concurrency-optimised scheduler. Only the flag in the environment cures it, a compile option does not.
+    """
+    major, minor = importlib.metadata.version("jaxlib").split(".")[:2]
+    return (int(major), int(minor)) < (0, 11)
+
+
+def has_deadlock_remedy() -> bool:
+    """Whether the environment carries the flag that avoids the deadlock."""
+    return SEQUENTIAL_SCHEDULER in os.environ.get("XLA_FLAGS", "").split()
+
+
+def set_cpu_flags(*, small_loops: bool = False) -> None:
+    """Add the flags that purerl's programs want on the CPU to ``XLA_FLAGS``, keeping those already there.
+
+    Call it before JAX makes its first device; later it has no effect.
+
+    Args:
+        small_loops: compile every loop into one native function instead of a list of dispatched kernels. Two to
+            four times faster where the arrays in the loop are tiny (a few environments, tabular learning),
+            slower where it holds large matrix products, so it is off unless asked for.
+    """
+    flags = os.environ.get("XLA_FLAGS", "").split()
+    wanted = [SEQUENTIAL_SCHEDULER] if jaxlib_can_deadlock() else []
+    if small_loops:
+        wanted.append(_SMALL_LOOPS)
+    for flag in wanted:
+        name = flag.split("=")[0]
+        if not any(f.split("=")[0] == name for f in flags):
+            flags.append(flag)
+    if flags:
+        os.environ["XLA_FLAGS"] = " ".join(flags)

@@ -1,0 +1,25 @@
+"""Set-up that every test shares: the CPU and its flags, the ``covers`` mark, double precision on request."""
+
+import os
+
+# Both settings are read when JAX starts, and importing anything of purerl may import JAX.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+from purerl.xla import set_cpu_flags
+
+set_cpu_flags()
+
+import jax  # noqa: E402
+import pytest  # noqa: E402
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register our one mark, so that a misspelt mark is an error under ``--strict-markers``."""
+    config.addinivalue_line("markers", "covers(*ids): the rows of tests/systems.csv that this test proves")
+
+
+@pytest.fixture
+def x64():
+    """Double precision for one test, so that an identity holds to rounding and not to float32."""
+    with jax.enable_x64(True):
+        yield

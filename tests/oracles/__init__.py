@@ -1,0 +1,1 @@
+"""Slow and obvious answers in NumPy float64, for tests to compare the library with."""

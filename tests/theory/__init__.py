@@ -1,0 +1,1 @@
+"""Theorems, checked exactly: by enumerating every trajectory or by solving a linear system."""
