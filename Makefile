@@ -66,7 +66,7 @@ notebooks: $(STAMP)
 	done
 
 bench: $(STAMP)
-	$(RUN) -m benchmarks.run $(ARGS)
+	$(RUN) -m benchmarks.run
 
 # Not in .venv: a lock that no longer fits pyproject.toml cannot be installed. Keeps the versions that still fit;
 # make lock ARGS=--upgrade takes the newest of everything.

@@ -2,8 +2,8 @@
 
     python -m benchmarks.ppo
 
-The set-up is that of CleanRL and PureJaxRL. Nothing is evaluated; compiling is timed apart. Each
-library runs in a process and a virtual environment of its own, and they take turns.
+The set-up is that of CleanRL and PureJaxRL. Nothing is evaluated; compiling is timed apart. Each library runs
+in a process and a virtual environment of its own, and they take turns.
 """
 
 import json

@@ -78,7 +78,7 @@ def check_env(
     Args:
         env: what is to be checked; any object.
         key: randomness of the trial run; ``jax.random.key(0)`` where None.
-        num_steps: at least 1; length of the trial run.
+        num_steps: length of the trial run; 0 traces only, which takes milliseconds.
         raise_on_error: whether errors raise, or are only reported.
 
     Returns:
@@ -131,6 +131,8 @@ def _findings(env: Environment, key: jax.Array, num_steps: int) -> _Findings:
         *_repeatable(env, reset, step),
     ]
     yield from static
+    if num_steps == 0:
+        return
     run, errors = _trial_run(env, key, num_steps)
     # What breaks the trace of a run is said above already, in better words, if anything was found there.
     if run is None:
@@ -180,7 +182,7 @@ def _trace_both(env: Environment) -> tuple[tuple[_Program, _Program] | None, lis
             return None, [_error(where, *problem)]
     except Exception as error:  # whatever the author's code raises is the finding
         remedy = (
-            f"make `{call}` run under jax.jit: jnp in place of numpy, jnp.where or lax.cond in place of `if`, "
+            f"make `{call}` run under jax.jit: jnp in place of numpy, lax.cond in place of `if`, "
             "and nothing but arrays in what it returns"
         )
         return None, [_error(where, f"cannot be traced; {_said(error)}", remedy)]
@@ -260,8 +262,8 @@ def _signals(step: _Program) -> _Findings:
         yield _error(
             "terminated and truncated",
             "are one and the same value",
-            "terminated: nothing can be earned afterwards; truncated: only a limit on steps was reached. Where "
-            "there is no limit, truncated is jnp.array(False)",
+            "terminated: nothing can be earned afterwards; truncated: only a limit on steps was reached. "
+            "Where there is no limit, truncated is jnp.array(False)",
         )
 
 
@@ -304,7 +306,7 @@ def _repeatable(env: Environment, reset: _Program, step: _Program) -> _Findings:
             yield _error(
                 where,
                 "is a different program when it is traced again",
-                "depend on the arguments alone: jax.random with the given key in place of random or numpy.random, "
+                "depend on the arguments alone: jax.random with the given key in place of numpy.random, "
                 "counters in the state in place of Python variables",
             )
 
@@ -320,6 +322,7 @@ def _trial_run(env: Environment, key: jax.Array, num_steps: int) -> tuple[_Run |
             reset_key, action_key, step_key = jax.random.split(key, 3)
             action = env.action_space.sample(action_key)
             obs, state, reward, terminated, truncated, info = env.step(step_key, state, action)
+            terminated, truncated = jnp.asarray(terminated, bool), jnp.asarray(truncated, bool)
             _, fresh = env.reset(reset_key)
             state = jax.tree.map(lambda a, b: jnp.where(terminated | truncated, a, b), fresh, state)
             return state, (obs, reward, terminated, truncated, info)
@@ -328,8 +331,9 @@ def _trial_run(env: Environment, key: jax.Array, num_steps: int) -> tuple[_Run |
 
     keys = jax.random.split(key, _NUM_LANES)
     try:
-        # Little is run, so the compiler need not optimise.
-        options = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+        # Little is run, so the compiler of the CPU, where it is the slow part, need not optimise.
+        fast = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+        options = fast if jax.default_backend() == "cpu" else None
         compiled = jax.jit(jax.vmap(lane)).lower(keys).compile(compiler_options=options)
         first, second = jax.device_get((compiled(keys), compiled(keys)))
     except Exception as error:  # whatever the author's code raises is the finding
@@ -433,7 +437,7 @@ def _called(eqn: Any) -> ClosedJaxpr | None:
 
 
 def _reads(jaxpr: ClosedJaxpr, position: int) -> bool:
-    """Whether anything is computed from an input. To hand it to a function that leaves it alone is not to read."""
+    """Whether anything is computed from an input. Handing it to a function that ignores it is not reading."""
     var = jaxpr.jaxpr.invars[position]
     for eqn in jaxpr.jaxpr.eqns:
         for i in (i for i, x in enumerate(eqn.invars) if x is var):

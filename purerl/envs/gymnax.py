@@ -101,7 +101,7 @@ def _strong(tree: PyTree) -> PyTree:
 
 
 def _space(space: Any, bounds: tuple[Any, Any] | None = None, dtype: Any = None) -> Space:
-    """gymnax's space as ours; ``dtype`` is what the arrays really have, which gymnax may declare otherwise."""
+    """gymnax's space as ours; ``dtype`` is what the arrays really have, whatever gymnax declares."""
     from gymnax.environments import spaces
 
     if isinstance(space, spaces.Discrete):

@@ -52,14 +52,15 @@ def episode_statistics(env: Environment) -> Environment:
     """Add the episode's running return and length to ``info``.
 
     At step t of an episode (from 0): ``episode_return = sum_{k<=t} r_k``, ``episode_length = t + 1``. The two
-    describe a whole episode exactly where ``terminated | truncated``. The return is of the rewards that ``env``
-    gives, so apply this *before* a wrapper that changes rewards to log the true ones.
+    describe a whole episode exactly where ``terminated | truncated``. The return is of the rewards that
+    ``env`` gives, so apply this *before* a wrapper that changes rewards to log the true ones.
 
     Args:
         env: any environment.
 
     Returns:
-        The environment with ``info["episode_return"]`` ([] float32) and ``info["episode_length"]`` ([] int32).
+        The environment with ``info["episode_return"]`` (``[]`` float32) and ``info["episode_length"]``
+        (``[]`` int32).
     """
 
     def reset(key: jax.Array) -> tuple[jax.Array, EpisodeStatisticsState]:
@@ -128,7 +129,7 @@ def map_reward(env: Environment, function: Callable[[jax.Array], jax.Array]) -> 
 
 
 def scale_reward(env: Environment, factor: float) -> Environment:
-    """Multiply the reward: ``factor * r``. Values scale with it, the optimal policy stays (``factor > 0``)."""
+    """Multiply the reward: ``factor * r``. A positive factor keeps the optimal policy."""
     return map_reward(env, lambda reward: reward * factor)
 
 
@@ -179,8 +180,10 @@ def sticky_actions(env: Environment, probability: float) -> Environment:
 def frame_stack(env: Environment, k: int) -> Environment:
     """Observe the last ``k`` observations, joined along the last axis, the oldest first.
 
-    A process whose next step depends on the last ``k`` observations is Markov in the stack. At reset the stack is
-    ``k`` copies of the first observation. ``[H, W, C] -> [H, W, k * C]``, ``[D] -> [k * D]``, ``[] -> [k]``.
+    A process whose next step depends on the last ``k`` observations is Markov in the stack. At reset the
+    stack is ``k`` copies of the first observation.
+
+    ``[H, W, C] -> [H, W, k * C]``, ``[D] -> [k * D]``, ``[] -> [k]``.
 
     Args:
         env: an environment with a ``Box`` of observations.

@@ -138,9 +138,9 @@ def _parse(name, description, presets, default_env, fallback, arguments):
 
     @dataclasses.dataclass(frozen=True)
     class Arguments:
-        run: Annotated[RunOptions, tyro.conf.arg(prefix_name=False)]
-        config: Annotated[type(preset.config), tyro.conf.arg(prefix_name=False)]
-        hypers: Annotated[type(preset.hypers), tyro.conf.arg(prefix_name=False)]
+        run: tyro.conf.OmitArgPrefixes[RunOptions]
+        config: tyro.conf.OmitArgPrefixes[type(preset.config)]
+        hypers: tyro.conf.OmitArgPrefixes[type(preset.hypers)]
 
     default = Arguments(
         run=RunOptions(env=env, num_env_steps=preset.num_env_steps), config=preset.config, hypers=preset.hypers

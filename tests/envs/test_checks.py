@@ -203,15 +203,29 @@ FAULTS = {
 }
 
 
+SEEN_BY_RUNNING = {
+    "a callback's randomness",
+    "infinite observation",
+    "infinite reward",
+    "not batchable",
+    "observation outside",
+    # seen by tracing; the run that follows has nothing to add
+    "nested observation",
+    "state structure",
+    "vector flag",
+}
+
+
 def noise():
     return np.random.default_rng().random(2, np.float32)
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_each_fault_is_found_alone_and_in_its_place(fault):
-    """An environment with one fault gets exactly one error, at the right place, with the reason and a remedy."""
+    """An environment with one fault gets exactly one error, in its place, with the reason and a remedy."""
     env, where, what = FAULTS[fault]
-    errors = check_env(env, num_steps=20, raise_on_error=False).errors
+    num_steps = 20 if fault in SEEN_BY_RUNNING else 0
+    errors = check_env(env, num_steps=num_steps, raise_on_error=False).errors
     assert [finding.where for finding in errors] == [where]
     assert re.search(f"(?s){what}", errors[0].what)
     assert errors[0].remedy

@@ -47,7 +47,6 @@ def optimal_q(table, gamma):
     return q
 
 
-@pytest.mark.covers("mdp", "bellman", "value-iter")
 @pytest.mark.parametrize("name", MARKOV)
 def test_answers_equal_value_iteration_over_all_transitions(name):
     """Each probe is walked exhaustively; value iteration on what was seen gives the answer's V and Q."""
@@ -84,7 +83,7 @@ def test_truncation_and_termination_differ_in_one_flag_alone():
 
 
 def test_merged_flags_give_the_wrong_value_that_the_docstring_names():
-    """TD fixed points of one recorded episode: 10 if only termination stops the bootstrap, 3.08 if both do."""
+    """TD fixed points of one episode: 10 if only termination stops the bootstrap, 3.08 if both do."""
     env = truncation()
     _, state = env.reset(jax.random.key(0))
     steps = []
@@ -111,7 +110,7 @@ def test_continuous_action_pays_the_squared_distance():
     assert (answer.v == 0).all()
 
 
-@pytest.mark.covers("framestack", "pomdp")
+@pytest.mark.covers("framestack")
 def test_memory_is_not_markov_until_frames_are_stacked():
     """At the question one observation has two rewards; with two frames each has one, and V(cue) = gamma."""
     raw = walk(memory())

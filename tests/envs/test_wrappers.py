@@ -63,7 +63,7 @@ def test_wrapped_environments_keep_the_protocol():
 
 
 def test_episode_statistics_are_running_sums_that_restart_with_reset():
-    """Returns 1, 3, 3, 7 and lengths 1..4 for actions 1, 2, 0, 4; the next reset starts again; info is kept."""
+    """Returns 1, 3, 3, 7 and lengths 1..4 for actions 1, 2, 0, 4; reset starts again; info is kept."""
     env = episode_statistics(counter(4))
     for key in (0, 7):
         *_, terminated, _, info = play(env, [1, 2, 0, 4], key)
@@ -83,7 +83,7 @@ def test_episode_statistics_report_the_rewards_below_them():
 
 
 def test_time_limit_truncates_and_leaves_termination_alone():
-    """Limit 3 on an episode of 10 truncates at 3, on one of 3 both flags are up; limit 5 on 3 does nothing."""
+    """Limit 3 on an episode of 10 truncates at 3, on one of 3 both flags are up; 5 on 3 does nothing."""
     flags = {}
     for end, limit in ((10, 3), (3, 3), (3, 5)):
         *_, terminated, truncated, _ = play(time_limit(counter(end), limit), [0, 0, 0])
@@ -111,7 +111,7 @@ def test_rewards_are_scaled_and_clipped():
 
 
 def test_sticky_actions_repeat_what_was_executed():
-    """Probability 0 changes nothing, 1 repeats the first action for ever; the reward shows what is executed."""
+    """Probability 0 changes nothing, 1 repeats the first action for ever, as the reward shows."""
     actions = [3, 1, 4, 0, 2]
     np.testing.assert_array_equal(play(sticky_actions(counter(), 0.0), actions)[2], actions)
     np.testing.assert_array_equal(play(sticky_actions(counter(), 1.0), actions)[2], [3] * 5)
@@ -197,6 +197,6 @@ def test_an_environment_may_be_of_any_type():
     ],
 )
 def test_bad_arguments_are_refused(wrap, error, message):
-    """Arguments out of range and observations of the wrong kind raise, and say what was given or what to do."""
+    """Arguments out of range and observations of the wrong kind raise, and say what to do."""
     with pytest.raises(error, match=message):
         wrap()

@@ -53,7 +53,7 @@ def test_categorical_against_scipy_and_rlax(x64):
 
 @pytest.mark.covers("softmax-policy")
 def test_categorical_is_shift_invariant_and_permutes(x64):
-    """Adding a constant to the logits changes nothing; permuting actions permutes probabilities and nothing else."""
+    """Adding a constant to the logits changes nothing; permuting actions permutes probabilities only."""
     logits, order = jnp.asarray(LOGITS), np.array([2, 0, 1])
     everything = np.repeat(np.arange(3)[:, None], 2, axis=1)
     for changed, actions in ((logits + 7.0, everything), (logits[:, order], np.argsort(order)[everything])):
@@ -75,7 +75,7 @@ def test_categorical_score(x64):
 
 @pytest.mark.covers("entropy")
 def test_illegal_actions():
-    """-inf logits: entropy, KL and all gradients finite, equal to those of the legal actions alone; never sampled."""
+    """-inf logits: entropy, KL and all gradients finite, those of the legal actions; never sampled."""
     logits = jnp.asarray(MASKED, jnp.float32)
     legal = jnp.array([0.5, 0.1])
     np.testing.assert_allclose(categorical.entropy(logits), [categorical.entropy(legal), 0.0], rtol=1e-6)
@@ -130,7 +130,7 @@ def test_categorical_rejects_actions_of_another_batch():
 
 @pytest.mark.covers("gauss-policy", "entropy")
 def test_gaussian_against_scipy_and_rlax(x64):
-    """Density and entropy against SciPy's normal, KL against rlax's and ln 2 - 1/4, summed over dimensions."""
+    """Density and entropy against SciPy's normal, KL against rlax's and ln 2 - 1/4, summed over axes."""
     p, q = normal(0, 4, 3), normal(1, 4, 3)
     action = np.random.default_rng(2).normal(size=(5, 4, 3))
     reference = stats.norm(p.mean, np.exp(p.log_std))
@@ -187,9 +187,9 @@ def test_gaussian_sampling_has_the_right_law():
 
 @pytest.mark.covers("entropy")
 def test_entropy_bonus_needs_the_analytic_entropy(x64):
-    """E[grad(-log pi(a))] is exactly 0, by enumeration and by quadrature; the analytic entropy's gradient is not."""
+    """E[grad(-log pi(a))] is exactly 0, by enumeration and quadrature; the analytic one's is not."""
     logits = jnp.asarray(LOGITS[0])
-    scores = jax.vmap(jax.grad(lambda l, a: -categorical.log_prob(l, a)), in_axes=(None, 0))(
+    scores = jax.vmap(jax.grad(lambda p, a: -categorical.log_prob(p, a)), in_axes=(None, 0))(
         logits, jnp.arange(3)
     )
     np.testing.assert_allclose(jax.nn.softmax(logits) @ scores, 0.0, atol=1e-15)
@@ -209,7 +209,7 @@ def test_entropy_bonus_needs_the_analytic_entropy(x64):
 @pytest.mark.covers("gauss-policy")
 @pytest.mark.parametrize(("mean", "std"), [(0.0, 1.0), (0.8, 0.3), (-1.5, 0.7)])
 def test_tanh_density_is_a_change_of_variables(mean, std, x64):
-    """log_prob against SciPy's normal over the slope of tanh, and its exponential integrates to 1 over (-1, 1)."""
+    """log_prob against SciPy's normal over the slope of tanh, and its exponential integrates to 1."""
     params = Gaussian(jnp.array([mean]), jnp.log(jnp.array([std])))
     action = np.linspace(-0.999, 0.999, 41)
     actual = np.exp(tanh_gaussian.log_prob(params, jnp.asarray(action)[:, None]))
@@ -221,7 +221,7 @@ def test_tanh_density_is_a_change_of_variables(mean, std, x64):
 
 @pytest.mark.covers("gauss-policy")
 def test_tanh_log_prob_at_and_near_the_bounds():
-    """float32 actions up to exactly 1: finite values and gradients, right to the float's resolution, symmetric."""
+    """float32 actions up to exactly 1: finite values and gradients, equal to float64's, symmetric."""
     params = Gaussian(jnp.array([1.0]), jnp.array([0.5]))
     action = jnp.array([0.9, 0.999, 0.99999, 1 - 2.0**-24, 1.0])[:, None]
     value, gradient = jax.vmap(jax.value_and_grad(tanh_gaussian.log_prob), in_axes=(None, 0))(params, action)
@@ -236,7 +236,7 @@ def test_tanh_log_prob_at_and_near_the_bounds():
 
 @pytest.mark.covers("gauss-policy")
 def test_tanh_sample_and_log_prob():
-    """Agrees with sample and log_prob in the interior; where tanh saturates it still follows float64, from the noise."""
+    """Agrees with sample and log_prob in the interior, and follows float64 where tanh saturates."""
     params = Gaussian(jnp.array([[0.2, -0.4]]), jnp.array([[0.1, -0.3]]))
     noise = tanh_gaussian.noise(jax.random.key(0), params, (200,))
     action, log_prob = tanh_gaussian_sample_and_log_prob(params, noise)
@@ -270,7 +270,7 @@ def test_tanh_log_prob_is_reparameterised(x64):
 
 @pytest.mark.covers("gauss-policy", "entropy")
 def test_tanh_entropy_estimate(x64):
-    """Quadrature of 32 nodes against adaptive quadrature, within the errors its docstring states; sums over A."""
+    """Quadrature of 32 nodes against adaptive quadrature, within the documented errors; sums over A."""
     for std, tolerance in ((0.1, 1e-5), (0.5, 1e-5), (1.0, 1e-5), (2.0, 2e-4), (5.0, 3e-2)):
         means = np.array([0.0, 1.0, 3.0])
         params = Gaussian(jnp.asarray(means)[:, None], jnp.full((3, 1), np.log(std)))

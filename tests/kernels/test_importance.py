@@ -44,7 +44,7 @@ def test_ratio_one_is_the_plain_return(x64):
 
 @pytest.mark.covers("is")
 def test_unbiased_by_enumeration(x64):
-    """All 3^4 action sequences weighted by the behaviour policy: ordinary and per-decision give the target's value."""
+    """Over all 3^4 action sequences, ordinary and per-decision estimates average to the target's value."""
     rng = np.random.default_rng(1)
     target, behaviour = rng.dirichlet(np.ones(3), size=4), rng.dirichlet(np.ones(3), size=4)  # [T, A]
     action = np.indices((3,) * 4).reshape(4, -1)
@@ -60,7 +60,7 @@ def test_unbiased_by_enumeration(x64):
 
 @pytest.mark.covers("is")
 def test_variance_is_that_of_the_theorem(x64):
-    """One step: the ordinary estimator's variance is E_p[f^2 p/q] - (E_p f)^2, by enumeration of the actions."""
+    """One step: the ordinary estimator's variance is E_p[f^2 p/q] - (E_p f)^2, by enumeration."""
     p, q, f = np.array([0.5, 0.3, 0.2]), np.array([0.2, 0.2, 0.6]), np.array([1.0, -2.0, 3.0])
     estimate = np.asarray(importance.ordinary(jnp.asarray(f)[None], jnp.asarray(p / q)[None], GAMMA))
     variance = np.sum(q * estimate**2) - np.sum(q * estimate) ** 2

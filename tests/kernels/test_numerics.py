@@ -9,7 +9,7 @@ from purerl.kernels import numerics
 
 @pytest.mark.parametrize("axis", [None, 0, (0, 1), -1])
 def test_masked_statistics_match_numpy(axis, x64):
-    """Mean and variance against NumPy's masked arrays, over every kind of axis; NaN outside the mask is ignored."""
+    """Mean and variance against NumPy's masked arrays, for all kinds of axis, with NaN outside the mask."""
     rng = np.random.default_rng(0)
     x, mask = rng.normal(size=(4, 5)), rng.uniform(size=(4, 5)) < 0.6
     mask[0, :], mask[:, 0] = True, True
@@ -31,7 +31,7 @@ def test_masks_may_be_empty_numeric_or_narrower():
 
 @pytest.mark.parametrize("value", [0.1, -3.7, 1e6, 0.0])
 def test_equal_entries_have_no_spread(value):
-    """A thousand equal float32 entries: variance, and the standardised values, are exactly 0; so is a single entry."""
+    """A thousand equal float32 entries, or one: the variance and the standardised values are exactly 0."""
     x = jnp.full(1000, value)
     assert numerics.masked_variance(x, None) == 0.0
     np.testing.assert_array_equal(numerics.standardize(x), 0.0)

@@ -50,7 +50,10 @@ def test_choice_follows_the_backend_at_trace_time(monkeypatch):
 
     def trace_and_solve(backend):
         monkeypatch.setattr(jax, "default_backend", lambda: backend)
-        solve = lambda *args: recurrence.reverse_linear_recurrence(*args)  # noqa: E731 (a new function: no cache)
+
+        def solve(*args):  # a new function each time, which no trace cache knows
+            return recurrence.reverse_linear_recurrence(*args)
+
         primitives = {eqn.primitive.name for eqn in jax.make_jaxpr(solve)(coefficient, offset, final).eqns}
         return "scan" in primitives, solve(coefficient, offset, final)
 

@@ -73,7 +73,7 @@ def on_device(rollout: Rollout) -> Rollout:
 @pytest.mark.covers("returns", "nstep-td", "lambda-return", "gae", "adv-est")
 @pytest.mark.parametrize("name", NAMES)
 def test_matches_the_forward_definition(name, x64):
-    """Every estimator against its sum over the episode in a float64 loop, for all ways in which episodes end."""
+    """Every estimator against its sum over the episode in a float64 loop, for all ways an episode may end."""
     rollout = make_rollout()
     actual = OURS[name](on_device(rollout))
     np.testing.assert_allclose(actual, ORACLE[name](rollout), rtol=1e-12, atol=1e-13)
@@ -101,7 +101,7 @@ def test_discounted_returns_are_sums_to_the_end(x64):
 
 @pytest.mark.covers("gae", "lambda-return", "nstep-td", "adv-est")
 def test_identities_of_lambda_and_n(x64):
-    """lambda = 0 is n = 1 is the TD target; lambda = 1 is n = T is the return; GAE + V is the lambda-return."""
+    """lambda = 0 and n = 1 are the TD target, lambda = 1 and n = T the return; GAE + V the lambda-return."""
     x = on_device(make_rollout())
     ends = (x.terminated, x.truncated, GAMMA)
 
@@ -121,7 +121,7 @@ def test_identities_of_lambda_and_n(x64):
 
 @pytest.mark.covers("gae")
 def test_on_policy_corrections_are_gae(x64):
-    """With all ratios 1, V-trace and Retrace give value + GAE, and V-trace's advantage is GAE, for every lambda."""
+    """With all ratios 1, V-trace and Retrace give value + GAE and V-trace's advantage is GAE, any lambda."""
     x = on_device(make_rollout())
     x = x._replace(ratio=jnp.ones_like(x.ratio))
     for lambda_ in (0.0, LAMBDA, 1.0):
@@ -135,7 +135,7 @@ def test_on_policy_corrections_are_gae(x64):
 
 
 def test_retrace_weighs_the_error_at_t_plus_1_by_the_ratio_at_t_plus_1(x64):
-    """Ratio 0 at step 2 keeps what follows out of steps 0 to 1, not out of step 2; ratio 0 at step 0 does nothing."""
+    """Ratio 0 at step 2 keeps what follows out of step 1, not out of step 2; at step 0 it does nothing."""
     x = on_device(make_rollout())
     plain = returns.retrace(*x, GAMMA, 1.0)
     blocked = returns.retrace(*x._replace(ratio=x.ratio.at[2].set(0.0)), GAMMA, 1.0)
@@ -172,7 +172,7 @@ def test_nothing_passes_a_reset(name):
 @pytest.mark.covers("returns", "gae")
 @pytest.mark.parametrize("end", [3, T - 1])
 def test_terminated_wins_over_truncated(end, x64):
-    """A last step with both flags is worth what it is worth with `terminated` alone, not what a time limit gives."""
+    """A last step with both flags is worth what `terminated` alone makes it, not what a time limit gives."""
     rollout = make_rollout()
     none, at_end = np.zeros((T, 8), bool), np.zeros((T, 8), bool)
     at_end[end] = True
@@ -196,7 +196,7 @@ def test_end_of_the_rollout_is_a_truncation(x64):
 
 @pytest.mark.covers("returns")
 def test_hand_values_of_a_three_step_chain():
-    """A chain that pays 1 a step with gamma = 0.5 and bootstrap 8: 1.75 if it terminates, 2.75 if time runs out."""
+    """A chain that pays 1 a step gamma = 0.5, bootstrap 8: 1.75 if it terminates, 2.75 if time runs out."""
     reward, next_value = jnp.ones((3, 2)), jnp.full((3, 2), 8.0)
     last = jnp.zeros((3, 2), bool).at[2]
     terminated, truncated = last.set(jnp.array([True, False])), last.set(jnp.array([False, True]))
@@ -211,7 +211,7 @@ def test_hand_values_of_a_three_step_chain():
 
 @pytest.mark.covers("returns", "gae")
 def test_shifting_rewards_and_values_together(x64):
-    """r + (1 - gamma) c and V + c: errors and advantages stay, returns move by c, where nothing terminates."""
+    """r + (1 - gamma) c and V + c: errors and advantages stay, returns move by c, unless terminated."""
     x = on_device(make_rollout())
     no_end = jnp.zeros((T, 8), bool)
     x = x._replace(next_value=jnp.nan_to_num(x.next_value), terminated=no_end)
@@ -251,7 +251,7 @@ def test_agrees_with_rlax(x64):
     close(
         returns.n_step_returns(x.reward, x.next_value, *ends, 3),
         lanes(
-            lambda r, d, v, l: rlax.n_step_bootstrapped_returns(r, d, v, 3, l),
+            lambda r, d, v, lam: rlax.n_step_bootstrapped_returns(r, d, v, 3, lam),
             x.reward,
             discount,
             x.next_value,
@@ -294,7 +294,7 @@ def test_agrees_with_rlax(x64):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_traced_scalars_dtypes_and_gradients(name, x64):
-    """float32 stays float32 also with float64 scalars; vmap over gamma works; gradients are finite past NaNs."""
+    """float32 stays float32 with float64 scalars; vmap over gamma works; gradients are finite past NaNs."""
     x = jax.tree.map(lambda a: jnp.asarray(a, bool if a.dtype == bool else jnp.float32), make_rollout())
     kernel = {
         "n_step": lambda x, g: returns.n_step_returns(x.reward, x.next_value, *x[4:], g, 3),

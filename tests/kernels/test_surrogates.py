@@ -94,7 +94,7 @@ def test_kl_coefficient_has_three_branches_and_strict_boundaries(x64):
 
 
 def test_value_losses(x64):
-    """Half the squared error, gradient = error; clipped: the larger of two losses, flat past the clip if improving."""
+    """Half the squared error; clipped: the larger of two losses, flat once progress passes the clip."""
     value, old, target = jnp.array([1.0, 1.5, 0.5, 1.5]), jnp.ones(4), jnp.array([3.0, 3.0, 3.0, 0.0])
     np.testing.assert_allclose(surrogates.value_loss(value, target), [2.0, 1.125, 3.125, 1.125])
     np.testing.assert_allclose(
@@ -113,7 +113,7 @@ def test_value_losses(x64):
 
 @pytest.mark.covers("k3")
 def test_approximate_kl_is_accurate_and_never_negative():
-    """float32 against float64 down to log-ratios of 1e-20, where the naive form goes negative; exact mean = KL."""
+    """float32 against float64 at log-ratios down to 1e-20, where the naive form goes negative; mean = KL."""
     log_ratio = np.concatenate([[0.0], np.logspace(-20, 1, 4000), -np.logspace(-20, 2, 4000)]).astype(
         np.float32
     )

@@ -1,4 +1,4 @@
-"""Densities and entropies by their definitions in float64, with SciPy's normal law and adaptive quadrature."""
+"""Densities and entropies by their definitions in float64: SciPy's normal law, adaptive quadrature."""
 
 import numpy as np
 from scipy import integrate, stats

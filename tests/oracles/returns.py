@@ -1,4 +1,4 @@
-"""Returns, advantages and targets by their forward definitions: sums over an episode, one step at a time, in float64.
+"""Returns, advantages and targets by their forward definitions: float64 sums over an episode, step by step.
 
 Arrays are ``[T, B]``; every function loops over steps and lanes, and none uses a recursion over time.
 """
