@@ -23,9 +23,7 @@ from purerl.train.files import write_json
 
 RESULTS = pathlib.Path(__file__).parent / "results"
 REPEATS = 5
-_SHORTEST_SAMPLE_S = (
-    0.05  # quicker calls are timed in groups, so that the clock and the dispatch do not matter
-)
+_SHORTEST_SAMPLE_S = 0.05  # quicker calls are timed in groups, so that the clock and the dispatch do not matter
 
 Row = dict[str, Any]
 
@@ -60,9 +58,7 @@ def side_by_side(contestants: Mapping[str, Callable[[], Any]], repeats: int = RE
     for name, call in contestants.items():
         jax.block_until_ready(call())
         groups[name] = max(1, math.ceil(_SHORTEST_SAMPLE_S / seconds_per_call(call)))
-    rounds = [
-        {n: seconds_per_call(call, groups[n]) for n, call in contestants.items()} for _ in range(repeats)
-    ]
+    rounds = [{n: seconds_per_call(call, groups[n]) for n, call in contestants.items()} for _ in range(repeats)]
     return {name: statistics.median(r[name] for r in rounds) for name in contestants}
 
 

@@ -39,10 +39,7 @@ def measure(name: str, num_envs: int, repeats: int) -> common.Row:
     """Steps per second of all environments together, for each way to step them."""
     key = jax.random.key(0)
     ways = {"floor": make_floor, "gymnax step": make_gymnax, "purerl rollout": make_purerl}
-    runs = {
-        way: functools.partial(common.compiled(make(name, num_envs), key)[0], key)
-        for way, make in ways.items()
-    }
+    runs = {way: functools.partial(common.compiled(make(name, num_envs), key)[0], key) for way, make in ways.items()}
     speed = {way: NUM_ENV_STEPS / s for way, s in common.side_by_side(runs, repeats).items()}
     return {
         "env": name,

@@ -75,8 +75,7 @@ def libraries(setup: Setup, repeats: int) -> list[common.Row]:
     }
     turns = [{name: _run(command, setup) for name, command in commands.items()} for _ in range(repeats)]
     medians = {
-        name: {key: statistics.median(turn[name][key] for turn in turns) for key in turns[0][name]}
-        for name in commands
+        name: {key: statistics.median(turn[name][key] for turn in turns) for key in turns[0][name]} for name in commands
     }
     return [
         {
@@ -165,9 +164,7 @@ def make_learning(setup: Setup) -> Callable:
     """``(key) -> params``: as many gradient steps, minibatches and networks as large, the simplest loss."""
     env = envs.make(setup["env"])
     actor, critic = _mlp(setup, common.num_actions(env)), _mlp(setup, 1)
-    optimizer = optax.chain(
-        optax.clip_by_global_norm(setup["max_grad_norm"]), optax.adam(setup["learning_rate"])
-    )
+    optimizer = optax.chain(optax.clip_by_global_norm(setup["max_grad_norm"]), optax.adam(setup["learning_rate"]))
     minibatch_size = setup["num_envs"] * setup["num_steps"] // setup["num_minibatches"]
     num_gradient_steps = setup["num_updates"] * setup["num_epochs"] * setup["num_minibatches"]
 
@@ -203,9 +200,7 @@ def _num_env_steps(setup: Setup) -> int:
 def _run(command: list[str], setup: Setup) -> dict[str, float]:
     """The JSON that a runner prints on its last line."""
     environment = os.environ | {"JAX_PLATFORMS": "cpu"}  # the peers have no other
-    result = subprocess.run(
-        [*command, json.dumps(setup)], capture_output=True, text=True, cwd=ROOT, env=environment
-    )
+    result = subprocess.run([*command, json.dumps(setup)], capture_output=True, text=True, cwd=ROOT, env=environment)
     if result.returncode != 0:
         sys.exit(f"{' '.join(command)} failed:\n{result.stderr}")
     return json.loads(result.stdout.splitlines()[-1])

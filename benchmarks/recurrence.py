@@ -50,7 +50,7 @@ def measure(length: int, batch: int, seconds: float) -> dict:
     for solve in solvers.values():
         jax.block_until_ready(solve(*arguments))  # compiles
 
-    times = {name: [] for name in solvers}
+    times: dict[str, list[float]] = {name: [] for name in solvers}
     start = time.perf_counter()
     while time.perf_counter() - start < seconds or len(times["associative"]) < 5:
         for name, solve in solvers.items():

@@ -1,6 +1,6 @@
 """PPO on any registered environment, with settings that work for those that have a preset.
 
-    python -m experiments.ppo --env CartPole-v1 --num-seeds 32 --learning-rate 1e-3
+python -m experiments.ppo --env CartPole-v1 --num-seeds 32 --learning-rate 1e-3
 """
 
 from purerl import envs
@@ -10,7 +10,13 @@ from purerl.train.command_line import Preset
 
 _MINATAR = Preset(
     config=PPOConfig(
-        num_envs=64, num_steps=64, num_epochs=4, num_minibatches=8, torso="cnn", hidden_sizes=(64,), activation="relu",
+        num_envs=64,
+        num_steps=64,
+        num_epochs=4,
+        num_minibatches=8,
+        torso="cnn",
+        hidden_sizes=(64,),
+        activation="relu",
     ),
     hypers=PPOHypers(learning_rate=1e-3, learning_rate_decay=1.0, gamma=0.99, gae_lambda=0.95, entropy_coef=0.01),
     num_env_steps=10_000_000,
@@ -28,17 +34,21 @@ PRESETS = {
         num_env_steps=1_000_000,
     ),
     "Pendulum-v1": Preset(
-        config=PPOConfig(num_envs=16, num_steps=128, num_epochs=10, num_minibatches=16, normalize_obs=True, normalize_reward=True),
+        config=PPOConfig(
+            num_envs=16, num_steps=128, num_epochs=10, num_minibatches=16, normalize_obs=True, normalize_reward=True
+        ),
         hypers=PPOHypers(learning_rate=1e-3, learning_rate_decay=1.0, gamma=0.95, entropy_coef=0.0),
         num_env_steps=750_000,
     ),
     "MountainCarContinuous-v0": Preset(
-        config=PPOConfig(num_envs=32, num_steps=256, num_epochs=10, num_minibatches=8, normalize_obs=True, normalize_reward=True),
+        config=PPOConfig(
+            num_envs=32, num_steps=256, num_epochs=10, num_minibatches=8, normalize_obs=True, normalize_reward=True
+        ),
         hypers=PPOHypers(learning_rate=1e-3, learning_rate_decay=1.0, gamma=0.999, gae_lambda=0.98, entropy_coef=0.01),
         num_env_steps=1_000_000,
     ),
     **{f"{game}-MinAtar": _MINATAR for game in ("Breakout", "Asterix", "Freeway", "SpaceInvaders")},
-}  # fmt: skip
+}
 
 FALLBACK = Preset(config=PPOConfig(), hypers=PPOHypers(), num_env_steps=1_000_000)
 

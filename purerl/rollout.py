@@ -14,6 +14,7 @@ from flax import struct
 
 from purerl.envs.base import Environment
 from purerl.envs.wrappers import episode_statistics
+from purerl.kernels.recurrence import forward_linear_recurrence
 from purerl.types import Episodes, Mean, PyTree, Transition
 
 # Resets whose state and observation are at most this large are computed for all steps before the loop, larger
@@ -26,18 +27,20 @@ class Envs(struct.PyTreeNode):
 
     obs: PyTree  # [B, ...]
     state: PyTree  # [B, ...]
+    episode_return: jax.Array  # [B] undiscounted, of the episode so far
+    episode_length: jax.Array  # [B]
 
 
 def reset(env: Environment, key: jax.Array, num_envs: int) -> Envs:
     """Start ``num_envs`` environments."""
-    env = episode_statistics(env)
     obs, state = jax.vmap(env.reset)(jax.random.split(key, num_envs))
-    return Envs(obs=obs, state=state)
+    nothing = jnp.zeros(num_envs)
+    return Envs(obs=obs, state=state, episode_return=nothing, episode_length=nothing)
 
 
 def rollout(
     env: Environment, policy: Callable, envs: Envs, key: jax.Array, policy_inputs: PyTree, num_steps: int
-) -> tuple[Envs, Transition]:
+) -> tuple[Envs, Transition, dict[str, Mean]]:
     """Step a batch of environments ``num_steps`` times, resetting each one whose episode ends.
 
     Args:
@@ -49,11 +52,10 @@ def rollout(
         num_steps: T.
 
     Returns:
-        The environments afterwards, and the transitions ``[T, B, ...]``. ``info`` holds ``episode_return`` and
-        ``episode_length``, which are those of the whole episode wherever it ended.
+        The environments afterwards, the transitions ``[T, B, ...]``, and the metrics ``episode_return`` and
+        ``episode_length``: means over the episodes that ended, with their count.
     """
-    env = episode_statistics(env)
-    num_envs = jax.tree.leaves(envs.obs)[0].shape[0]
+    num_envs = envs.episode_return.shape[0]
     step_key, reset_key = jax.random.split(key)
     step_keys = jax.random.split(step_key, (num_steps, num_envs))
     resets = jax.random.split(reset_key, (num_steps, num_envs))
@@ -61,12 +63,14 @@ def rollout(
     if _reset_bytes(env) <= _SMALL_RESET_BYTES:
         resets, fresh_starts = jax.vmap(fresh_starts)(resets), lambda starts: starts
 
-    def step(envs: Envs, inputs):
+    def step(now, inputs):
+        obs, state = now
         policy_input, step_keys, resets = inputs
-        action = policy(envs.obs, policy_input)
-        next_obs, state, reward, terminated, truncated, info = jax.vmap(env.step)(step_keys, envs.state, action)
-        transition = Transition(
-            obs=envs.obs,
+        action = policy(obs, policy_input)
+        next_obs, state, reward, terminated, truncated, info = jax.vmap(env.step)(step_keys, state, action)
+        after = _where(terminated | truncated, fresh_starts(resets), (next_obs, state))
+        return after, Transition(
+            obs=obs,
             action=action,
             reward=reward,
             terminated=terminated,
@@ -74,20 +78,30 @@ def rollout(
             next_obs=next_obs,
             info=info,
         )
-        obs, state = _where(terminated | truncated, fresh_starts(resets), (next_obs, state))
-        return Envs(obs=obs, state=state), transition
 
-    return jax.lax.scan(step, envs, (policy_inputs, step_keys, resets), length=num_steps)
+    inputs = (policy_inputs, step_keys, resets)
+    (obs, state), transitions = jax.lax.scan(step, (envs.obs, envs.state), inputs, length=num_steps)
+    totals, metrics = _episode_statistics(envs, transitions)
+    return Envs(obs, state, *totals), transitions, metrics
 
 
-def episode_metrics(transitions: Transition) -> dict[str, Mean]:
-    """Mean return and length over the episodes that ended in a rollout, with their count."""
-    ended = transitions.terminated | transitions.truncated
+def _episode_statistics(envs: Envs, transitions: Transition) -> tuple[tuple[jax.Array, jax.Array], dict[str, Mean]]:
+    """Returns and lengths of the episodes, those still running ``[B]`` and the mean over those that ended.
+
+    Computed after the rollout, ``x_t = now_t + (1 - ended_{t-1}) x_{t-1}``, so that its loop does not pay for it.
+    """
+    ended = transitions.terminated | transitions.truncated  # [T, B]
+    began = jnp.concatenate([jnp.zeros_like(ended[:1]), ended[:-1]])
+    now = jnp.stack([transitions.reward, jnp.ones_like(transitions.reward)])  # [2, T, B]
+    before = jnp.stack([envs.episode_return, envs.episode_length])  # [2, B]
+    running = forward_linear_recurrence(
+        jnp.where(began, 0.0, 1.0)[:, None], jnp.moveaxis(now, 0, 1), before
+    )  # [T, 2, B]
+    totals = jnp.where(ended[-1], 0.0, running[-1])
+    finished = jnp.sum(jnp.where(ended[:, None], running, 0.0), axis=(0, 2))
     count = jnp.sum(ended, dtype=jnp.float32)
-    return {
-        name: Mean(jnp.sum(jnp.where(ended, transitions.info[name], 0), dtype=jnp.float32), count)
-        for name in ("episode_return", "episode_length")
-    }
+    names = ("episode_return", "episode_length")
+    return (totals[0], totals[1]), {name: Mean(total, count) for name, total in zip(names, finished, strict=True)}
 
 
 def episodes(

@@ -18,15 +18,15 @@ Metrics = dict[str, Any]  # name -> scalar array, or Mean where the scalar is an
 
 
 class Mean(NamedTuple):
-    """An average that is not finished yet: ``total / count``, with ``count == 0`` meaning "no data".
+    """An average that is not finished yet: ``total / number``, with ``number == 0`` meaning "no data".
 
     Episodes end when they end, so the number of finished episodes differs from update to update. Carrying
-    the sum and the count lets the driver pool any number of updates, weigh each episode once, and leave a
+    the sum and the number lets the driver pool any number of updates, weigh each episode once, and leave a
     gap in the log where nothing finished, instead of a placeholder.
     """
 
     total: jax.Array  # []
-    count: jax.Array  # []
+    number: jax.Array  # []
 
 
 class Transition(struct.PyTreeNode):

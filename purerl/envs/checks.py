@@ -88,7 +88,8 @@ def check_env(
         EnvError: if there are errors and ``raise_on_error``; the message lists all of them.
     """
     key = jax.random.key(0) if key is None else key
-    errors, notes = [], []
+    errors: list[Finding] = []
+    notes: list[Finding] = []
     for severity, finding in _findings(env, key, num_steps):
         (errors if severity == "error" else notes).append(finding)
     report = Report(str(getattr(env, "name", type(env).__name__)), tuple(errors), tuple(notes))
@@ -117,7 +118,7 @@ def _findings(env: Environment, key: jax.Array, num_steps: int) -> _Findings:
 
     programs, errors = _trace_both(env)
     yield from errors
-    if errors:
+    if programs is None:
         return
 
     reset, step = programs
@@ -149,13 +150,9 @@ def _interface(env: Any) -> _Findings:
     """The five attributes, and what they are."""
     for name in Environment._fields:
         if not hasattr(env, name):
-            yield _error(
-                f"env.{name}", "is missing", f"give the environment {', '.join(Environment._fields)}"
-            )
+            yield _error(f"env.{name}", "is missing", f"give the environment {', '.join(Environment._fields)}")
         elif name in ("reset", "step") and not callable(getattr(env, name)):
-            yield _error(
-                f"env.{name}", f"is {getattr(env, name)!r}, which cannot be called", "make it a function"
-            )
+            yield _error(f"env.{name}", f"is {getattr(env, name)!r}, which cannot be called", "make it a function")
         elif name.endswith("_space") and not isinstance(getattr(env, name), Discrete | Box):
             yield _error(
                 f"env.{name}",
@@ -231,7 +228,7 @@ def _observation(env: Environment, reset: _Program, step: _Program) -> _Findings
 
 def _stability(name: str, before: PyTree, after: PyTree) -> _Findings:
     """A scan carries the state, so ``step`` must give back what ``reset`` gave."""
-    if jax.tree.structure(before) != jax.tree.structure(after):
+    if not jax.tree.structure(before) == jax.tree.structure(after):  # noqa: SIM201  (its != has no type)
         yield _error(
             name,
             f"is {jax.tree.structure(before)} after reset but {jax.tree.structure(after)} after step",
@@ -254,9 +251,7 @@ def _signals(step: _Program) -> _Findings:
         yield _error("reward", f"is {_kind(reward)}", "return a float scalar, e.g. jnp.float32(reward)")
     for name, flag in (("terminated", terminated), ("truncated", truncated)):
         if not (_is_scalar(flag) and flag.dtype == bool):
-            yield _error(
-                name, f"is {_kind(flag)}", "return a bool scalar, e.g. state.time >= 10 or jnp.array(False)"
-            )
+            yield _error(name, f"is {_kind(flag)}", "return a bool scalar, e.g. state.time >= 10 or jnp.array(False)")
     first = len(jax.tree.leaves(step.outputs[:3]))
     if _is_scalar(terminated) and _is_scalar(truncated) and _same_output(step.jaxpr, first, first + 1):
         yield _error(
@@ -277,9 +272,7 @@ def _randomness(where: str, program: _Program) -> _Findings:
         for aval in program.jaxpr.in_avals[1:]
     )
     if draws and keys_in_state:
-        yield _note(
-            where, "ignores its key and draws from a key in the state", "nothing, if reset renews that key"
-        )
+        yield _note(where, "ignores its key and draws from a key in the state", "nothing, if reset renews that key")
     elif draws:
         yield _error(
             where,
@@ -370,9 +363,7 @@ def _observations(space: Space, run: _Run) -> _Findings:
 def _rewards(run: _Run) -> _Findings:
     finite = _finite(run.reward).reshape(*run.terminated.shape[:2], -1).all(axis=(0, 2))  # [T]
     if not finite.all():
-        yield _error(
-            f"reward of step {np.argmin(finite)}", "is not finite", "keep inf and nan out of the reward"
-        )
+        yield _error(f"reward of step {np.argmin(finite)}", "is not finite", "keep inf and nan out of the reward")
 
 
 def _episodes(run: _Run) -> _Findings:
@@ -452,9 +443,9 @@ def _same_output(jaxpr: ClosedJaxpr, i: int, j: int) -> bool:
     if outputs[i] is outputs[j]:
         return isinstance(outputs[i], Var)
     for eqn in jaxpr.jaxpr.eqns:
-        places = [next((k for k, x in enumerate(eqn.outvars) if x is outputs[n]), None) for n in (i, j)]
-        if None not in places:
-            return (inner := _called(eqn)) is not None and _same_output(inner, *places)
+        first, second = (next((k for k, x in enumerate(eqn.outvars) if x is outputs[n]), None) for n in (i, j))
+        if first is not None and second is not None:
+            return (inner := _called(eqn)) is not None and _same_output(inner, first, second)
     return False
 
 

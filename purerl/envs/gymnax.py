@@ -82,7 +82,7 @@ def _build(name_or_env: Any, params: Any, kwargs: Mapping[str, Any]) -> tuple[An
         if arguments:
             env, _ = gymnax.make(name_or_env, **{name: kwargs[name] for name in arguments})
     else:
-        env, arguments = name_or_env, frozenset()
+        env, arguments = name_or_env, set()
     params = env.default_params if params is None else params
     overrides = {name: value for name, value in kwargs.items() if name not in arguments}
     for name in overrides:

@@ -8,9 +8,7 @@ from purerl.envs.gymnax import from_gymnax, gymnax_names
 from purerl.envs.names import suggestion
 from purerl.envs.probes import PROBES
 
-_factories: dict[str, Callable[..., Environment]] = {
-    f"probe/{name}": probe.env for name, probe in PROBES.items()
-}
+_factories: dict[str, Callable[..., Environment]] = {f"probe/{name}": probe.env for name, probe in PROBES.items()}
 
 
 def register(name: str, factory: Callable[..., Environment]) -> None:
@@ -52,6 +50,5 @@ def make(name: str, **kwargs: Any) -> Environment:
     if name in gymnax_names():
         return from_gymnax(name, **kwargs)
     raise ValueError(
-        f"No environment is named {name!r}. {suggestion(name, registered())}"
-        "purerl.envs.registered() lists all names."
+        f"No environment is named {name!r}. {suggestion(name, registered())}purerl.envs.registered() lists all names."
     )

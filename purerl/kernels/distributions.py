@@ -193,8 +193,8 @@ def _tanh_gaussian_entropy(params: Gaussian, num_nodes: int = 32) -> jax.Array:
     """
     nodes, weights = np.polynomial.hermite_e.hermegauss(num_nodes)
     mean, log_std = jnp.broadcast_arrays(params.mean, params.log_std)
-    nodes, weights = jnp.asarray(nodes, mean.dtype), jnp.asarray(weights / weights.sum(), mean.dtype)
-    stretch = _log_slope(mean[..., None] + jnp.exp(log_std[..., None]) * nodes) @ weights
+    x = mean[..., None] + jnp.exp(log_std[..., None]) * jnp.asarray(nodes, mean.dtype)
+    stretch = _log_slope(x) @ jnp.asarray(weights / weights.sum(), mean.dtype)
     return _gaussian_entropy(params) + jnp.sum(stretch, axis=-1)
 
 

@@ -12,9 +12,7 @@ from purerl.kernels.numerics import safe_divide
 from purerl.kernels.recurrence import reverse_linear_recurrence
 
 
-def ordinary(
-    reward: jax.Array, ratio: jax.Array, gamma: jax.Array | float, mask: jax.Array | None = None
-) -> jax.Array:
+def ordinary(reward: jax.Array, ratio: jax.Array, gamma: jax.Array | float, mask: jax.Array | None = None) -> jax.Array:
     """Ordinary importance sampling: unbiased, with a variance that grows exponentially in T.
 
     ``(prod_t rho_t) sum_t gamma^t r_t``
@@ -34,9 +32,7 @@ def ordinary(
     return jnp.prod(ratio, axis=0) * _discounted_sum(reward, jnp.ones_like(ratio), gamma)
 
 
-def weighted(
-    reward: jax.Array, ratio: jax.Array, gamma: jax.Array | float, mask: jax.Array | None = None
-) -> jax.Array:
+def weighted(reward: jax.Array, ratio: jax.Array, gamma: jax.Array | float, mask: jax.Array | None = None) -> jax.Array:
     """Weighted importance sampling: biased, consistent, and never outside the range of the returns.
 
     ``w_i G_i / mean_j w_j``, with ``w = prod_t rho_t`` and ``G = sum_t gamma^t r_t``; 0 if no weight is

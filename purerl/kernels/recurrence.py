@@ -1,13 +1,11 @@
-"""First-order linear recurrences run backwards in time, on which every return rests."""
+"""First-order linear recurrences, on which every return rests: backwards in time, or forwards."""
 
 import chex
 import jax
 import jax.numpy as jnp
 
 
-def reverse_linear_recurrence(
-    coefficient: jax.Array, offset: jax.Array, final: jax.Array | float = 0.0
-) -> jax.Array:
+def reverse_linear_recurrence(coefficient: jax.Array, offset: jax.Array, final: jax.Array | float = 0.0) -> jax.Array:
     """Solve a linear recurrence backwards in time, by whichever implementation suits the backend.
 
     ``x_t = offset_t + coefficient_t x_{t+1}``, with ``x_T = final``.
@@ -25,6 +23,22 @@ def reverse_linear_recurrence(
     """
     solve = associative if _prefers_associative(offset.shape) else sequential
     return solve(coefficient, offset, final)
+
+
+def forward_linear_recurrence(coefficient: jax.Array, offset: jax.Array, initial: jax.Array | float = 0.0) -> jax.Array:
+    """The same recurrence forwards in time.
+
+    ``x_t = offset_t + coefficient_t x_{t-1}``, with ``x_{-1} = initial``.
+
+    Args:
+        coefficient: array that broadcasts to ``[T, ...]``.
+        offset: ``[T, ...]`` float; its dtype is the result's.
+        initial: ``x_{-1}``, broadcasts to ``[...]``.
+
+    Returns:
+        ``x_0 .. x_{T-1}``, ``[T, ...]``.
+    """
+    return reverse_linear_recurrence(coefficient[::-1], offset[::-1], initial)[::-1]
 
 
 def _prefers_associative(shape: tuple[int, ...]) -> bool:

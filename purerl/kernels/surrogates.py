@@ -106,9 +106,7 @@ def value_loss(value: jax.Array, target: jax.Array) -> jax.Array:
     return 0.5 * jnp.square(value - target)
 
 
-def clipped_value_loss(
-    value: jax.Array, old_value: jax.Array, target: jax.Array, clip_epsilon: Scalar
-) -> jax.Array:
+def clipped_value_loss(value: jax.Array, old_value: jax.Array, target: jax.Array, clip_epsilon: Scalar) -> jax.Array:
     """Value loss that ignores progress beyond epsilon from the old prediction.
 
     ``max((V - target)^2, (V_old + clip(V - V_old, -epsilon, epsilon) - target)^2) / 2``

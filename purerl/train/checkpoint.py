@@ -13,16 +13,16 @@ import numpy as np
 from purerl.types import PyTree
 
 
-def save(path: str | os.PathLike, state: PyTree) -> None:
-    """Write ``state`` to a new folder ``path``.
+def save(path: str | os.PathLike, state: PyTree, replace: bool = False) -> None:
+    """Write ``state`` to a folder ``path``.
 
     Raises:
-        ValueError: if the folder is there already.
+        ValueError: if the folder is there already and ``replace`` is not set.
     """
     import orbax.checkpoint as ocp
 
     with ocp.StandardCheckpointer() as checkpointer:
-        checkpointer.save(pathlib.Path(path).absolute(), _keys_to_data(state))
+        checkpointer.save(pathlib.Path(path).absolute(), _keys_to_data(state), force=replace)
 
 
 def load(path: str | os.PathLike, like: PyTree) -> PyTree:

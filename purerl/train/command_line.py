@@ -7,7 +7,7 @@ import math
 import pathlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import tyro
 
@@ -117,7 +117,7 @@ def report(result: TrainResult, out_dir: pathlib.Path, curve: pathlib.Path | Non
         f"({summary['final_return_is']})",
         f"  time     compile {summary['compile_seconds']:.1f} s, training {summary['run_seconds']:.1f} s, "
         f"evaluation {summary['eval_seconds']:.1f} s",
-        f"  speed    {summary['env_steps_per_second']:,.0f} environment steps per second of training, all seeds together",
+        f"  speed    {summary['env_steps_per_second']:,.0f} environment steps per second, all seeds together",
         f"  files    {out_dir}{f', {curve}' if curve else ''}",
     ]
     return "\n".join(lines)
@@ -136,18 +136,21 @@ def _parse(name, description, presets, default_env, fallback, arguments):
     env = first.parse_known_args(arguments)[0].env
     preset = presets.get(env, fallback)
 
-    @dataclasses.dataclass(frozen=True)
-    class Arguments:
-        run: tyro.conf.OmitArgPrefixes[RunOptions]
-        config: tyro.conf.OmitArgPrefixes[type(preset.config)]
-        hypers: tyro.conf.OmitArgPrefixes[type(preset.hypers)]
-
-    default = Arguments(
-        run=RunOptions(env=env, num_env_steps=preset.num_env_steps), config=preset.config, hypers=preset.hypers
-    )
+    defaults = {
+        "run": RunOptions(env=env, num_env_steps=preset.num_env_steps),
+        "config": preset.config,
+        "hypers": preset.hypers,
+    }
+    # One flag for every field, without a prefix; the classes are known only now.
+    fields = [(name, type(default)) for name, default in defaults.items()]
+    arguments_class = dataclasses.make_dataclass("Arguments", fields, frozen=True)
     known = f"Presets: {', '.join(presets)}."
     parsed = tyro.cli(
-        Arguments, prog=f"python -m experiments.{name}", description=f"{description}\n\n{known}",
-        args=arguments, default=default,
+        arguments_class,
+        prog=f"python -m experiments.{name}",
+        description=f"{description}\n\n{known}",
+        args=arguments,
+        default=arguments_class(**defaults),
+        config=(tyro.conf.OmitArgPrefixes,),
     )
     return parsed.run, parsed.config, parsed.hypers

@@ -13,7 +13,7 @@ import sys
 import time
 import warnings
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,7 @@ import numpy as np
 
 from purerl import xla
 from purerl.algorithm import Algorithm
-from purerl.train import files, plots, records
+from purerl.train import checkpoint, files, plots, records
 from purerl.train.progress import Progress
 from purerl.train.statistics import Interval
 from purerl.types import Episodes, Mean, PyTree
@@ -130,6 +130,7 @@ def evaluate_states(
 
     def evaluate_seed(state: PyTree, key: jax.Array):
         _, _, eval_key = _streams(key)
+        assert algorithm.spec.evaluate is not None
         return algorithm.spec.evaluate(hypers, state, jax.random.fold_in(eval_key, start), num_episodes)
 
     return _over_seeds(evaluate_seed, states, keys, seeds_at_once)
@@ -163,8 +164,9 @@ def train(
         log_every: environment steps between log entries. None: 100 entries over the run.
         seeds_at_once: how many seeds to vmap, the others waiting their turn. None: all. On a CPU, fewer are
             faster where one seed alone keeps the machine busy (large batches, images).
-        out_dir: where to write ``config.json``, ``metrics.csv``, ``summary.json``, ``curve.png`` and TensorBoard
-            events; None writes nothing. Files of an earlier run there are replaced.
+        out_dir: where to write ``config.json``, ``metrics.csv``, ``summary.json``, ``curve.png``, TensorBoard
+            events and a ``checkpoint`` of the final states; None writes nothing. Files of an earlier run there are
+            replaced.
         progress: show a progress bar on stderr.
 
     Returns:
@@ -175,82 +177,118 @@ def train(
     """
     _check_arguments(algorithm, key, num_env_steps, num_seeds, eval_every, num_eval_episodes, seeds_at_once)
     _warn_of_deadlock(num_seeds)
-    steps_per_update = algorithm.spec.env_steps_per_update
-    num_updates = math.ceil(num_env_steps / steps_per_update)
-    if num_updates * steps_per_update != num_env_steps:
+    plan = _Plan.of(algorithm, num_env_steps, eval_every, log_every)
+    if plan.num_env_steps != num_env_steps:
         _say(
-            f"{num_env_steps} environment steps are not whole updates of {steps_per_update}: "
-            f"running {num_updates} updates, {num_updates * steps_per_update} steps.",
+            f"{num_env_steps} environment steps are not whole updates of {plan.steps_per_update}: "
+            f"running {plan.num_updates} updates, {plan.num_env_steps} steps.",
             progress,
         )
-    evaluates = algorithm.spec.evaluate is not None and eval_every != 0
-    logs_at = _marks(num_updates, log_every, steps_per_update, default_count=100)
-    evals_at = _marks(num_updates, eval_every, steps_per_update, default_count=20) if evaluates else []
+    settings = {
+        "algorithm": algorithm.spec.name,
+        "settings": dict(algorithm.spec.settings),
+        "hypers": records.plain(hypers),
+        "key": jax.random.key_data(key).tolist(),
+        "num_env_steps": num_env_steps,
+        "num_seeds": num_seeds,
+        "eval_every": eval_every,
+        "num_eval_episodes": num_eval_episodes,
+        "log_every": log_every,
+        "seeds_at_once": seeds_at_once,
+    }
+    folder = None if out_dir is None else pathlib.Path(out_dir)
+    if folder is not None:
+        files.write_json(folder / "config.json", settings | records.versions())
 
-    keys = seed_keys(key, num_seeds)
-    timer = _Timer()
-    init = timer.compile(partial(init_states, algorithm), hypers, keys)
-    states = timer.run(init, hypers, keys)
-    run = timer.compile(
-        partial(run_updates, algorithm, seeds_at_once=seeds_at_once), hypers, states, keys, 0, 0, donate=1
-    )
-    if evaluates:
-        evaluate = timer.compile(
-            partial(
-                evaluate_states, algorithm, num_episodes=num_eval_episodes, seeds_at_once=seeds_at_once
-            ),
-            hypers,
-            states,
-            keys,
-            0,
+    timer, log = _Timer(), records.Log(num_seeds)
+    try:
+        states = _run(
+            algorithm, hypers, seed_keys(key, num_seeds), plan, num_eval_episodes, seeds_at_once, timer, log, progress
         )
-
-    log = records.Log(num_seeds)
-    with Progress(num_updates * steps_per_update, num_seeds, enabled=progress) as bar:
-        update = 0
-        for mark in sorted({0, *logs_at, *evals_at}):
-            if mark > update:
-                states, sums = timer.run(run, hypers, states, keys, update, mark)
-                update = mark
-                log.add_metrics(update * steps_per_update, jax.device_get(sums))
-            if evaluates and (mark == 0 or mark in evals_at):
-                episodes = timer.run(evaluate, hypers, states, keys, update, evaluation=True)
-                log.add_evaluation(update * steps_per_update, jax.device_get(episodes))
-            bar.update(update * steps_per_update, log.last_return())
-
+    finally:  # an interrupted run keeps what it has measured
+        if folder is not None:
+            log.write(folder)
     summary = {
         "title": f"{algorithm.spec.name} on {algorithm.spec.settings.get('env', 'its environment')}",
-        "num_env_steps": num_updates * steps_per_update,
+        "num_env_steps": plan.num_env_steps,
         "num_env_steps_requested": num_env_steps,
         "num_seeds": num_seeds,
         "final_return": log.final_return()._asdict(),
         "final_return_of_each_seed": log.final_returns().tolist(),
-        "final_return_is": f"mean of {num_eval_episodes} evaluation episodes" if evaluates else "training return",
+        "final_return_is": f"mean of {num_eval_episodes} evaluation episodes" if plan.evals_at else "training return",
         "compile_seconds": timer.compile_seconds,
         "run_seconds": timer.run_seconds,
         "eval_seconds": timer.eval_seconds,
-        "env_steps_per_second": num_updates * steps_per_update * num_seeds / max(timer.run_seconds, 1e-9),
+        "env_steps_per_second": plan.num_env_steps * num_seeds / max(timer.run_seconds, 1e-9),
         **records.peak_memory(),
     }
     result = TrainResult(states=states, summary=summary, **log.arrays())
-    if out_dir is not None:
-        out_dir = pathlib.Path(out_dir)
-        settings = {
-            "algorithm": algorithm.spec.name,
-            "settings": dict(algorithm.spec.settings),
-            "hypers": jax.tree.map(float, dataclasses.asdict(hypers)) if dataclasses.is_dataclass(hypers) else hypers,
-            "key": jax.random.key_data(key).tolist(),
-            "num_env_steps": num_env_steps,
-            "num_seeds": num_seeds,
-            "eval_every": eval_every,
-            "num_eval_episodes": num_eval_episodes,
-            "log_every": log_every,
-        }
-        files.write_json(out_dir / "config.json", settings | records.versions())
-        log.write(out_dir)
-        files.write_json(out_dir / "summary.json", summary)
-        result.plot(out_dir / "curve.png")
+    if folder is not None:
+        files.write_json(folder / "summary.json", summary)
+        result.plot(folder / "curve.png")
+        checkpoint.save(folder / "checkpoint", states, replace=True)
     return result
+
+
+class _Plan(NamedTuple):
+    """A run in updates: how many, and after which ones to log and to evaluate."""
+
+    steps_per_update: int
+    num_updates: int
+    logs_at: frozenset[int]
+    evals_at: frozenset[int]
+
+    @property
+    def num_env_steps(self) -> int:
+        return self.num_updates * self.steps_per_update
+
+    @classmethod
+    def of(cls, algorithm: Algorithm, num_env_steps: int, eval_every: int | None, log_every: int | None) -> "_Plan":
+        steps_per_update = algorithm.spec.env_steps_per_update
+        num_updates = math.ceil(num_env_steps / steps_per_update)
+
+        def marks(every: int | None, default_count: int) -> frozenset[int]:
+            """Every so many steps, and at the end."""
+            interval = math.ceil(num_updates / default_count if every is None else every / steps_per_update)
+            return frozenset({*range(interval, num_updates, interval), num_updates})
+
+        evaluates = algorithm.spec.evaluate is not None and eval_every != 0
+        evals_at = marks(eval_every, 20) | {0} if evaluates else frozenset()
+        return cls(steps_per_update, num_updates, marks(log_every, 100), evals_at)
+
+
+def _run(
+    algorithm: Algorithm,
+    hypers: PyTree,
+    keys: jax.Array,
+    plan: _Plan,
+    num_eval_episodes: int,
+    seeds_at_once: int | None,
+    timer: "_Timer",
+    log: records.Log,
+    progress: bool,
+) -> PyTree:
+    """Compile, run the plan, fill the log; the final states."""
+    init = timer.compile(partial(init_states, algorithm), hypers, keys)
+    states = timer.run(init, hypers, keys)
+    updates = partial(run_updates, algorithm, seeds_at_once=seeds_at_once)
+    run = timer.compile(updates, hypers, states, keys, 0, 0, donate=1)
+    if plan.evals_at:
+        evaluation = partial(evaluate_states, algorithm, num_episodes=num_eval_episodes, seeds_at_once=seeds_at_once)
+        evaluate = timer.compile(evaluation, hypers, states, keys, 0)
+
+    update = 0
+    with Progress(plan.num_env_steps, keys.shape[0], enabled=progress) as bar:
+        for mark in sorted(plan.logs_at | plan.evals_at):
+            if mark > update:
+                states, sums = timer.run(run, hypers, states, keys, update, mark)
+                log.add_metrics(mark * plan.steps_per_update, jax.device_get(sums))
+                update = mark
+            if mark in plan.evals_at:
+                episodes = timer.run(evaluate, hypers, states, keys, mark, evaluation=True)
+                log.add_evaluation(mark * plan.steps_per_update, jax.device_get(episodes))
+            bar.update(mark * plan.steps_per_update, log.last_return())
+    return states
 
 
 class _Timer:
@@ -302,15 +340,7 @@ def _as_means(metrics: dict[str, Any]) -> dict[str, Mean]:
     }
 
 
-def _marks(num_updates: int, every: int | None, steps_per_update: int, default_count: int) -> list[int]:
-    """Updates after which something happens: every so many steps, and at the end."""
-    interval = math.ceil(num_updates / default_count) if every is None else math.ceil(every / steps_per_update)
-    return sorted({*range(interval, num_updates, interval), num_updates})
-
-
-def _check_arguments(
-    algorithm, key, num_env_steps, num_seeds, eval_every, num_eval_episodes, seeds_at_once
-) -> None:
+def _check_arguments(algorithm, key, num_env_steps, num_seeds, eval_every, num_eval_episodes, seeds_at_once) -> None:
     for name, value in (
         ("num_env_steps", num_env_steps),
         ("num_seeds", num_seeds),
@@ -330,14 +360,14 @@ def _check_arguments(
 
 
 def _warn_of_deadlock(num_seeds: int) -> None:
-    if jax.default_backend() == "cpu" and num_seeds > 1 and xla.jaxlib_can_deadlock():
-        if not xla.has_deadlock_remedy():
-            warnings.warn(
-                "On the CPU, jaxlib below 0.11 can deadlock in programs vmapped over seeds. Remedy: install "
-                "jaxlib >= 0.11 (Python >= 3.12), or set the environment variable "
-                f"XLA_FLAGS={xla.SEQUENTIAL_SCHEDULER} before JAX starts; purerl.xla.set_cpu_flags() does.",
-                stacklevel=3,
-            )
+    affected = jax.default_backend() == "cpu" and num_seeds > 1 and xla.jaxlib_can_deadlock()
+    if affected and not xla.has_deadlock_remedy():
+        warnings.warn(
+            "On the CPU, jaxlib below 0.11 can deadlock in programs vmapped over seeds. Remedy: install "
+            "jaxlib >= 0.11 (Python >= 3.12), or set the environment variable "
+            f"XLA_FLAGS={xla.SEQUENTIAL_SCHEDULER} before JAX starts; purerl.xla.set_cpu_flags() does.",
+            stacklevel=3,
+        )
 
 
 def _say(message: str, progress: bool) -> None:

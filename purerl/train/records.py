@@ -114,10 +114,16 @@ class Log:
                     )
 
 
+def plain(hypers: Any) -> Any:
+    """Hyperparameters as plain numbers by name, whatever record holds them."""
+    leaves = jax.tree.leaves_with_path(hypers)
+    return {jax.tree_util.keystr(path).lstrip("."): np.asarray(leaf).tolist() for path, leaf in leaves}
+
+
 def versions() -> dict[str, Any]:
     """Versions and hardware that a result depends on, and the commit of the working tree, if it is one."""
     packages = ("purerl", "jax", "jaxlib", "flax", "optax", "gymnax", "numpy")
-    found = {}
+    found: dict[str, str | None] = {}
     for package in packages:
         try:
             found[package] = importlib.metadata.version(package)

@@ -106,9 +106,7 @@ FAULTS = {
         r"int32\[\] after reset but float32\[\] after step",
     ),
     "weak type": (
-        with_step(lambda obs, s, *rest: (obs, s.replace(time=jnp.int32(s.time)), *rest))._replace(
-            reset=weak_reset
-        ),
+        with_step(lambda obs, s, *rest: (obs, s.replace(time=jnp.int32(s.time)), *rest))._replace(reset=weak_reset),
         "state.time",
         r"weakly typed int32\[\] after reset but int32\[\] after step",
     ),
@@ -234,9 +232,7 @@ def test_each_fault_is_found_alone_and_in_its_place(fault):
 def test_all_errors_are_raised_at_once():
     """Three faults, seen by tracing and by running, raise one EnvError whose message and report hold all."""
     env = with_step(lambda o, s, r, t, _, info: (o + 9, s, jnp.int32(r), t, jnp.float32(0), info))
-    with pytest.raises(
-        EnvError, match=r"(?s)good: 3 errors.*reward: is int32.*remedy.*truncated: is fl"
-    ) as error:
+    with pytest.raises(EnvError, match=r"(?s)good: 3 errors.*reward: is int32.*remedy.*truncated: is fl") as error:
         check_env(env, num_steps=20)
     where = [finding.where for finding in error.value.report.errors]
     assert where == ["reward", "truncated", "observation of step 0"]
@@ -251,9 +247,7 @@ def note_of(env):
 def test_what_is_legal_and_odd_is_a_note():
     """A fixed start, flags that always agree and episodes that do not end are notes, not errors."""
     fixed = GOOD._replace(reset=lambda key: (jnp.zeros(2), State(jnp.int32(0), jnp.zeros(2))))
-    assert note_of(
-        fixed._replace(step=lambda *i: (*good_step(*i)[:3], i[1].time >= 3, i[1].time > 2, {}))
-    ) == [
+    assert note_of(fixed._replace(step=lambda *i: (*good_step(*i)[:3], i[1].time >= 3, i[1].time > 2, {}))) == [
         ("reset", "ignores its key: every episode starts alike"),
         ("terminated and truncated", "were equal at every step of the trial run"),
     ]

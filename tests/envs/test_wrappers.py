@@ -57,9 +57,7 @@ def test_wrapped_environments_keep_the_protocol():
     vector = flatten_observation(frame_stack(clip_reward(scale_reward(counter(9, (2, 3)), 0.5)), 2))
     integer = one_hot_observation(make("FrozenLake-misc"))
     for env in (vector, integer):
-        assert (
-            check_env(episode_statistics(time_limit(sticky_actions(env, 0.1), 5)), num_steps=20).errors == ()
-        )
+        assert check_env(episode_statistics(time_limit(sticky_actions(env, 0.1), 5)), num_steps=20).errors == ()
 
 
 def test_episode_statistics_are_running_sums_that_restart_with_reset():

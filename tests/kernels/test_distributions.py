@@ -45,9 +45,7 @@ def test_categorical_against_scipy_and_rlax(x64):
     divergence = categorical.kl(logits, other)
     np.testing.assert_allclose(divergence, stats.entropy(probs, probs[::-1], axis=-1), rtol=1e-12)
     np.testing.assert_allclose(divergence, rlax.categorical_kl_divergence(logits, other), rtol=1e-12)
-    np.testing.assert_allclose(
-        categorical.kl(logits[0], jnp.array([0.0, 0.3, -0.4])), 0.1028480374, rtol=1e-9
-    )
+    np.testing.assert_allclose(categorical.kl(logits[0], jnp.array([0.0, 0.3, -0.4])), 0.1028480374, rtol=1e-9)
     np.testing.assert_array_equal(categorical.kl(logits, logits), 0.0)
 
 
@@ -134,13 +132,9 @@ def test_gaussian_against_scipy_and_rlax(x64):
     p, q = normal(0, 4, 3), normal(1, 4, 3)
     action = np.random.default_rng(2).normal(size=(5, 4, 3))
     reference = stats.norm(p.mean, np.exp(p.log_std))
-    np.testing.assert_allclose(
-        gaussian.log_prob(p, jnp.asarray(action)), reference.logpdf(action).sum(-1), rtol=1e-12
-    )
+    np.testing.assert_allclose(gaussian.log_prob(p, jnp.asarray(action)), reference.logpdf(action).sum(-1), rtol=1e-12)
     np.testing.assert_allclose(gaussian.entropy(p), reference.entropy().sum(-1), rtol=1e-12)
-    theirs = jax.vmap(rlax.multivariate_normal_kl_divergence)(
-        p.mean, jnp.exp(p.log_std), q.mean, jnp.exp(q.log_std)
-    )
+    theirs = jax.vmap(rlax.multivariate_normal_kl_divergence)(p.mean, jnp.exp(p.log_std), q.mean, jnp.exp(q.log_std))
     np.testing.assert_allclose(gaussian.kl(p, q), theirs, rtol=1e-10)
     np.testing.assert_array_equal(gaussian.kl(p, p), 0.0)
     np.testing.assert_array_equal(gaussian.mode(p), p.mean)
@@ -189,17 +183,13 @@ def test_gaussian_sampling_has_the_right_law():
 def test_entropy_bonus_needs_the_analytic_entropy(x64):
     """E[grad(-log pi(a))] is exactly 0, by enumeration and quadrature; the analytic one's is not."""
     logits = jnp.asarray(LOGITS[0])
-    scores = jax.vmap(jax.grad(lambda p, a: -categorical.log_prob(p, a)), in_axes=(None, 0))(
-        logits, jnp.arange(3)
-    )
+    scores = jax.vmap(jax.grad(lambda p, a: -categorical.log_prob(p, a)), in_axes=(None, 0))(logits, jnp.arange(3))
     np.testing.assert_allclose(jax.nn.softmax(logits) @ scores, 0.0, atol=1e-15)
     assert np.abs(jax.grad(categorical.entropy)(logits)).max() > 0.05
 
     params = Gaussian(jnp.array([0.3]), jnp.array([-0.4]))
     nodes, weights = np.polynomial.hermite_e.hermegauss(8)
-    actions = gaussian.sample(
-        params, jnp.asarray(nodes)[:, None]
-    )  # held fixed: samples, not functions of params
+    actions = gaussian.sample(params, jnp.asarray(nodes)[:, None])  # held fixed: samples, not functions of params
     scores = jax.vmap(jax.grad(lambda p, a: -gaussian.log_prob(p, a)), in_axes=(None, 0))(params, actions)
     for leaf in scores:
         np.testing.assert_allclose(weights @ leaf, 0.0, atol=1e-12)

@@ -109,9 +109,7 @@ def test_effective_sample_size():
     """Equal weights count fully, one weight counts once, zeros not at all; the scale cannot overflow."""
     np.testing.assert_allclose(importance.effective_sample_size(jnp.full(7, 1e30)), 7.0, rtol=1e-6)
     np.testing.assert_allclose(importance.effective_sample_size(jnp.array([0.0, 1e-30, 0.0])), 1.0)
-    np.testing.assert_allclose(
-        importance.effective_sample_size(jnp.array([1.0, 2.0, 3.0])), 36 / 14, rtol=1e-6
-    )
+    np.testing.assert_allclose(importance.effective_sample_size(jnp.array([1.0, 2.0, 3.0])), 36 / 14, rtol=1e-6)
     assert importance.effective_sample_size(jnp.zeros(3)) == 0.0
 
 

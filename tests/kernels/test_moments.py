@@ -137,9 +137,7 @@ def test_dtypes_and_structure_are_kept(x64):
     for dtype in (jnp.float32, jnp.float64):
         m = moments.init((2,), dtype)
         new = update(m, jnp.ones((3, 2), jnp.float64))
-        assert jax.tree.map(lambda x: (x.shape, x.dtype), m) == jax.tree.map(
-            lambda x: (x.shape, x.dtype), new
-        )
+        assert jax.tree.map(lambda x: (x.shape, x.dtype), m) == jax.tree.map(lambda x: (x.shape, x.dtype), new)
         assert all(leaf.dtype == dtype for leaf in jax.tree.leaves(new))
 
 

@@ -41,9 +41,7 @@ def test_equal_entries_have_no_spread(value):
 def test_variance_survives_a_large_offset():
     """float32 numbers near 1e6 with a deviation of 1: no cancellation."""
     x = np.random.default_rng(0).normal(size=2000).astype(np.float32) + np.float32(1e6)
-    np.testing.assert_allclose(
-        numerics.masked_variance(jnp.asarray(x), None), np.var(x.astype(np.float64)), rtol=1e-5
-    )
+    np.testing.assert_allclose(numerics.masked_variance(jnp.asarray(x), None), np.var(x.astype(np.float64)), rtol=1e-5)
 
 
 def test_standardize_has_mean_0_and_deviation_1():

@@ -129,9 +129,7 @@ def test_on_policy_corrections_are_gae(x64):
         target, pg_advantage = returns.vtrace(*x, GAMMA, lambda_)
         np.testing.assert_allclose(target, x.value + advantage, rtol=1e-12, atol=1e-13)
         np.testing.assert_allclose(pg_advantage, advantage, rtol=1e-12, atol=1e-13)
-        np.testing.assert_allclose(
-            returns.retrace(*x, GAMMA, lambda_), x.value + advantage, rtol=1e-12, atol=1e-13
-        )
+        np.testing.assert_allclose(returns.retrace(*x, GAMMA, lambda_), x.value + advantage, rtol=1e-12, atol=1e-13)
 
 
 def test_retrace_weighs_the_error_at_t_plus_1_by_the_ratio_at_t_plus_1(x64):
@@ -142,9 +140,7 @@ def test_retrace_weighs_the_error_at_t_plus_1_by_the_ratio_at_t_plus_1(x64):
     one_step = x.reward[1] + GAMMA * jnp.where(x.terminated[1], 0, x.next_value[1])
     np.testing.assert_allclose(blocked[1], one_step, rtol=1e-12)
     np.testing.assert_array_equal(blocked[2:], plain[2:])
-    np.testing.assert_array_equal(
-        returns.retrace(*x._replace(ratio=x.ratio.at[0].set(0.0)), GAMMA, 1.0), plain
-    )
+    np.testing.assert_array_equal(returns.retrace(*x._replace(ratio=x.ratio.at[0].set(0.0)), GAMMA, 1.0), plain)
 
 
 @pytest.mark.covers("returns", "gae")
@@ -155,13 +151,9 @@ def test_nothing_passes_a_reset(name):
     end = 3
     terminated, truncated = np.zeros((T, 8), bool), np.zeros((T, 8), bool)
     terminated[end, :3], truncated[end, 2:] = True, True  # terminated, both, truncated
-    numbers = [
-        np.concatenate([a[: end + 1], b[end + 1 :]]) for a, b in zip(rollout[:4], other[:4], strict=True)
-    ]
+    numbers = [np.concatenate([a[: end + 1], b[end + 1 :]]) for a, b in zip(rollout[:4], other[:4], strict=True)]
     flags = {"terminated": terminated, "truncated": truncated}
-    single = functools.partial(
-        jax.tree.map, lambda x: jnp.asarray(x, jnp.float32 if x.dtype != bool else bool)
-    )
+    single = functools.partial(jax.tree.map, lambda x: jnp.asarray(x, jnp.float32 if x.dtype != bool else bool))
     kernel = OURS[name]
     before = kernel(single(Rollout(*[np.nan_to_num(x) for x in rollout[:4]], **flags)))[: end + 1]
     after = kernel(single(Rollout(*[np.nan_to_num(x) for x in numbers], **flags)))
@@ -179,9 +171,7 @@ def test_terminated_wins_over_truncated(end, x64):
     x = rollout._replace(next_value=np.nan_to_num(rollout.next_value, nan=1.0))
     for name, kernel in OURS.items():
         both = kernel(x._replace(terminated=at_end, truncated=at_end))
-        np.testing.assert_array_equal(
-            both, kernel(x._replace(terminated=at_end, truncated=none)), err_msg=name
-        )
+        np.testing.assert_array_equal(both, kernel(x._replace(terminated=at_end, truncated=none)), err_msg=name)
         assert not np.allclose(both, kernel(x._replace(terminated=none, truncated=at_end))), name
 
 
@@ -216,9 +206,7 @@ def test_shifting_rewards_and_values_together(x64):
     no_end = jnp.zeros((T, 8), bool)
     x = x._replace(next_value=jnp.nan_to_num(x.next_value), terminated=no_end)
     shift = 3.0
-    moved = x._replace(
-        reward=x.reward + (1 - GAMMA) * shift, value=x.value + shift, next_value=x.next_value + shift
-    )
+    moved = x._replace(reward=x.reward + (1 - GAMMA) * shift, value=x.value + shift, next_value=x.next_value + shift)
     moves = {"n_step": shift, "lambda": shift, "vtrace_target": shift, "retrace": shift}
     for name, kernel in OURS.items():
         np.testing.assert_allclose(

@@ -97,9 +97,7 @@ def test_value_losses(x64):
     """Half the squared error; clipped: the larger of two losses, flat once progress passes the clip."""
     value, old, target = jnp.array([1.0, 1.5, 0.5, 1.5]), jnp.ones(4), jnp.array([3.0, 3.0, 3.0, 0.0])
     np.testing.assert_allclose(surrogates.value_loss(value, target), [2.0, 1.125, 3.125, 1.125])
-    np.testing.assert_allclose(
-        jax.grad(lambda v: jnp.sum(surrogates.value_loss(v, target)))(value), value - target
-    )
+    np.testing.assert_allclose(jax.grad(lambda v: jnp.sum(surrogates.value_loss(v, target)))(value), value - target)
 
     def loss(v):
         return surrogates.clipped_value_loss(v, old, target, 0.2)
@@ -114,9 +112,7 @@ def test_value_losses(x64):
 @pytest.mark.covers("k3")
 def test_approximate_kl_is_accurate_and_never_negative():
     """float32 against float64 at log-ratios down to 1e-20, where the naive form goes negative; mean = KL."""
-    log_ratio = np.concatenate([[0.0], np.logspace(-20, 1, 4000), -np.logspace(-20, 2, 4000)]).astype(
-        np.float32
-    )
+    log_ratio = np.concatenate([[0.0], np.logspace(-20, 1, 4000), -np.logspace(-20, 2, 4000)]).astype(np.float32)
     estimate = np.asarray(surrogates.approximate_kl(log_ratio))
     assert estimate.min() == 0.0
     wide = log_ratio.astype(np.float64)

@@ -51,9 +51,7 @@ def weighted_errors(errors, weight, terminated, truncated, gamma):
     length = steps_to_end(terminated, truncated)
     return each(
         errors,
-        lambda t, b: sum(
-            gamma ** (s - t) * weight(t, s, b) * errors[s, b] for s in range(t, t + length[t, b])
-        ),
+        lambda t, b: sum(gamma ** (s - t) * weight(t, s, b) * errors[s, b] for s in range(t, t + length[t, b])),
     )
 
 
@@ -63,16 +61,12 @@ def gae(reward, value, next_value, terminated, truncated, gamma, lambda_):
     return weighted_errors(errors, lambda t, s, b: np.prod(lambda_[t:s, b]), terminated, truncated, gamma)
 
 
-def vtrace(
-    reward, value, next_value, ratio, terminated, truncated, gamma, lambda_, clip_rho, clip_c, clip_pg_rho
-):
+def vtrace(reward, value, next_value, ratio, terminated, truncated, gamma, lambda_, clip_rho, clip_c, clip_pg_rho):
     """Targets by the sum of the paper's (1); advantages from the mixed target of the next state."""
     lambda_ = np.broadcast_to(lambda_, reward.shape)
     coefficient = lambda_ * np.minimum(ratio, clip_c)
     errors = np.minimum(ratio, clip_rho) * td_errors(reward, value, next_value, terminated, gamma)
-    target = value + weighted_errors(
-        errors, lambda t, s, b: np.prod(coefficient[t:s, b]), terminated, truncated, gamma
-    )
+    target = value + weighted_errors(errors, lambda t, s, b: np.prod(coefficient[t:s, b]), terminated, truncated, gamma)
     length = steps_to_end(terminated, truncated)
 
     def bootstrap(t, b):

@@ -72,9 +72,7 @@ def test_bias_of_the_n_step_advantage(n):
     exact, paths = oracle.values(mdp, policy), oracle.trajectories(mdp, policy, n)
     value = np.random.default_rng(3).normal(size=3)
     never = jnp.zeros(paths.reward.shape, bool)
-    returns = n_step_returns(
-        jnp.asarray(paths.reward), jnp.asarray(value[paths.state[1:]]), never, never, mdp.gamma, n
-    )
+    returns = n_step_returns(jnp.asarray(paths.reward), jnp.asarray(value[paths.state[1:]]), never, never, mdp.gamma, n)
     bias = conditional_mean(paths, np.asarray(returns)[0] - value[paths.state[0]]) - exact.advantage
     error = value - exact.state
     arrival = mdp.transition @ np.linalg.matrix_power(oracle.state_transition(mdp, policy), n - 1)

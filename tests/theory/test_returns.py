@@ -128,9 +128,7 @@ def test_lambda_return_recursion(rollout, lambda_):
     target = np.asarray(lambda_returns(reward, next_value, terminated, truncated, GAMMA, lambda_))
     mixed = (1 - lambda_) * np.asarray(next_value)[:-1] + lambda_ * target[1:]
     inside = ~np.asarray(terminated | truncated)[:-1]
-    np.testing.assert_allclose(
-        target[:-1][inside], (np.asarray(reward)[:-1] + GAMMA * mixed)[inside], atol=1e-12
-    )
+    np.testing.assert_allclose(target[:-1][inside], (np.asarray(reward)[:-1] + GAMMA * mixed)[inside], atol=1e-12)
 
 
 @pytest.mark.covers("lambda-return", "gae")

@@ -20,6 +20,7 @@ from purerl import rollout
 from purerl.algorithm import Algorithm, Spec
 from purerl.envs.base import Environment
 from purerl.kernels import distributions, moments, numerics, returns, surrogates
+from purerl.kernels.recurrence import forward_linear_recurrence
 from purerl.nets.actor_critic import ActorCritic
 from purerl.nets.torsos import ACTIVATIONS
 from purerl.spaces import Discrete
@@ -76,9 +77,7 @@ class PPOConfig:
                 f"{self.num_envs} * {self.num_steps} = {batch_size}. The nearest number that does is {nearest}."
             )
         if self.activation not in ACTIVATIONS:
-            raise ValueError(
-                f"PPOConfig.activation = {self.activation!r}: choose one of {', '.join(ACTIVATIONS)}."
-            )
+            raise ValueError(f"PPOConfig.activation = {self.activation!r}: choose one of {', '.join(ACTIVATIONS)}.")
         if self.objective not in ("clip", "kl", "both"):
             raise ValueError(f'PPOConfig.objective = {self.objective!r}: choose "clip", "kl" or "both".')
         if self.torso not in ("mlp", "cnn"):
@@ -225,7 +224,7 @@ def ppo(env: Environment, config: PPOConfig | None = None) -> Algorithm:
         env.action_space,
     )
 
-    def play(state: PPOState, key: jax.Array) -> tuple[rollout.Envs, Transition]:
+    def play(state: PPOState, key: jax.Array) -> tuple[rollout.Envs, Transition, Metrics]:
         noise_key, env_key = jax.random.split(key)
         policy_shape = jax.eval_shape(policy, state.params, state.envs.obs)
         noise = pi.noise(noise_key, policy_shape, (config.num_steps,))
@@ -271,9 +270,7 @@ def ppo(env: Environment, config: PPOConfig | None = None) -> Algorithm:
             if config.objective == "both":
                 surrogate = surrogate - kl_coef * kl
         if config.clip_value:
-            value_loss = surrogates.clipped_value_loss(
-                values, batch.value, batch.target, hypers.value_clip_epsilon
-            )
+            value_loss = surrogates.clipped_value_loss(values, batch.value, batch.target, hypers.value_clip_epsilon)
         else:
             value_loss = surrogates.value_loss(values, batch.target)
         terms = {
@@ -285,11 +282,7 @@ def ppo(env: Environment, config: PPOConfig | None = None) -> Algorithm:
             "clip_fraction": jnp.mean(surrogates.clipped(log_ratio, clip_epsilon)),
             "ratio": jnp.mean(jnp.exp(log_ratio)),
         }
-        total = (
-            hypers.value_coef * terms["value_loss"]
-            - terms["surrogate"]
-            - hypers.entropy_coef * terms["entropy"]
-        )
+        total = hypers.value_coef * terms["value_loss"] - terms["surrogate"] - hypers.entropy_coef * terms["entropy"]
         return total, terms
 
     def learn(hypers: PPOHypers, state: PPOState, batch: Batch, key: jax.Array) -> tuple[PPOState, Metrics]:
@@ -323,7 +316,7 @@ def ppo(env: Environment, config: PPOConfig | None = None) -> Algorithm:
 
     def update(hypers: PPOHypers, state: PPOState, key: jax.Array) -> tuple[PPOState, Metrics]:
         play_key, learn_key = jax.random.split(key)
-        envs, transitions = play(state, play_key)
+        envs, transitions, episode_metrics = play(state, play_key)
         state = state.replace(envs=envs)
         reward, state = scale_reward(hypers, state, transitions)
         batch = make_batch(hypers, state, transitions, reward)
@@ -338,22 +331,17 @@ def ppo(env: Environment, config: PPOConfig | None = None) -> Algorithm:
             "ratio": terms["ratio"][0],  # before any step of this update: exactly 1
             "explained_variance": surrogates.explained_variance(batch.value, batch.target),
         }
-        return state, metrics | rollout.episode_metrics(transitions)
+        return state, metrics | episode_metrics
 
-    def scale_reward(
-        hypers: PPOHypers, state: PPOState, transitions: Transition
-    ) -> tuple[jax.Array, PPOState]:
+    def scale_reward(hypers: PPOHypers, state: PPOState, transitions: Transition) -> tuple[jax.Array, PPOState]:
         """The rewards to learn from ``[T, B]``, and the state with its statistics of the discounted return."""
         if not config.normalize_reward:
             return transitions.reward, state
 
-        def accumulate(total: jax.Array, step: tuple[jax.Array, jax.Array]):
-            reward, ended = step
-            total = hypers.gamma * total + reward
-            return jnp.where(ended, 0.0, total), total
-
         ended = transitions.terminated | transitions.truncated
-        running, totals = jax.lax.scan(accumulate, state.discounted_return, (transitions.reward, ended))
+        continues = jnp.concatenate([jnp.ones_like(ended[:1]), ~ended[:-1]])
+        totals = forward_linear_recurrence(hypers.gamma * continues, transitions.reward, state.discounted_return)
+        running = jnp.where(ended[-1], 0.0, totals[-1])
         return_moments = moments.update(state.return_moments, totals)
         state = state.replace(discounted_return=running, return_moments=return_moments)
         return transitions.reward / moments.std(return_moments, 1e-8), state
@@ -363,9 +351,7 @@ def ppo(env: Environment, config: PPOConfig | None = None) -> Algorithm:
         return to_env(pi.mode(policy(state.params, normalize(state.obs_moments, obs))))
 
     def evaluate(hypers: PPOHypers, state: PPOState, key: jax.Array, num_episodes: int) -> Episodes:
-        return rollout.episodes(
-            env, lambda memory, obs, key: (memory, act(hypers, state, obs, key)), key, num_episodes
-        )
+        return rollout.episodes(env, lambda memory, obs, key: (memory, act(hypers, state, obs, key)), key, num_episodes)
 
     spec = Spec("ppo", config.batch_size, evaluate, settings={"env": env.name, **dataclasses.asdict(config)})
     return Algorithm(init, update, act, spec)
@@ -373,8 +359,8 @@ def ppo(env: Environment, config: PPOConfig | None = None) -> Algorithm:
 
 def _optimizer(hypers: PPOHypers) -> optax.GradientTransformation:
     """Adam on clipped gradients, before the learning rate: built from traced leaves, so no value recompiles."""
-    return optax.chain(
-        optax.clip_by_global_norm(hypers.max_grad_norm), optax.scale_by_adam(eps=hypers.adam_epsilon)
+    return optax.flatten(
+        optax.chain(optax.clip_by_global_norm(hypers.max_grad_norm), optax.scale_by_adam(eps=hypers.adam_epsilon))
     )
 
 
