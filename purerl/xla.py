@@ -25,16 +25,20 @@ def has_deadlock_remedy() -> bool:
     return SEQUENTIAL_SCHEDULER in os.environ.get("XLA_FLAGS", "").split()
 
 
-def set_cpu_flags(*, small_loops: bool = False) -> None:
+def set_cpu_flags(*, threads: int | None = None, small_loops: bool = False) -> None:
     """Add the flags that purerl's programs want on the CPU to ``XLA_FLAGS``, keeping those already there.
 
     Call it before JAX makes its first device; later it has no effect.
 
     Args:
+        threads: size of XLA's thread pool (its environment variable ``NPROC``); None leaves it at the number of cores.
+            One thread is faster than two for a lone run of a small network, whose operations are too short to share.
         small_loops: compile every loop into one native function instead of a list of dispatched kernels. Two to
             four times faster where the arrays in the loop are tiny (a few environments, tabular learning),
             slower where it holds large matrix products, so it is off unless asked for.
     """
+    if threads is not None:
+        os.environ["NPROC"] = str(threads)
     flags = os.environ.get("XLA_FLAGS", "").split()
     wanted = [SEQUENTIAL_SCHEDULER] if jaxlib_can_deadlock() else []
     if small_loops:

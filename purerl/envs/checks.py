@@ -228,7 +228,7 @@ def _observation(env: Environment, reset: _Program, step: _Program) -> _Findings
 
 def _stability(name: str, before: PyTree, after: PyTree) -> _Findings:
     """A scan carries the state, so ``step`` must give back what ``reset`` gave."""
-    if not jax.tree.structure(before) == jax.tree.structure(after):  # noqa: SIM201  (its != has no type)
+    if jax.tree.structure(before) != jax.tree.structure(after):  # type: ignore[operator]  # PyTreeDef is not typed
         yield _error(
             name,
             f"is {jax.tree.structure(before)} after reset but {jax.tree.structure(after)} after step",

@@ -49,8 +49,10 @@ class RunOptions:
     """Also write the learning curve to this image."""
     progress: bool = True
     """Show a progress bar."""
+    cpu_threads: int | None = None
+    """Threads of XLA on a CPU; None: one per core. One is faster for a lone run of a small network."""
     small_loops: bool = False
-    """Let XLA compile whole loops into one function: faster on a CPU with few environments and small networks."""
+    """Let XLA compile whole loops into one function: faster on a CPU where the arrays in them are tiny."""
 
 
 def main(
@@ -79,7 +81,7 @@ def main(
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     options, config, hypers = _parse(name, description, presets, default_env, fallback, arguments)
-    xla.set_cpu_flags(small_loops=options.small_loops)
+    xla.set_cpu_flags(threads=options.cpu_threads, small_loops=options.small_loops)
     import jax  # after the flags
 
     try:
