@@ -13,9 +13,9 @@ TEST = -m pytest -n logical --maxprocesses 8 --dist worksteal
 LOCK = requirements.lock
 UV_VENV = .venvs/uv
 
-# In order of preference: those that get jaxlib >= 0.11 first, and among them those the tests are run on. On PATH a
+# The newest first: from 3.12 on, JAX is one whose CPU runtime does not deadlock (purerl/xla.py). On PATH a
 # name may exist that does not run (a shim of pyenv), so every candidate is tried.
-VERSIONS   = 3.13 3.12 3.14 3.11
+VERSIONS   = 3.14 3.13 3.12 3.11
 CANDIDATES = $(foreach v,$(VERSIONS),python$(v) $(wildcard $(HOME)/.pyenv/versions/$(v).*/bin/python$(v))) python3 python
 SUITABLE   = import sys, sysconfig; \
   sys.exit(not ((3, 11) <= sys.version_info[:2] <= (3, 14) and not sysconfig.get_config_var("Py_GIL_DISABLED")))

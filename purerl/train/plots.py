@@ -20,6 +20,7 @@ def learning_curve(steps: np.ndarray, returns: np.ndarray, title: str):
         A ``matplotlib.figure.Figure``.
     """
     from matplotlib.figure import Figure
+    from matplotlib.ticker import EngFormatter
 
     figure = Figure(figsize=(6.4, 4.0), layout="constrained")
     axes = figure.subplots()
@@ -29,7 +30,7 @@ def learning_curve(steps: np.ndarray, returns: np.ndarray, title: str):
     if returns.shape[1] > 1:
         axes.fill_between(steps, low, high, color="C0", alpha=0.25, linewidth=0, label="95 % interval")
     axes.set(title=title, xlabel="environment steps", ylabel="episode return")
-    axes.ticklabel_format(axis="x", style="sci", scilimits=(0, 4))
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.grid(alpha=0.3)
     axes.legend(loc="best", frameon=False)
     return figure
