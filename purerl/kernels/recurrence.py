@@ -38,6 +38,7 @@ def forward_linear_recurrence(coefficient: jax.Array, offset: jax.Array, initial
     Returns:
         ``x_0 .. x_{T-1}``, ``[T, ...]``.
     """
+    coefficient = jnp.broadcast_to(coefficient, offset.shape)
     return reverse_linear_recurrence(coefficient[::-1], offset[::-1], initial)[::-1]
 
 

@@ -54,6 +54,12 @@ class RunOptions:
     small_loops: bool = False
     """Let XLA compile whole loops into one function: faster on a CPU where the arrays in them are tiny."""
 
+    def __post_init__(self) -> None:
+        for name in ("num_env_steps", "num_seeds", "num_eval_episodes", "seeds_at_once", "cpu_threads", "log_every"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} = {value}: it must be at least 1.")
+
 
 def main(
     name: str,
@@ -90,19 +96,23 @@ def main(
         sys.exit(f"{name}: {error}")
     time_name = f"{datetime.datetime.now():%Y%m%d-%H%M%S}-{options.env.replace('/', '-')}"
     out_dir = options.out_dir or pathlib.Path("runs", name, time_name)
-    result = train(
-        algorithm,
-        complete(hypers, config, options.num_env_steps),
-        jax.random.key(options.seed),
-        num_env_steps=options.num_env_steps,
-        num_seeds=options.num_seeds,
-        eval_every=options.eval_every,
-        num_eval_episodes=options.num_eval_episodes,
-        log_every=options.log_every,
-        seeds_at_once=options.seeds_at_once,
-        out_dir=out_dir,
-        progress=options.progress,
-    )
+    try:
+        result = train(
+            algorithm,
+            complete(hypers, config, options.num_env_steps),
+            jax.random.key(options.seed),
+            num_env_steps=options.num_env_steps,
+            num_seeds=options.num_seeds,
+            eval_every=options.eval_every,
+            num_eval_episodes=options.num_eval_episodes,
+            log_every=options.log_every,
+            seeds_at_once=options.seeds_at_once,
+            out_dir=out_dir,
+            progress=options.progress,
+        )
+    except KeyboardInterrupt:
+        print(f"\n{name}: interrupted. What was measured until then is in {out_dir}.", file=sys.stderr)
+        sys.exit(130)
     if options.curve is not None:
         result.plot(options.curve)
     print(report(result, out_dir, options.curve))

@@ -52,8 +52,19 @@ class TrainResult:
         """Interquartile mean over seeds of the last return, with its 95 % interval."""
         return Interval(**self.summary["final_return"])
 
+    @property
+    def has_returns(self) -> bool:
+        """Whether there is anything to plot: evaluations, or the returns of training's own episodes."""
+        return len(self.eval_steps) > 0 or "episode_return" in self.metrics
+
     def plot(self, path: str | pathlib.Path | None = None):
-        """The learning curve, as a ``matplotlib.figure.Figure``; also written to ``path`` where one is given."""
+        """The learning curve, as a ``matplotlib.figure.Figure``; also written to ``path`` where one is given.
+
+        Raises:
+            ValueError: if the run has no returns: no evaluation, and no metric ``episode_return``.
+        """
+        if not self.has_returns:
+            raise ValueError("Neither an evaluation nor the metric episode_return: there is no curve to draw.")
         title = self.summary["title"]
         if len(self.eval_steps):
             figure = plots.learning_curve(self.eval_steps, self.eval_returns, title)
@@ -175,7 +186,7 @@ def train(
     Raises:
         ValueError: for sizes below 1, a legacy key, or an evaluation of an algorithm that cannot be evaluated.
     """
-    _check_arguments(algorithm, key, num_env_steps, num_seeds, eval_every, num_eval_episodes, seeds_at_once)
+    _check_arguments(algorithm, key, num_env_steps, num_seeds, eval_every, num_eval_episodes, log_every, seeds_at_once)
     _warn_of_deadlock(num_seeds)
     plan = _Plan.of(algorithm, num_env_steps, eval_every, log_every)
     if plan.num_env_steps != num_env_steps:
@@ -225,7 +236,8 @@ def train(
     result = TrainResult(states=states, summary=summary, **log.arrays())
     if folder is not None:
         files.write_json(folder / "summary.json", summary)
-        result.plot(folder / "curve.png")
+        if result.has_returns:
+            result.plot(folder / "curve.png")
         checkpoint.save(folder / "checkpoint", states, replace=True)
     return result
 
@@ -340,11 +352,14 @@ def _as_means(metrics: dict[str, Any]) -> dict[str, Mean]:
     }
 
 
-def _check_arguments(algorithm, key, num_env_steps, num_seeds, eval_every, num_eval_episodes, seeds_at_once) -> None:
+def _check_arguments(
+    algorithm, key, num_env_steps, num_seeds, eval_every, num_eval_episodes, log_every, seeds_at_once
+) -> None:
     for name, value in (
         ("num_env_steps", num_env_steps),
         ("num_seeds", num_seeds),
         ("num_eval_episodes", num_eval_episodes),
+        ("log_every", log_every),
         ("seeds_at_once", seeds_at_once),
     ):
         if value is not None and value < 1:

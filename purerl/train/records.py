@@ -93,11 +93,11 @@ class Log:
 
         rows = self.rows()
         files.write_csv(out_dir / "metrics.csv", ["seed", "step", "name", "value"], rows)
+        folder = out_dir / "tensorboard"
+        for old in folder.glob("seed_*/events.*"):
+            old.unlink()
         for seed in range(self._num_seeds):
-            folder = out_dir / "tensorboard" / f"seed_{seed}"
-            for old in folder.glob("events.*"):
-                old.unlink()
-            with SummaryWriter(str(folder)) as writer:
+            with SummaryWriter(str(folder / f"seed_{seed}")) as writer:
                 for row_seed, step, name, value in rows:
                     if row_seed == seed:
                         writer.add_scalar(name, value, step)
@@ -110,7 +110,7 @@ class Log:
                     warnings.warn(
                         f"Seed {seed} diverged: its {name} is not finite by step {step}. The other seeds go on. A "
                         f"smaller learning rate, or normalised observations and rewards, usually help.",
-                        stacklevel=4,
+                        stacklevel=5,
                     )
 
 
