@@ -2,88 +2,49 @@
 
     python -m benchmarks.recurrence
 
-Prints the ratio of the medians and writes ``benchmarks/results/recurrence.json``, one entry a backend: the
-numbers behind the choice in ``purerl/kernels/recurrence.py``.
+The numbers behind the choice in ``purerl/kernels/recurrence.py``.
 """
 
-import argparse
-import json
-import os
-import pathlib
-import platform
-import statistics
-import time
+import functools
 
 import jax
-import jaxlib
+import tyro
 
+from benchmarks import common
 from purerl.kernels.recurrence import associative, sequential
 
-RESULTS = pathlib.Path(__file__).parent / "results" / "recurrence.json"
-LENGTHS = (8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
-BATCHES = (1, 8, 64, 512, 4096)
+LENGTHS = (8, 32, 128, 512, 2048)
+BATCHES = (1, 64, 1024, 4096)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=0.05, help="time for one cell, after compiling")
-    seconds = parser.parse_args().seconds
+def main(repeats: int = 5) -> None:
+    """Measure both solvers.
 
-    print("microseconds, median: sequential / associative (= speed-up of the second)")
-    print("     T " + "".join(f"{f'B={batch}':>26}" for batch in BATCHES))
-    rows = []
-    for length in LENGTHS:
-        cells = [measure(length, batch, seconds) for batch in BATCHES]
-        rows += cells
-        print(f"{length:6d} " + "".join(f"{describe(cell):>26}" for cell in cells), flush=True)
-    save(rows)
+    Args:
+        repeats: turns that each contestant gets; medians are reported.
+    """
+    common.set_flags(small_loops=False)
+    rows = [measure(length, batch, repeats) for length in LENGTHS for batch in BATCHES]
+    common.report(f"recurrence-{jax.default_backend()}", {"repeats": repeats}, ("jax", "jaxlib"), recurrence=rows)
 
 
-def measure(length: int, batch: int, seconds: float) -> dict:
-    """Time both implementations at one shape, taking turns so that a slow moment hits both alike."""
+def measure(length: int, batch: int, repeats: int) -> common.Row:
+    """Both solvers at one shape, taking turns."""
     coefficient_key, offset_key = jax.random.split(jax.random.key(0))
-    arguments = (
-        jax.random.uniform(coefficient_key, (length, batch)),
-        jax.random.normal(offset_key, (length, batch)),
-    )
-    solvers = {"sequential": jax.jit(sequential), "associative": jax.jit(associative)}
-    for solve in solvers.values():
-        jax.block_until_ready(solve(*arguments))  # compiles
-
-    times: dict[str, list[float]] = {name: [] for name in solvers}
-    start = time.perf_counter()
-    while time.perf_counter() - start < seconds or len(times["associative"]) < 5:
-        for name, solve in solvers.items():
-            before = time.perf_counter()
-            jax.block_until_ready(solve(*arguments))
-            times[name].append(1e6 * (time.perf_counter() - before))
-    medians = {f"{name}_us": round(statistics.median(series), 2) for name, series in times.items()}
-    return {"length": length, "batch": batch, "repeats": len(times["sequential"]), **medians}
-
-
-def describe(cell: dict) -> str:
-    first, second = cell["sequential_us"], cell["associative_us"]
-    return f"{first:.0f} / {second:.0f} ({first / second:.2f})"
-
-
-def save(rows: list[dict]) -> None:
-    """Replace this backend's entry, keep the others; the file appears whole or not at all."""
-    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    results[jax.default_backend()] = {
-        "device": jax.devices()[0].device_kind,
-        "processor": platform.processor() or platform.machine(),
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        "jax": jax.__version__,
-        "jaxlib": jaxlib.__version__,
-        "rows": rows,
+    coefficient = jax.random.uniform(coefficient_key, (length, batch))
+    offset = jax.random.normal(offset_key, (length, batch))
+    solvers = {
+        solve.__name__: functools.partial(common.compiled(solve, coefficient, offset)[0], coefficient, offset)
+        for solve in (sequential, associative)
     }
-    RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    temporary = RESULTS.with_suffix(".tmp")
-    temporary.write_text(json.dumps(results, indent=1) + "\n")
-    temporary.replace(RESULTS)
-    print(f"wrote {RESULTS.relative_to(RESULTS.parents[2])}")
+    seconds = common.side_by_side(solvers, repeats)
+    return {
+        "T": length,
+        "B": batch,
+        **{f"{name}, us": 1e6 * s for name, s in seconds.items()},
+        "sequential / associative": seconds["sequential"] / seconds["associative"],
+    }
 
 
 if __name__ == "__main__":
-    main()
+    tyro.cli(main, description=__doc__)
