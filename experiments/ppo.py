@@ -16,7 +16,7 @@ _MINATAR_HYPERS = PPOHypers(learning_rate=5e-3, learning_rate_decay=1.0)
 PRESETS = {
     "CartPole-v1": Preset(
         PPOConfig(num_envs=8),
-        PPOHypers(learning_rate=1e-3, learning_rate_decay=1.0),
+        PPOHypers(learning_rate=3e-3, learning_rate_decay=1.0),
         num_env_steps=500_000,
     ),
     "Acrobot-v1": Preset(

@@ -2,7 +2,7 @@
 
 import math
 
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 
 class Progress:
