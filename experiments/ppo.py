@@ -12,6 +12,8 @@ from purerl.train.command_line import Preset
 # a few runs at full length. Learning rates fall to zero over the run.
 _MINATAR = PPOConfig(num_envs=64, num_steps=128, num_minibatches=8, activation="relu")
 _MINATAR_HYPERS = PPOHypers(learning_rate=5e-3, learning_rate_decay=1.0)
+_MINATAR_SHORT = PPOConfig(num_envs=64, num_steps=32, num_minibatches=4, activation="relu")
+_MINATAR_SHORT_HYPERS = PPOHypers(learning_rate=1e-3, learning_rate_decay=1.0)
 
 PRESETS = {
     "CartPole-v1": Preset(
@@ -42,7 +44,7 @@ PRESETS = {
         num_env_steps=500_000,
     ),
     "Breakout-MinAtar": Preset(_MINATAR, _MINATAR_HYPERS, num_env_steps=10_000_000),
-    "Asterix-MinAtar": Preset(_MINATAR, _MINATAR_HYPERS, num_env_steps=10_000_000),
+    "Asterix-MinAtar": Preset(_MINATAR_SHORT, _MINATAR_SHORT_HYPERS, num_env_steps=10_000_000),
     "Freeway-MinAtar": Preset(_MINATAR, _MINATAR_HYPERS, num_env_steps=10_000_000),
     "SpaceInvaders-MinAtar": Preset(_MINATAR, _MINATAR_HYPERS, num_env_steps=10_000_000),
 }

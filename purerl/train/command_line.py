@@ -59,6 +59,8 @@ class RunOptions:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} = {value}: it must be at least 1.")
+        if self.eval_every is not None and self.eval_every < 0:
+            raise ValueError(f"eval_every = {self.eval_every}: use 0 for no evaluation.")
 
 
 def main(

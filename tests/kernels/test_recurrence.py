@@ -85,3 +85,23 @@ def test_rejects_integers_and_scalars():
         recurrence.reverse_linear_recurrence(0.5, jnp.ones((3,), jnp.int32))
     with pytest.raises(AssertionError, match="time axis"):
         recurrence.reverse_linear_recurrence(0.5, jnp.float32(1.0))
+
+
+@pytest.mark.parametrize("coefficient_shape", [(), (3,), (7, 1, 1), (7, 2, 3)])
+def test_forward_matches_a_loop(coefficient_shape, x64):
+    """The forward form against a Python loop, from an initial value, with coefficients that broadcast."""
+    rng = np.random.default_rng(1)
+    coefficient, offset = rng.uniform(-1, 1, coefficient_shape), rng.normal(size=(7, 2, 3))
+    initial = rng.normal(size=(2, 3))
+    x, expected = initial, []
+    for a, b in zip(np.broadcast_to(coefficient, offset.shape), offset, strict=True):
+        x = b + a * x
+        expected.append(x)
+    actual = recurrence.forward_linear_recurrence(coefficient, jnp.asarray(offset), initial)
+    np.testing.assert_allclose(actual, np.stack(expected), rtol=1e-13)
+
+
+def test_forward_with_a_scalar_coefficient():
+    """A number is a coefficient too: half of what was before, plus one."""
+    actual = recurrence.forward_linear_recurrence(0.5, jnp.ones(4), 4.0)
+    np.testing.assert_array_equal(actual, [3.0, 2.5, 2.25, 2.125])
