@@ -1,0 +1,79 @@
+"""What importing purerl does, and which folder imports which."""
+
+import ast
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+HEAVY = ("gymnax", "tyro", "matplotlib", "orbax.checkpoint", "tensorboardX", "wandb")
+
+# Folder or file of the library -> what of the library it may import.
+ARROWS = {
+    "types.py": (),
+    "spaces.py": (),
+    "xla.py": (),
+    "algorithm.py": (),
+    "kernels": ("kernels", "types"),
+    "nets": ("nets", "kernels", "spaces", "types"),
+    "envs": ("envs", "spaces", "types"),
+    "rollout.py": ("envs.base", "envs.wrappers", "kernels", "types"),
+    "algorithms": ("algorithm", "rollout", "search", "nets", "data", "kernels", "envs.base", "spaces", "types"),
+    "train": ("train", "algorithm", "types", "xla"),
+}
+
+
+def test_import_is_light():
+    """In a fresh process no heavy package is loaded and no device is touched: a platform that does not exist only
+    matters when the first device is asked for."""
+    code = (
+        "import sys, purerl\n"
+        f"print([name for name in {HEAVY} if name in sys.modules])\n"
+        "import jax\n"
+        "try: jax.devices()\n"
+        "except RuntimeError: print('no device')"
+    )
+    environment = {**os.environ, "JAX_PLATFORMS": "nonexistent"}
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.stdout.splitlines() == ["[]", "no device"], done.stderr
+
+
+def imported(path: pathlib.Path) -> set[str]:
+    """Modules of purerl that a file imports anywhere, without the leading ``purerl.``, fully spelt out."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            is_package = (ROOT / node.module.replace(".", "/")).is_dir()
+            names |= {f"{node.module}.{alias.name}" if is_package else node.module for alias in node.names}
+    return {name.removeprefix("purerl.") for name in names if name.startswith("purerl.")}
+
+
+@pytest.mark.parametrize("part", ARROWS)
+def test_arrows_point_one_way(part):
+    """Every import of every file of a folder, also those inside functions, goes where the folder may go."""
+    where = ROOT / "purerl" / part
+    paths = sorted(where.rglob("*.py")) if where.is_dir() else [where]
+    assert paths
+    for path in paths:
+        for name in imported(path):
+            allowed = any(f"{name}.".startswith(f"{target}.") for target in ARROWS[part])
+            assert allowed, f"{path.relative_to(ROOT)} imports purerl.{name}"
+
+
+def test_every_part_has_its_arrows():
+    """No file or folder of the library is left out of the table; those at the top may import everything."""
+    files = {path.name for path in (ROOT / "purerl").glob("*.py")}
+    folders = {path.parent.name for path in (ROOT / "purerl").glob("*/__init__.py")}
+    assert files - {"__init__.py"} | folders == set(ARROWS)
+
+
+def test_algorithm_families_do_not_import_each_other():
+    """An algorithm imports no other file under ``algorithms``."""
+    for path in sorted((ROOT / "purerl" / "algorithms").rglob("*.py")):
+        assert not [name for name in imported(path) if name.split(".")[0] == "algorithms"], path

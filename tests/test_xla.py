@@ -1,0 +1,75 @@
+"""Flags for the CPU: what is added to the environment, and what is left alone."""
+
+import importlib.metadata
+import os
+import subprocess
+import sys
+
+import pytest
+
+from purerl import xla
+
+
+@pytest.fixture
+def jaxlib(monkeypatch):
+    """Pretend that a version of jaxlib is installed, in an environment without flags."""
+    monkeypatch.setenv("NPROC", "before")
+    monkeypatch.delenv("XLA_FLAGS", raising=False)
+    return lambda version: monkeypatch.setattr(importlib.metadata, "version", lambda package: version)
+
+
+VERSIONS = {"0.10.2": True, "0.9": True, "0.11.0": False, "1.0.0": False}
+
+
+@pytest.mark.parametrize(("version", "affected"), VERSIONS.items())
+def test_which_versions_can_deadlock(jaxlib, version, affected):
+    """Everything below 0.11 can; versions compare as numbers, not as text."""
+    jaxlib(version)
+    assert xla.jaxlib_can_deadlock() is affected
+
+
+def test_remedy_is_set_where_it_is_needed(jaxlib):
+    """An affected version gets the flag, once however often it is asked for; another gets no variable at all."""
+    jaxlib("0.11.2")
+    xla.set_cpu_flags()
+    assert "XLA_FLAGS" not in os.environ
+    jaxlib("0.10.2")
+    assert not xla.has_deadlock_remedy()
+    for _ in range(2):
+        xla.set_cpu_flags()
+    assert os.environ["XLA_FLAGS"] == xla.SEQUENTIAL_SCHEDULER
+    assert xla.has_deadlock_remedy()
+
+
+def test_flags_already_there_stay(jaxlib, monkeypatch):
+    """What the user set is kept, also where it contradicts; only what is missing is appended."""
+    jaxlib("0.10.2")
+    theirs = f"--xla_other=1 {xla.SEQUENTIAL_SCHEDULER.replace('false', 'true')}"
+    monkeypatch.setenv("XLA_FLAGS", theirs)
+    xla.set_cpu_flags(small_loops=True)
+    kept, added = os.environ["XLA_FLAGS"][: len(theirs)], os.environ["XLA_FLAGS"][len(theirs) :].split()
+    assert kept == theirs
+    assert [flag.split("=")[1] for flag in added] == ["xla_cpu_small_while_loop_byte_threshold"]
+    assert not xla.has_deadlock_remedy()
+
+
+def test_number_of_threads(jaxlib):
+    """Threads are set only where a number is given."""
+    jaxlib("0.11.2")
+    xla.set_cpu_flags()
+    assert os.environ["NPROC"] == "before"
+    xla.set_cpu_flags(threads=1)
+    assert os.environ["NPROC"] == "1"
+
+
+def test_jax_accepts_every_flag():
+    """A fresh process with all flags set starts JAX and computes; XLA ends a process over an unknown flag."""
+    code = (
+        "from purerl import xla; xla.set_cpu_flags(threads=1, small_loops=True)\n"
+        "import os; os.environ['XLA_FLAGS'] += ' ' + xla.SEQUENTIAL_SCHEDULER\n"
+        "import jax.numpy as jnp; print(int(jnp.arange(4).sum()))"
+    )
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
+    environment.pop("XLA_FLAGS", None)
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout.strip()) == (0, "6"), done.stderr
