@@ -45,7 +45,9 @@ PRESETS = {
     ),
     "Breakout-MinAtar": Preset(_MINATAR, _MINATAR_HYPERS, num_env_steps=10_000_000),
     "Asterix-MinAtar": Preset(_MINATAR_SHORT, _MINATAR_SHORT_HYPERS, num_env_steps=10_000_000),
-    "Freeway-MinAtar": Preset(_MINATAR, _MINATAR_HYPERS, num_env_steps=10_000_000),
+    "Freeway-MinAtar": Preset(
+        _MINATAR, _MINATAR_HYPERS.replace(learning_rate=2e-3, gamma=0.995), num_env_steps=10_000_000
+    ),
     "SpaceInvaders-MinAtar": Preset(_MINATAR, _MINATAR_HYPERS, num_env_steps=10_000_000),
 }
 

@@ -129,6 +129,7 @@ def report(result: TrainResult, out_dir: pathlib.Path, curve: pathlib.Path | Non
         f"{summary['title']}: {seeds} seed{'s' if seeds > 1 else ''}, {summary['num_env_steps']:,} steps each",
         f"  return   {result.final_return}, interquartile mean over seeds with its 95 % interval "
         f"({summary['final_return_is']})",
+        *([f"  warning  {summary['num_diverged']} diverged"] if summary["num_diverged"] else []),
         f"  time     compile {summary['compile_seconds']:.1f} s, training {summary['run_seconds']:.1f} s, "
         f"evaluation {summary['eval_seconds']:.1f} s",
         f"  speed    {summary['env_steps_per_second']:,.0f} environment steps per second, all seeds together",

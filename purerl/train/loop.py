@@ -209,6 +209,7 @@ def train(
     }
     folder = None if out_dir is None else pathlib.Path(out_dir)
     if folder is not None:
+        (folder / "summary.json").unlink(missing_ok=True)  # of an earlier run: it would not fit the new config
         files.write_json(folder / "config.json", settings | records.versions())
 
     timer, log = _Timer(), records.Log(num_seeds)
@@ -224,21 +225,20 @@ def train(
         "num_env_steps": plan.num_env_steps,
         "num_env_steps_requested": num_env_steps,
         "num_seeds": num_seeds,
+        "num_diverged": log.num_diverged,
         "final_return": log.final_return()._asdict(),
         "final_return_of_each_seed": log.final_returns().tolist(),
         "final_return_is": f"mean of {num_eval_episodes} evaluation episodes" if plan.evals_at else "training return",
-        "compile_seconds": timer.compile_seconds,
-        "run_seconds": timer.run_seconds,
-        "eval_seconds": timer.eval_seconds,
         "env_steps_per_second": plan.num_env_steps * num_seeds / max(timer.run_seconds, 1e-9),
+        **timer.seconds(),
         **records.peak_memory(),
     }
     result = TrainResult(states=states, summary=summary, **log.arrays())
     if folder is not None:
-        files.write_json(folder / "summary.json", summary)
+        checkpoint.save(folder / "checkpoint", states, replace=True)
         if result.has_returns:
             result.plot(folder / "curve.png")
-        checkpoint.save(folder / "checkpoint", states, replace=True)
+        files.write_json(folder / "summary.json", summary)  # last: where it is, the rest is
     return result
 
 
@@ -308,6 +308,14 @@ class _Timer:
 
     def __init__(self) -> None:
         self.compile_seconds = self.run_seconds = self.eval_seconds = 0.0
+
+    def seconds(self) -> dict[str, float]:
+        """All three by name."""
+        return {
+            "compile_seconds": self.compile_seconds,
+            "run_seconds": self.run_seconds,
+            "eval_seconds": self.eval_seconds,
+        }
 
     def compile(self, function, *arguments, donate: int | None = None):
         start = time.perf_counter()

@@ -56,6 +56,11 @@ class Log:
             returns = np.where(np.isnan(row), returns, row)
         return returns
 
+    @property
+    def num_diverged(self) -> int:
+        """How many seeds had a metric that was not finite."""
+        return len(self._diverged)
+
     def final_return(self) -> Interval:
         """Interquartile mean over seeds of :meth:`final_returns`, with its 95 % interval."""
         return interval(self.final_returns())

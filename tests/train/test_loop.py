@@ -269,6 +269,7 @@ def test_a_diverged_seed_is_named_and_the_others_go_on():
     others = np.arange(4) != worst
     assert np.isnan(result.states.x[worst])
     np.testing.assert_array_equal(result.states.x[others], calm.states.x[others])
+    assert (result.summary["num_diverged"], calm.summary["num_diverged"]) == (1, 0)
 
 
 def test_deadlock_is_warned_of_with_its_remedy(monkeypatch, stops_before_running):
