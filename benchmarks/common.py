@@ -28,10 +28,10 @@ _SHORTEST_SAMPLE_S = 0.05  # quicker calls are timed in groups, so that the cloc
 Row = dict[str, Any]
 
 
-def set_flags(small_loops: bool) -> str:
+def set_flags(small_loops: bool = False, threads: int | None = None) -> str:
     """Set XLA's CPU flags, for this process and those it starts; the suffix that result files get for it."""
-    xla.set_cpu_flags(small_loops=small_loops)
-    return "-small-loops" if small_loops else ""
+    xla.set_cpu_flags(threads=threads, small_loops=small_loops)
+    return ("-small-loops" if small_loops else "") + (f"-threads-{threads}" if threads is not None else "")
 
 
 def compiled(function: Callable, *arguments: Any) -> tuple[Callable, float]:
@@ -77,6 +77,7 @@ def machine() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "device": f"{jax.default_backend()}: {jax.devices()[0].device_kind}",
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
+        "xla_threads": os.environ.get("NPROC", "one per core"),
     }
 
 

@@ -45,7 +45,13 @@ SETUP = {
 Setup = Mapping[str, Any]
 
 
-def main(num_updates: int = 200, num_seeds: int = 32, repeats: int = 5, small_loops: bool = False) -> None:
+def main(
+    num_updates: int = 200,
+    num_seeds: int = 32,
+    repeats: int = 5,
+    small_loops: bool = False,
+    threads: int | None = None,
+) -> None:
     """Measure PPO.
 
     Args:
@@ -53,8 +59,9 @@ def main(num_updates: int = 200, num_seeds: int = 32, repeats: int = 5, small_lo
         num_seeds: how many runs to vmap.
         repeats: turns that each contestant gets; medians are reported.
         small_loops: let XLA compile small loops as one function, in every JAX program alike.
+        threads: of XLA, in every JAX program alike; None: one per core.
     """
-    suffix = common.set_flags(small_loops)
+    suffix = common.set_flags(small_loops, threads)
     setup = SETUP | {"num_updates": num_updates}
     common.report(
         f"ppo{suffix}",

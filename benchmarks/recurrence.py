@@ -23,7 +23,7 @@ def main(repeats: int = 5) -> None:
     Args:
         repeats: turns that each contestant gets; medians are reported.
     """
-    common.set_flags(small_loops=False)
+    common.set_flags()
     rows = [measure(length, batch, repeats) for length in LENGTHS for batch in BATCHES]
     common.report(f"recurrence-{jax.default_backend()}", {"repeats": repeats}, ("jax", "jaxlib"), recurrence=rows)
 

@@ -27,7 +27,7 @@ def main(repeats: int = 5) -> None:
     Args:
         repeats: turns that each contestant gets; medians are reported.
     """
-    common.set_flags(small_loops=False)
+    common.set_flags()
     rows = [measure(name, shape, repeats) for name in KERNELS for shape in SHAPES]
     setup = {"gamma": GAMMA, "lambda": LAMBDA, "n": N, "repeats": repeats}
     common.report("returns", setup, ("jax", "jaxlib", "rlax"), kernels=rows)

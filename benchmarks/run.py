@@ -9,7 +9,8 @@ BENCHMARKS = (
     ("benchmarks.env",),
     ("benchmarks.env", "--small-loops"),
     ("benchmarks.ppo",),
-    ("benchmarks.ppo", "--small-loops"),
+    ("benchmarks.ppo", "--threads", "1"),
+    ("benchmarks.deadlock",),
 )
 
 
