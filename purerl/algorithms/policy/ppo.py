@@ -293,9 +293,9 @@ def ppo(env: Environment, config: PPOConfig | None = None) -> Algorithm:
         def gradient_step(carry, indices: jax.Array):
             params, opt_state, num_steps, stopped = carry
             minibatch = jax.tree.map(lambda x: x[indices], batch)
-            remaining = jnp.minimum(num_steps / hypers.decay_steps, 1.0)
-            clip_epsilon = hypers.clip_epsilon * (1 - hypers.clip_decay * remaining)
-            learning_rate = hypers.learning_rate * (1 - hypers.learning_rate_decay * remaining)
+            elapsed = jnp.minimum(num_steps / hypers.decay_steps, 1.0)
+            clip_epsilon = hypers.clip_epsilon * (1 - hypers.clip_decay * elapsed)
+            learning_rate = hypers.learning_rate * (1 - hypers.learning_rate_decay * elapsed)
             grads, terms = jax.grad(loss, has_aux=True)(params, hypers, clip_epsilon, state.kl_coef, minibatch)
             direction, new_opt_state = optimizer.update(grads, opt_state, params)
             new_params = optax.apply_updates(params, optax.tree.scale(-learning_rate, direction))
