@@ -60,10 +60,7 @@ format: $(STAMP)
 	$(RUN) -m ruff format .
 
 notebooks: $(STAMP)
-	@set -e; for notebook in $(sort $(wildcard notebooks/*.ipynb)); do \
-	  echo "running $$notebook"; \
-	  SMOKE=$(SMOKE) MPLBACKEND=agg $(VENV)/bin/jupyter execute $(if $(SMOKE),,--inplace) "$$notebook"; \
-	done
+	SMOKE=$(SMOKE) $(RUN) notebooks/run.py $(if $(SMOKE),,--inplace) $(sort $(wildcard notebooks/*.ipynb))
 
 bench: $(STAMP)
 	$(RUN) -m benchmarks.run
