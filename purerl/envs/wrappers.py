@@ -20,23 +20,31 @@ from purerl.types import PyTree
 
 
 class EpisodeStatisticsState(struct.PyTreeNode):
+    """State of :func:`episode_statistics`: the running sums of the episode."""
+
     env_state: PyTree
     episode_return: jax.Array  # [] float32
     episode_length: jax.Array  # [] int32
 
 
 class TimeLimitState(struct.PyTreeNode):
+    """State of :func:`time_limit`: the steps taken in the episode."""
+
     env_state: PyTree
     time: jax.Array  # [] int32
 
 
 class StickyActionsState(struct.PyTreeNode):
+    """State of :func:`sticky_actions`: the action that may be repeated."""
+
     env_state: PyTree
     last_action: jax.Array  # [...] as the action space
     is_first: jax.Array  # [] bool, nothing to repeat yet
 
 
 class FrameStackState(struct.PyTreeNode):
+    """State of :func:`frame_stack`: the last observations."""
+
     env_state: PyTree
     frames: jax.Array  # [..., k * C], the oldest first
 
