@@ -42,7 +42,7 @@ PRESETS = {
         num_env_steps=500_000,
     ),
     "Breakout-MinAtar": Preset(_MINATAR, _MINATAR_HYPERS, num_env_steps=10_000_000),
-    # Things move in Asterix, so a network that sees the same thing in all places learns it ten times faster.
+    # Everything moves in Asterix: a network that knows the same thing in all places learns it far sooner.
     "Asterix-MinAtar": Preset(
         PPOConfig(num_envs=64, num_steps=32, torso="cnn", hidden_sizes=(64, 64), activation="relu", shared_torso=True),
         PPOHypers(learning_rate=1e-3, learning_rate_decay=1.0),

@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import linen as nn
 
 ACTIVATIONS: dict[str, Callable] = {"tanh": nn.tanh, "relu": nn.relu, "silu": nn.silu, "gelu": nn.gelu}
@@ -67,8 +66,3 @@ def make_torso(kind: str, obs_shape: tuple[int, ...], hidden_sizes: tuple[int, .
             f'{list(obs_shape)}. Use torso="mlp".'
         )
     return SmallCNN(num_filters=16, hidden_sizes=hidden_sizes, activation=activation)
-
-
-def num_parameters(params) -> int:
-    """Number of scalars in a parameter tree."""
-    return sum(int(np.prod(x.shape)) for x in jax.tree.leaves(params))

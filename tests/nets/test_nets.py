@@ -7,7 +7,7 @@ import pytest
 
 from purerl.kernels.distributions import Gaussian
 from purerl.nets.actor_critic import ActorCritic
-from purerl.nets.torsos import ACTIVATIONS, MLP, SmallCNN, make_torso, num_parameters
+from purerl.nets.torsos import ACTIVATIONS, MLP, SmallCNN, make_torso
 from purerl.spaces import Box, Discrete
 
 KEY = jax.random.key(0)
@@ -51,7 +51,7 @@ def test_shared_torso_is_one_torso():
     reached = {}
     for shared in (False, True):
         net, params = actor_critic(shared_torso=shared)
-        assert num_parameters(params) == (1 if shared else 2) * torso_size + (8 * 3 + 3) + (8 + 1)
+        assert sum(x.size for x in jax.tree.leaves(params)) == (1 if shared else 2) * torso_size + (8 * 3 + 3) + (8 + 1)
         grads = jax.grad(lambda p, net=net: net.apply(p, obs, method="value").sum())(params)["params"]
         reached[shared] = any(np.any(leaf) for leaf in jax.tree.leaves(grads["policy_torso"]))
     assert reached == {False: False, True: True}
