@@ -62,20 +62,16 @@ def complete(hypers: PPOHypers, config: PPOConfig, num_env_steps: int) -> PPOHyp
     return command_line.decay_over_run(config.num_optimizer_steps(num_env_steps), hypers)
 
 
-def main(arguments: list[str] | None = None) -> command_line.TrainResult:
-    """Run the command line."""
-    return command_line.main(
-        name="ppo",
-        description="Train proximal policy optimisation.",
-        make_env=envs.make,
-        make_algorithm=ppo,
-        presets=PRESETS,
-        default_env="CartPole-v1",
-        fallback=FALLBACK,
-        complete=complete,
-        arguments=arguments,
-    )
-
+EXPERIMENT = command_line.Experiment(
+    name="ppo",
+    description="Train proximal policy optimisation.",
+    make_env=envs.make,
+    make_algorithm=ppo,
+    presets=PRESETS,
+    default_env="CartPole-v1",
+    fallback=FALLBACK,
+    complete=complete,
+)
 
 if __name__ == "__main__":
-    main()
+    command_line.main(EXPERIMENT)

@@ -1,69 +1,252 @@
-"""Saving and loading the whole state of a run, with Orbax.
+"""Numbered checkpoints of a run, with Orbax: written in the background, whole or not at all, checked when read.
 
-A checkpoint holds arrays and nothing that is executed on loading. It is written to a temporary folder that is
-renamed when complete, so a folder with the final name is whole.
+A checkpoint holds arrays and plain JSON; nothing in it is executed on loading. Every leaf has a checksum, computed
+from its bits on the device, so it does not depend on how the arrays were spread over devices when they were saved.
 """
 
+import contextlib
+import hashlib
+import json
+import math
 import os
 import pathlib
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from purerl.types import PyTree
 
 
-def save(path: str | os.PathLike, state: PyTree, replace: bool = False) -> None:
-    """Write ``state`` to a folder ``path``.
+class Saved(NamedTuple):
+    """What a checkpoint gives back."""
 
-    Raises:
-        ValueError: if the folder is there already and ``replace`` is not set.
-    """
-    import orbax.checkpoint as ocp
-
-    with ocp.StandardCheckpointer() as checkpointer:
-        checkpointer.save(pathlib.Path(path).absolute(), _keys_to_data(state), force=replace)
+    step: int
+    state: PyTree
+    meta: dict[str, Any]
 
 
-def load(path: str | os.PathLike, like: PyTree) -> PyTree:
-    """Read a state from the folder ``path``.
-
-    Args:
-        path: a folder that :func:`save` wrote.
-        like: a state, or its ``jax.eval_shape``, with the structure, shapes and dtypes to expect.
-
-    Raises:
-        FileNotFoundError: if there is no such folder.
-        ValueError: if what is saved does not fit ``like``; the message names the first leaf that does not.
-    """
-    import orbax.checkpoint as ocp
-
-    path = pathlib.Path(path).absolute()
-    if not path.is_dir():
-        raise FileNotFoundError(f"No checkpoint at {path}.")
-    target = jax.eval_shape(_keys_to_data, like)
-    with ocp.StandardCheckpointer() as checkpointer:
-        _check_fit(path, checkpointer.metadata(path), target)
-        data = checkpointer.restore(path, target)
-    return jax.tree.map(
-        lambda leaf, saved: jax.random.wrap_key_data(saved, impl=_impl(leaf)) if _is_key(leaf) else saved,
-        like,
-        data,
-    )
+class CorruptError(Exception):
+    """A checkpoint cannot be read, or is not what was written."""
 
 
-def _check_fit(path: pathlib.Path, metadata, target: PyTree) -> None:
-    saved = {_name(p): leaf for p, leaf in jax.tree.leaves_with_path(metadata.item_metadata.tree)}
-    expected = {_name(p): leaf for p, leaf in jax.tree.leaves_with_path(target)}
+class Checkpoints:
+    """The checkpoints ``STEP/`` in one folder. A context manager; leaving it waits for what is being written."""
+
+    def __init__(self, folder: str | os.PathLike, keep: int = 3, read_only: bool = False) -> None:
+        """Open a folder, or make one.
+
+        Args:
+            folder: where the checkpoints are.
+            keep: how many of the last to keep, besides the best.
+            read_only: only to load; the folder must exist.
+
+        Raises:
+            FileNotFoundError: if there is no such folder to read.
+        """
+        import orbax.checkpoint as ocp
+
+        self.folder = pathlib.Path(folder).absolute()
+        if read_only and not self.folder.is_dir():
+            raise FileNotFoundError(f"No checkpoints at {self.folder}.")
+        self._ocp = ocp
+        self._policy = _LastAndBest(keep)
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=None if read_only else self._policy,
+            create=not read_only,
+            cleanup_tmp_directories=not read_only,
+        )
+        self._manager = ocp.CheckpointManager(self.folder, options=options)
+        for step, score in self._scores().items():
+            self._policy.saw(step, score)
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self._manager.close()
+
+    def steps(self) -> list[int]:
+        """Steps of which there is a checkpoint, in order."""
+        return sorted(self._manager.all_steps())
+
+    def best_step(self) -> int | None:
+        """The step whose evaluation was the best of those saved; None where none was evaluated."""
+        scores = self._scores()
+        return max(scores, key=lambda step: (scores[step], step), default=None)
+
+    def save(self, step: int, state: PyTree, meta: dict[str, Any], score: float | None = None) -> None:
+        """Begin to write a checkpoint; returns when ``state`` may be changed. One of the same step is replaced.
+
+        Args:
+            step: its number.
+            state: arrays, typed keys too.
+            meta: plain values to keep beside it.
+            score: what the evaluation of this very state gave; the best one is kept.
+
+        Raises:
+            OSError: if this or the last checkpoint could not be written. The others are untouched.
+        """
+        data = _keys_to_data(state)
+        sums = jax.device_get(jax.jit(_checksums)(data)).tolist()
+        leaves = [
+            [_name(path), str(leaf.dtype), list(leaf.shape), checksum]
+            for (path, leaf), checksum in zip(jax.tree.leaves_with_path(data), sums, strict=True)
+        ]
+        score = None if score is None or not math.isfinite(score) else score
+        document = {"step": step, "score": score, "leaves": leaves, "meta": meta}
+        args = self._ocp.args
+        items = args.Composite(
+            state=args.StandardSave(data), meta=args.JsonSave(document | {"sha256": _sha256(document)})
+        )
+        self.wait()
+        with self._writing():
+            if step in self._manager.all_steps():
+                self._manager.delete(step)
+            self._policy.saw(step, score)
+            self._manager.save(step, args=items, force=True)
+
+    def wait(self) -> None:
+        """Wait until the checkpoint that is being written is whole.
+
+        Raises:
+            OSError: if it could not be written.
+        """
+        with self._writing():
+            self._manager.wait_until_finished()
+
+    def load(self, like: PyTree, step: int | None = None) -> Saved:
+        """Read a checkpoint.
+
+        Args:
+            like: a state, or its ``jax.eval_shape``, with the structure, shapes, dtypes, and where they are
+                given the shardings, to expect. What was saved from one mesh loads on another.
+            step: which one; None: the newest that can be read, with a warning for each that cannot.
+
+        Raises:
+            FileNotFoundError: if there is no checkpoint, or none of that step.
+            ValueError: if the checkpoint does not fit ``like``, names the first leaf that does not; or if none can be
+                read. Nothing is deleted.
+        """
+        steps = self.steps()
+        if not steps:
+            raise FileNotFoundError(f"No checkpoint in {self.folder}.")
+        if step is not None and step not in steps:
+            there = ", ".join(map(str, steps))
+            raise FileNotFoundError(f"No checkpoint of step {step} in {self.folder}; there are those of {there}.")
+        for candidate in reversed(steps) if step is None else [step]:
+            try:
+                return self._load(like, candidate)
+            except CorruptError as error:
+                warnings.warn(
+                    f"Checkpoint {self.folder / str(candidate)} is damaged ({error}) and is passed over.", stacklevel=2
+                )
+        raise ValueError(
+            f"None of the checkpoints asked for in {self.folder} can be read "
+            f"({', '.join(map(str, reversed(steps if step is None else [step])))}). Nothing was deleted; "
+            "restore the folder from a copy, or start a new run."
+        )
+
+    def _load(self, like: PyTree, step: int) -> Saved:
+        document = self._meta(step)
+        target = jax.tree.map(_with_sharding, _keys_to_data_of(like))
+        _check_fit(self.folder / str(step), document["leaves"], target)
+        try:
+            args = self._ocp.args
+            data = self._manager.restore(step, args=args.Composite(state=args.StandardRestore(target))).state
+        except Exception as error:  # whatever the parts of Orbax make of damaged files
+            raise CorruptError(f"{type(error).__name__}: {str(error).splitlines()[0][:200]}") from error
+        sums = jax.device_get(jax.jit(_checksums)(data))
+        for (name, _, _, expected), found in zip(document["leaves"], sums, strict=True):
+            if expected != found:
+                raise CorruptError(f"the checksum of {name} is wrong")
+        return Saved(step, _data_to_keys(like, data), document["meta"])
+
+    def _scores(self) -> dict[int, float]:
+        """Score of every checkpoint that has one, in order of steps."""
+        scores: dict[int, float] = {}
+        for step in self.steps():
+            with contextlib.suppress(CorruptError):
+                score = self._meta(step)["score"]
+                scores |= {} if score is None else {step: score}
+        return scores
+
+    def _meta(self, step: int) -> dict[str, Any]:
+        """The JSON document of a checkpoint, if it is whole and ours."""
+        try:
+            args = self._ocp.args
+            document = self._manager.restore(step, args=args.Composite(meta=args.JsonRestore())).meta
+            sha256 = document.pop("sha256")
+            intact = sha256 == _sha256(document) and document["step"] == step
+        except Exception as error:
+            raise CorruptError(f"{type(error).__name__}: {str(error).splitlines()[0][:200]}") from error
+        if not intact:
+            raise CorruptError("its description does not have the checksum that it states")
+        return document
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # Orbax and TensorStore have many kinds of errors for a disk that is full
+            reason = f"{type(error).__name__}: {str(error).splitlines()[0][:200]}"
+            raise OSError(f"A checkpoint could not be written to {self.folder} ({reason}).") from error
+
+
+class _LastAndBest:
+    """Orbax's policy of preservation: the last few checkpoints, and the best."""
+
+    def __init__(self, keep: int) -> None:
+        self.keep = keep
+        self.best: int | None = None
+        self._score = -math.inf
+
+    def saw(self, step: int, score: float | None) -> None:
+        if score is not None and score >= self._score:
+            self.best, self._score = step, score
+
+    def should_preserve(self, checkpoints: Sequence, **_: Any) -> Sequence[bool]:
+        last = len(checkpoints) - self.keep
+        return [i >= last or checkpoint.step == self.best for i, checkpoint in enumerate(checkpoints)]
+
+
+def _checksums(data: PyTree) -> jax.Array:
+    """``sum_i (2 i + 1) bits_i mod 2^32`` of every leaf: odd factors, so any one changed element changes the sum."""
+    return jnp.stack([_checksum(x) for x in jax.tree.leaves(data)])
+
+
+def _checksum(x: jax.Array) -> jax.Array:
+    if x.dtype == bool or jnp.issubdtype(x.dtype, jnp.complexfloating):
+        x = x.astype(jnp.uint8) if x.dtype == bool else jnp.stack([x.real, x.imag])
+    bits = jax.lax.bitcast_convert_type(x, {1: jnp.uint8, 2: jnp.uint16}.get(x.dtype.itemsize, jnp.uint32))
+    strides = [int(np.prod(bits.shape[axis + 1 :], dtype=np.int64)) % 2**32 for axis in range(bits.ndim)]
+    places = [
+        jax.lax.broadcasted_iota(jnp.uint32, bits.shape, axis) * jnp.uint32(stride)
+        for axis, stride in enumerate(strides)
+    ]
+    index = sum(places, start=jnp.zeros(bits.shape, jnp.uint32))
+    return jnp.sum(bits.astype(jnp.uint32) * (2 * index + 1), dtype=jnp.uint32)
+
+
+def _sha256(document: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+
+
+def _check_fit(path: pathlib.Path, leaves: list, target: PyTree) -> None:
+    saved = {name: (dtype, tuple(shape)) for name, dtype, shape, _ in leaves}
+    expected = {_name(p): (str(leaf.dtype), leaf.shape) for p, leaf in jax.tree.leaves_with_path(target)}
     for name in sorted(saved.keys() | expected.keys()):
         if name not in saved or name not in expected:
             where = "the run that was saved" if name in saved else "the run that loads"
             raise ValueError(f"Checkpoint {path} does not fit: only {where} has {name}.")
-        have, want = saved[name], expected[name]
-        if tuple(have.shape) != want.shape or np.dtype(have.dtype) != want.dtype:
+        (dtype, shape), (want_dtype, want_shape) = saved[name], expected[name]
+        if (dtype, shape) != (want_dtype, want_shape):
             raise ValueError(
-                f"Checkpoint {path} does not fit: {name} is {have.dtype}{list(have.shape)} there, but the run that "
-                f"loads has {want.dtype}{list(want.shape)}. Load it with the settings that it was saved with."
+                f"Checkpoint {path} does not fit: {name} is {dtype}{list(shape)} there, but the run that "
+                f"loads has {want_dtype}{list(want_shape)}. Load it with the settings that it was saved with."
             )
 
 
@@ -82,3 +265,26 @@ def _impl(leaf) -> str:
 def _keys_to_data(state: PyTree) -> PyTree:
     """Typed keys as plain integers, which is what a file can hold."""
     return jax.tree.map(lambda x: jax.random.key_data(x) if _is_key(x) else x, state)
+
+
+def _keys_to_data_of(like: PyTree) -> PyTree:
+    """Shapes, dtypes and shardings of :func:`_keys_to_data`."""
+
+    def shape(leaf):
+        data = jax.eval_shape(_keys_to_data, leaf)
+        return jax.ShapeDtypeStruct(data.shape, data.dtype, sharding=getattr(leaf, "sharding", None))
+
+    return jax.tree.map(shape, like)
+
+
+def _data_to_keys(like: PyTree, data: PyTree) -> PyTree:
+    return jax.tree.map(
+        lambda leaf, saved: jax.random.wrap_key_data(saved, impl=_impl(leaf)) if _is_key(leaf) else saved, like, data
+    )
+
+
+def _with_sharding(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+    if leaf.sharding is not None:
+        return leaf
+    here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here)

@@ -32,7 +32,7 @@ def atomic_path(path: str | os.PathLike) -> Iterator[pathlib.Path]:
 def write_json(path: str | os.PathLike, data: Any) -> None:
     """Write ``data`` as indented JSON; what is not a number becomes its ``str``, what is not finite ``null``."""
     with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(_finite(data), indent=2, default=str, allow_nan=False) + "\n")
+        temporary.write_text(json.dumps(plain(data), indent=2, allow_nan=False) + "\n")
 
 
 def write_csv(path: str | os.PathLike, header: list[str], rows: Iterable[Iterable[Any]]) -> None:
@@ -43,11 +43,12 @@ def write_csv(path: str | os.PathLike, header: list[str], rows: Iterable[Iterabl
         writer.writerows(rows)
 
 
-def _finite(data: Any) -> Any:
+def plain(data: Any) -> Any:
+    """``data`` as it comes back from a JSON file: lists for tuples, text for objects, ``None`` for inf and nan."""
     if isinstance(data, dict):
-        return {str(k): _finite(v) for k, v in data.items()}
+        return {str(k): plain(v) for k, v in data.items()}
     if isinstance(data, list | tuple):
-        return [_finite(v) for v in data]
+        return [plain(v) for v in data]
     if isinstance(data, float) and data - data != 0:  # inf or nan, which JSON has no word for
         return None
-    return data
+    return data if data is None or isinstance(data, bool | int | float | str) else str(data)

@@ -1,155 +1,49 @@
 """The training loop, for any :class:`purerl.algorithm.Algorithm`.
 
-One compiled function runs any number of updates: ``fori_loop`` with traced bounds, vmapped over seeds. Metrics are
-summed on the device, so memory does not grow with the length of the run, and the bounds do not recompile, so
-logging and evaluation can happen at any step. Update ``t`` of a run gets the key ``fold_in(run_key, t)``: where the
-loop is cut into pieces changes nothing, bit for bit.
+It cuts a run into pieces of about a second, so that progress is seen and a request to stop is heeded, and between them
+logs, evaluates, lets a population evolve and saves. None of this changes what is computed: see ``program.py``.
 """
 
+import contextlib
 import dataclasses
-import math
+import os
 import pathlib
 import sys
-import time
 import warnings
-from functools import partial
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from purerl import xla
 from purerl.algorithm import Algorithm
-from purerl.train import checkpoint, files, plots, records
+from purerl.train import devices, population, program, records, schedules
+from purerl.train.engine import Engine, Job
+from purerl.train.interruption import Interrupted, StopRequest, stop_request
+from purerl.train.logs import Log
+from purerl.train.members import Members
+from purerl.train.names import fold_in_name
+from purerl.train.plan import Plan
+from purerl.train.population import PBT
 from purerl.train.progress import Progress
-from purerl.train.statistics import Interval
-from purerl.types import Episodes, Mean, PyTree
+from purerl.train.result import TrainResult
+from purerl.train.schedules import Schedule
+from purerl.train.statistics import interval
+from purerl.train.store import Origin, Store, open_store
+from purerl.train.sweep import Sweep
+from purerl.train.timer import Timer
+from purerl.types import Episodes, PyTree
 
-
-@dataclasses.dataclass(frozen=True)
-class TrainResult:
-    """What a training run leaves behind.
-
-    Attributes:
-        states: the algorithm's final states, ``[S, ...]``.
-        steps: environment steps at which metrics were logged, ``[K]``.
-        metrics: by name, ``[K, S]``: each value is the mean since the last log, NaN where there was no data.
-        eval_steps: environment steps at which the agent was evaluated, ``[E]``.
-        eval_returns: mean return of each evaluation, ``[E, S]``.
-        summary: the run in numbers, as ``summary.json`` has them.
-    """
-
-    states: PyTree
-    steps: np.ndarray
-    metrics: dict[str, np.ndarray]
-    eval_steps: np.ndarray
-    eval_returns: np.ndarray
-    summary: dict[str, Any]
-
-    @property
-    def final_return(self) -> Interval:
-        """Interquartile mean over seeds of the last return, with its 95 % interval."""
-        return Interval(**self.summary["final_return"])
-
-    @property
-    def has_returns(self) -> bool:
-        """Whether there is anything to plot: evaluations, or the returns of training's own episodes."""
-        return len(self.eval_steps) > 0 or "episode_return" in self.metrics
-
-    def plot(self, path: str | pathlib.Path | None = None):
-        """The learning curve, as a ``matplotlib.figure.Figure``; also written to ``path`` where one is given.
-
-        Raises:
-            ValueError: if the run has no returns: no evaluation, and no metric ``episode_return``.
-        """
-        if not self.has_returns:
-            raise ValueError("Neither an evaluation nor the metric episode_return: there is no curve to draw.")
-        title = self.summary["title"]
-        if len(self.eval_steps):
-            figure = plots.learning_curve(self.eval_steps, self.eval_returns, title)
-        else:
-            figure = plots.learning_curve(self.steps, self.metrics["episode_return"], title)
-        if path is not None:
-            plots.save(figure, path)
-        return figure
-
-
-def seed_keys(key: jax.Array, num_seeds: int) -> jax.Array:
-    """The root keys of a run's seeds, ``[S]``. Seed ``i`` has the same key whatever ``num_seeds`` is."""
-    return jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(num_seeds))
-
-
-def init_states(algorithm: Algorithm, hypers: PyTree, keys: jax.Array) -> PyTree:
-    """The initial state of each seed, ``[S, ...]``, from its root key ``[S]``."""
-    return jax.vmap(lambda key: algorithm.init(hypers, _streams(key)[0]))(keys)
-
-
-def run_updates(
-    algorithm: Algorithm,
-    hypers: PyTree,
-    states: PyTree,
-    keys: jax.Array,
-    start: jax.Array,
-    stop: jax.Array,
-    seeds_at_once: int | None = None,
-) -> tuple[PyTree, dict[str, Mean]]:
-    """Updates ``start <= t < stop`` of every seed, and the sums of their metrics.
-
-    Args:
-        algorithm: what to run.
-        hypers: its hyperparameters, shared by the seeds.
-        states: ``[S, ...]``.
-        keys: the seeds' root keys, ``[S]``.
-        start: first update, ``[]``; traced, so it does not recompile.
-        stop: one past the last update, ``[]``.
-        seeds_at_once: how many seeds to vmap; the rest wait their turn. None: all of them.
-
-    Returns:
-        States ``[S, ...]``, and metrics by name with leaves ``[S]``.
-    """
-
-    def run_seed(state: PyTree, key: jax.Array) -> tuple[PyTree, dict[str, Mean]]:
-        _, run_key, _ = _streams(key)
-
-        def update(t: jax.Array, carry):
-            state, sums = carry
-            state, metrics = algorithm.update(hypers, state, jax.random.fold_in(run_key, t))
-            return state, jax.tree.map(jnp.add, sums, _as_means(metrics))
-
-        _, metrics = jax.eval_shape(algorithm.update, hypers, state, run_key)
-        zeros = jax.tree.map(lambda m: jnp.zeros(m.shape), jax.eval_shape(_as_means, metrics))
-        return jax.lax.fori_loop(start, stop, update, (state, zeros))
-
-    return _over_seeds(run_seed, states, keys, seeds_at_once)
-
-
-def evaluate_states(
-    algorithm: Algorithm,
-    hypers: PyTree,
-    states: PyTree,
-    keys: jax.Array,
-    start: jax.Array,
-    num_episodes: int,
-    seeds_at_once: int | None = None,
-) -> Episodes:
-    """Play ``num_episodes`` with every seed's agent. The randomness belongs to evaluation alone, and to ``start``.
-
-    Returns:
-        Episodes ``[S, N]``.
-    """
-
-    def evaluate_seed(state: PyTree, key: jax.Array):
-        _, _, eval_key = _streams(key)
-        assert algorithm.spec.evaluate is not None
-        return algorithm.spec.evaluate(hypers, state, jax.random.fold_in(eval_key, start), num_episodes)
-
-    return _over_seeds(evaluate_seed, states, keys, seeds_at_once)
+_PIECE_SECONDS = 1.0  # how long the devices work between two looks at the clock
+_SECONDS_BETWEEN_CHECKPOINTS = 60.0
+_MAX_REPORTS = 8
 
 
 def train(
     algorithm: Algorithm,
-    hypers: PyTree,
+    hypers: PyTree | Sweep,
     key: jax.Array,
     *,
     num_env_steps: int,
@@ -157,223 +51,386 @@ def train(
     eval_every: int | None = None,
     num_eval_episodes: int = 32,
     log_every: int | None = None,
-    seeds_at_once: int | None = None,
-    out_dir: str | pathlib.Path | None = None,
+    schedules: Mapping[str, Schedule] | None = None,
+    population: PBT | None = None,
+    members_at_once: int | None = None,
+    mesh: Mesh | None = None,
+    out_dir: str | os.PathLike | None = None,
+    overwrite: bool = False,
+    resume: bool = False,
+    fork: str | os.PathLike | None = None,
+    from_step: int | None = None,
+    checkpoint_every: int | None = None,
+    keep_checkpoints: int = 3,
+    wandb: str | None = None,
+    debug_nans: bool = False,
     progress: bool = True,
+    extra_settings: Mapping[str, Any] | None = None,
 ) -> TrainResult:
-    """Train an algorithm, several seeds at once.
+    """Train an algorithm: several seeds, or several seeds of every point of a sweep, at once.
+
+    A *member* is one seed at one point. Seed ``i`` has the same randomness at every point, whatever ``num_seeds`` is.
 
     Args:
         algorithm: from a factory such as ``ppo(env, config)``.
-        hypers: its hyperparameters.
+        hypers: its hyperparameters, or a sweep over them from ``grid`` or ``random_search``.
         key: typed key; fixes everything random about the run.
-        num_env_steps: environment steps of each seed; rounded up to whole updates, which is said.
-        num_seeds: independent runs, vmapped, S.
+        num_env_steps: environment steps of each member; rounded up to whole updates, which is said.
+        num_seeds: independent runs of each point, S.
         eval_every: environment steps between evaluations, rounded up to whole updates. None: 20 evaluations
             over the run; 0: none. An evaluation also stands at step 0 and at the end.
         num_eval_episodes: complete episodes of each evaluation.
         log_every: environment steps between log entries. None: 100 entries over the run.
-        seeds_at_once: how many seeds to vmap, the others waiting their turn. None: all. On a CPU, fewer are
-            faster where one seed alone keeps the machine busy (large batches, images).
-        out_dir: where to write ``config.json``, ``metrics.csv``, ``summary.json``, ``curve.png``, TensorBoard
-            events and a ``checkpoint`` of the final states; None writes nothing. Files of an earlier run there are
-            replaced.
+        schedules: how hyperparameters move over the run, by name: ``{"learning_rate": linear(0.0)}``.
+        population: let the points of a sweep evolve by population-based training, each seed a population of its own.
+        members_at_once: how many members each device vmaps, the others waiting their turn. None: all, or as many as
+            fit in memory. On a CPU, 1 is faster where one member alone keeps the machine busy (large batches, images).
+        mesh: devices to run on, from ``purerl.train.devices.make_mesh``; None: one device.
+        out_dir: where to write ``config.json``, ``metrics.csv``, TensorBoard events, ``checkpoints/``,
+            ``summary.json`` and ``curve.png``; None writes nothing.
+        overwrite: replace the run in ``out_dir``, if there is one.
+        resume: go on with the run in ``out_dir`` from its last checkpoint, or start it if there is none. All else must
+            be as it was, only ``num_env_steps`` may grow.
+        fork: folder of another run, to start from one of its checkpoints; members and shapes must be the same.
+        from_step: the environment step of that checkpoint; None: the last.
+        checkpoint_every: environment steps between checkpoints. None: where the run is evaluated (or logged, where it
+            is not), at most one a minute. There is always one at the end, and when the run is asked to stop.
+        keep_checkpoints: how many of the last to keep, besides the one with the best evaluation.
+        wandb: project of Weights & Biases to log to as well.
+        debug_nans: when a member diverges, find the operation where it began and raise. Keeps a second copy of the
+            states in memory.
         progress: show a progress bar on stderr.
+        extra_settings: more to write to ``config.json``.
 
     Returns:
-        Final states, metrics and a summary.
+        Final states, metrics and a summary. A member whose metrics stop being finite is frozen and reported, and the
+        others go on as if nothing had happened.
 
     Raises:
-        ValueError: for sizes below 1, a legacy key, or an evaluation of an algorithm that cannot be evaluated.
+        ValueError: for arguments that cannot work, a folder that may not be used, settings that differ from those of
+            the run that is resumed. All before anything is computed.
+        FileNotFoundError: if there is no checkpoint to fork from.
+        FloatingPointError: under ``debug_nans``; names the operation.
+        Interrupted: after SIGINT or SIGTERM, once the run has been saved.
     """
-    _check_arguments(algorithm, key, num_env_steps, num_seeds, eval_every, num_eval_episodes, log_every, seeds_at_once)
-    _warn_of_deadlock(num_seeds)
-    plan = _Plan.of(algorithm, num_env_steps, eval_every, log_every)
+    _check_numbers(
+        num_env_steps=num_env_steps,
+        num_seeds=num_seeds,
+        num_eval_episodes=num_eval_episodes,
+        log_every=log_every,
+        members_at_once=members_at_once,
+        checkpoint_every=checkpoint_every,
+        keep_checkpoints=keep_checkpoints,
+    )
+    _check_key(key)
+    _check_evaluation(algorithm, eval_every)
+    say = _notices(progress)
+    plan = Plan.of(algorithm, num_env_steps, eval_every, log_every, checkpoint_every, population)
+    members = Members.of(hypers, key, num_seeds)
+    schedules = schedules or {}
+    job = Job(
+        algorithm=algorithm,
+        members=members,
+        plan=plan,
+        adjust=_adjust(schedules, members, plan),
+        mesh=mesh,
+        population=population,
+        key=fold_in_name(key, "population"),
+        num_eval_episodes=num_eval_episodes,
+        debug_nans=debug_nans,
+    )
+    _check_population(job)
+    devices.check(mesh)
+    origin = _origin(plan, out_dir, resume=resume, fork=fork, from_step=from_step, overwrite=overwrite, wandb=wandb)
+    _warn_of_deadlock(members.num_members)
     if plan.num_env_steps != num_env_steps:
-        _say(
+        say(
             f"{num_env_steps} environment steps are not whole updates of {plan.steps_per_update}: "
-            f"running {plan.num_updates} updates, {plan.num_env_steps} steps.",
-            progress,
+            f"running {plan.num_updates} updates, {plan.num_env_steps} steps."
         )
     settings = {
         "algorithm": algorithm.spec.name,
         "settings": dict(algorithm.spec.settings),
-        "hypers": records.plain(hypers),
+        "hypers": records.plain(members.base),
+        "sweep": {name: values.tolist() for name, values in members.columns.swept.items()},
+        "schedules": {name: str(schedule) for name, schedule in schedules.items()},
+        "population": None if population is None else dataclasses.asdict(population),
         "key": jax.random.key_data(key).tolist(),
+        "key_impl": str(jax.random.key_impl(key)),
         "num_env_steps": num_env_steps,
         "num_seeds": num_seeds,
         "eval_every": eval_every,
         "num_eval_episodes": num_eval_episodes,
         "log_every": log_every,
-        "seeds_at_once": seeds_at_once,
+        "members_at_once": members_at_once,
+        **(extra_settings or {}),
     }
-    folder = None if out_dir is None else pathlib.Path(out_dir)
-    if folder is not None:
-        (folder / "summary.json").unlink(missing_ok=True)  # of an earlier run: it would not fit the new config
-        files.write_json(folder / "config.json", settings | records.versions())
-
-    timer, log = _Timer(), records.Log(num_seeds)
-    try:
-        states = _run(
-            algorithm, hypers, seed_keys(key, num_seeds), plan, num_eval_episodes, seeds_at_once, timer, log, progress
-        )
-    finally:  # an interrupted run keeps what it has measured
-        if folder is not None:
-            log.write(folder)
-    summary = {
-        "title": f"{algorithm.spec.name} on {algorithm.spec.settings.get('env', 'its environment')}",
-        "num_env_steps": plan.num_env_steps,
-        "num_env_steps_requested": num_env_steps,
-        "num_seeds": num_seeds,
-        "num_diverged": log.num_diverged,
-        "final_return": log.final_return()._asdict(),
-        "final_return_of_each_seed": log.final_returns().tolist(),
-        "final_return_is": f"mean of {num_eval_episodes} evaluation episodes" if plan.evals_at else "training return",
-        "env_steps_per_second": plan.num_env_steps * num_seeds / max(timer.run_seconds, 1e-9),
-        **timer.seconds(),
-        **records.peak_memory(),
-    }
-    result = TrainResult(states=states, summary=summary, **log.arrays())
-    if folder is not None:
-        checkpoint.save(folder / "checkpoint", states, replace=True)
-        if result.has_returns:
-            result.plot(folder / "curve.png")
-        files.write_json(folder / "summary.json", summary)  # last: where it is, the rest is
+    timer, log = Timer(), Log(members.columns)
+    with contextlib.ExitStack() as stack:
+        store, saved = None, None
+        if out_dir is not None:
+            opened = open_store(
+                pathlib.Path(out_dir),
+                job,
+                log,
+                settings,
+                resume=resume,
+                fork=origin,
+                overwrite=overwrite,
+                keep_checkpoints=keep_checkpoints,
+                wandb=wandb,
+                say=say,
+            )
+            store, saved = stack.enter_context(opened)
+        stack.callback(log.close)  # also an interrupted run keeps what it has measured
+        engine = Engine.compile(job, timer, members_at_once or (saved and saved.meta["members_on_device"]), say)
+        if saved is None:
+            engine.start()
+        else:
+            reports = {int(member): report for member, report in saved.meta["frozen"].items()}
+            engine.restore(saved.step, saved.state, reports)
+        first_update = engine.update
+        with stop_request() as request:
+            _run(engine, log, store, request, progress)
+        result = _result(engine, log, hypers, first_update, timer, num_env_steps)
+        if store is not None:
+            with timer.on("checkpoint"):
+                store.save(engine, None, wait=True)
+            try:
+                store.finish(result)
+            except OSError as error:
+                warnings.warn(f"The results cannot be written to {store.path} ({error}).", stacklevel=2)
     return result
 
 
-class _Plan(NamedTuple):
-    """A run in updates: how many, and after which ones to log and to evaluate."""
-
-    steps_per_update: int
-    num_updates: int
-    logs_at: frozenset[int]
-    evals_at: frozenset[int]
-
-    @property
-    def num_env_steps(self) -> int:
-        return self.num_updates * self.steps_per_update
-
-    @classmethod
-    def of(cls, algorithm: Algorithm, num_env_steps: int, eval_every: int | None, log_every: int | None) -> "_Plan":
-        steps_per_update = algorithm.spec.env_steps_per_update
-        num_updates = math.ceil(num_env_steps / steps_per_update)
-
-        def marks(every: int | None, default_count: int) -> frozenset[int]:
-            """Every so many steps, and at the end."""
-            interval = math.ceil(num_updates / default_count if every is None else every / steps_per_update)
-            return frozenset({*range(interval, num_updates, interval), num_updates})
-
-        evaluates = algorithm.spec.evaluate is not None and eval_every != 0
-        evals_at = marks(eval_every, 20) | {0} if evaluates else frozenset()
-        return cls(steps_per_update, num_updates, marks(log_every, 100), evals_at)
+def _run(engine: Engine, log: Log, store: Store | None, request: StopRequest, progress: bool) -> None:
+    """Run the plan from where the engine stands to its end."""
+    plan, num_members = engine.job.plan, engine.job.members.num_members
+    piece, resumed = 1, engine.update > 0
+    shows = progress and devices.is_writer()
+    with Progress(plan.num_env_steps, num_members, plan.step(engine.update), enabled=shows) as bar:
+        while True:
+            if not resumed:
+                _look(engine, log, store)
+            resumed = False
+            bar.update(plan.step(engine.update), _mean_return(log))
+            if engine.update >= plan.num_updates:
+                return
+            if len(engine.frozen) == num_members:
+                warnings.warn(f"All {num_members} members diverged: the run ends here.", stacklevel=3)
+                return
+            stopped_by = devices.agree(request.signal or 0, largest=True)
+            if stopped_by:
+                _stop(engine, store, stopped_by)
+            stop = min(plan.next_mark(engine.update), engine.update + devices.agree(piece))
+            seconds = engine.advance(stop)
+            piece = max(1, min(8 * piece, int(_PIECE_SECONDS / max(seconds, 1e-9))))
 
 
-def _run(
-    algorithm: Algorithm,
-    hypers: PyTree,
-    keys: jax.Array,
-    plan: _Plan,
-    num_eval_episodes: int,
-    seeds_at_once: int | None,
-    timer: "_Timer",
-    log: records.Log,
-    progress: bool,
-) -> PyTree:
-    """Compile, run the plan, fill the log; the final states."""
-    init = timer.compile(partial(init_states, algorithm), hypers, keys)
-    states = timer.run(init, hypers, keys)
-    updates = partial(run_updates, algorithm, seeds_at_once=seeds_at_once)
-    run = timer.compile(updates, hypers, states, keys, 0, 0, donate=1)
-    if plan.evals_at:
-        evaluation = partial(evaluate_states, algorithm, num_episodes=num_eval_episodes, seeds_at_once=seeds_at_once)
-        evaluate = timer.compile(evaluation, hypers, states, keys, 0)
-
-    update = 0
-    with Progress(plan.num_env_steps, keys.shape[0], enabled=progress) as bar:
-        for mark in sorted(plan.logs_at | plan.evals_at):
-            if mark > update:
-                states, sums = timer.run(run, hypers, states, keys, update, mark)
-                log.add_metrics(mark * plan.steps_per_update, jax.device_get(sums))
-                update = mark
-            if mark in plan.evals_at:
-                episodes = timer.run(evaluate, hypers, states, keys, mark, evaluation=True)
-                log.add_evaluation(mark * plan.steps_per_update, jax.device_get(episodes))
-            bar.update(mark * plan.steps_per_update, log.last_return())
-    return states
+def _look(engine: Engine, log: Log, store: Store | None) -> None:
+    """All that is to be done after this update besides training: log, evaluate, evolve, save."""
+    plan, update, timer = engine.job.plan, engine.update, engine.timer
+    score = None
+    if update in plan.logs_at:
+        metrics, diverged = engine.read()
+        _report(engine, diverged)
+        with timer.on("log"):
+            log.add(plan.step(update), metrics)
+    if update in plan.evals_at:
+        episodes = engine.evaluate()
+        with timer.on("log"):
+            entry = {name: engine.without_frozen(row) for name, row in _describe(episodes).items()}
+            log.add(plan.step(update), entry)
+        score = _mean_return(log)
+    if update in plan.evolves_at:
+        with timer.on("run"):
+            _evolve(engine, log)
+    overdue = store is not None and store.seconds_since_save > _SECONDS_BETWEEN_CHECKPOINTS
+    if store is not None and (update in plan.saves_at or (update in plan.may_save_at and devices.agree(overdue))):
+        with timer.on("checkpoint"):
+            store.save(engine, score)
 
 
-class _Timer:
-    """Seconds spent compiling, running updates and evaluating."""
+def _stop(engine: Engine, store: Store | None, signal: int) -> None:
+    """Save and leave.
 
-    def __init__(self) -> None:
-        self.compile_seconds = self.run_seconds = self.eval_seconds = 0.0
-
-    def seconds(self) -> dict[str, float]:
-        """All three by name."""
-        return {
-            "compile_seconds": self.compile_seconds,
-            "run_seconds": self.run_seconds,
-            "eval_seconds": self.eval_seconds,
-        }
-
-    def compile(self, function, *arguments, donate: int | None = None):
-        start = time.perf_counter()
-        donated = () if donate is None else (donate,)
-        compiled = jax.jit(function, donate_argnums=donated).lower(*arguments).compile()
-        self.compile_seconds += time.perf_counter() - start
-        return compiled
-
-    def run(self, compiled, *arguments, evaluation: bool = False):
-        start = time.perf_counter()
-        result = jax.block_until_ready(compiled(*arguments))
-        if evaluation:
-            self.eval_seconds += time.perf_counter() - start
-        else:
-            self.run_seconds += time.perf_counter() - start
-        return result
-
-
-def _streams(key: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """A seed's root key as three: for initialisation, updates and evaluation."""
-    init_key, run_key, eval_key = jax.random.split(key, 3)
-    return init_key, run_key, eval_key
-
-
-def _over_seeds(function, states: PyTree, keys: jax.Array, seeds_at_once: int | None):
-    """``vmap`` over so many seeds at once, one such block after the other.
-
-    Seeds that run alone keep their plain program, whose matrix products are not batched ones of one.
+    Raises:
+        Interrupted: always.
     """
-    num_seeds = keys.shape[0]
-    at_once = num_seeds if seeds_at_once is None else min(seeds_at_once, num_seeds)
-    if at_once == num_seeds > 1:
-        return jax.vmap(function)(states, keys)
-    return jax.lax.map(lambda seed: function(*seed), (states, keys), batch_size=at_once if at_once > 1 else None)
+    step = engine.job.plan.step(engine.update)
+    if store is None:
+        raise Interrupted(f"interrupted at step {step}; nothing was saved, for there is no out_dir.", signal, None)
+    store.save(engine, None, wait=True)
+    raise Interrupted(f"interrupted at step {step}; saved in {store.path}, to be resumed.", signal, store.path)
 
 
-def _as_means(metrics: dict[str, Any]) -> dict[str, Mean]:
-    """Every metric as a sum and a count."""
-    return {
-        name: Mean(*(jnp.asarray(x, jnp.float32) for x in (value if isinstance(value, Mean) else (value, 1))))
-        for name, value in metrics.items()
+def _evolve(engine: Engine, log: Log) -> None:
+    """One selection by the latest returns, and what came of it."""
+    parents = engine.evolve(_returns(log, engine.update * engine.job.plan.steps_per_update))
+    assert engine.job.population is not None
+    hypers = jax.device_get(engine.whole().hypers)
+    entry = {f"hyper_{name}": getattr(hypers, name) for name in engine.job.population.names}
+    log.add(engine.job.plan.step(engine.update), {"parent": parents, **entry})
+
+
+def _report(engine: Engine, members: list[int]) -> None:
+    """Warn of members that have diverged."""
+    if not members:
+        return
+    reports = [engine.frozen[member].report for member in members]
+    lines = [
+        f"{report['member']} at step {report['env_step']} (update {report['update']}, key {report['key']}, "
+        f"first leaf not finite: {report['leaf'] or 'none, only a metric'})"
+        for report in reports[:_MAX_REPORTS]
+    ]
+    more = f"; and {len(reports) - _MAX_REPORTS} more" if len(reports) > _MAX_REPORTS else ""
+    warnings.warn(
+        f"Diverged: {'; '.join(lines)}{more}. What diverged is frozen, the others go on. A smaller learning rate, or "
+        "normalised observations and rewards, usually help; debug_nans finds the operation.",
+        stacklevel=5,
+    )
+
+
+def _describe(episodes: Episodes) -> dict[str, np.ndarray]:
+    """Mean, standard deviation and quantiles of an evaluation's episodes ``[M, N]``, ``[M]`` by name."""
+    entry: dict[str, np.ndarray] = {}
+    for name, values in (("eval_return", episodes.returns), ("eval_length", episodes.lengths)):
+        entry |= {name: np.mean(values, axis=1), f"{name}_std": np.std(values, axis=1)}
+        quantiles = np.percentile(values, (5, 50, 95), axis=1)
+        entry |= {f"{name}_p{percent:02}": row for percent, row in zip((5, 50, 95), quantiles, strict=True)}
+    return entry
+
+
+def _returns(log: Log, step: int | None = None) -> np.ndarray:
+    """The latest return of each member, ``[M]``: of evaluation if there is any, else of training; NaN without."""
+    name = "eval_return" if "eval_return" in log.curves else "episode_return"
+    if step is not None and name in log.curves and log.curves[name][0][-1] == step:
+        return log.curves[name][1][-1]
+    return log.last(name)
+
+
+def _mean_return(log: Log) -> float:
+    returns = _returns(log)
+    return float(np.nanmean(returns)) if not np.isnan(returns).all() else float("nan")
+
+
+def _result(
+    engine: Engine, log: Log, hypers: PyTree | Sweep, first_update: int, timer: Timer, num_env_steps: int
+) -> TrainResult:
+    """The run as arrays, with an axis of points where there is a sweep."""
+    sweep = hypers if isinstance(hypers, Sweep) else None
+    job, columns, whole = engine.job, engine.job.members.columns, engine.whole()
+    shape = (columns.num_seeds,) if sweep is None else (columns.num_points, columns.num_seeds)
+    returns = engine.without_frozen(_returns(log)).reshape(shape)
+    diverged = np.isin(np.arange(columns.num_members), list(engine.frozen)).reshape(shape)
+    steps, metrics = log.arrays(name for name in log.curves if not name.startswith("eval_"))
+    eval_steps, evals = log.arrays(name for name in log.curves if name == "eval_return")
+    steps_run = job.plan.step(engine.update - first_update) * columns.num_members
+    evaluated = f"mean of {job.num_eval_episodes} evaluation episodes" if job.plan.evals_at else "training return"
+    summary = {
+        "title": f"{job.algorithm.spec.name} on {job.algorithm.spec.settings.get('env', 'its environment')}",
+        "num_env_steps": job.plan.step(engine.update),
+        "num_env_steps_requested": num_env_steps,
+        "num_seeds": columns.num_seeds,
+        "num_points": columns.num_points,
+        "num_diverged": len(engine.frozen),
+        "diverged": diverged.tolist(),
+        "divergences": [frozen.report for frozen in engine.frozen.values()],
+        "final_return": interval(returns if sweep is None else returns.ravel())._asdict(),
+        "final_return_of_each_seed": returns.tolist(),
+        "final_return_is": evaluated,
+        "members_on_device": engine.blocks.per_device,
+        "num_blocks": engine.blocks.num_blocks,
+        "bytes_per_member": engine.bytes_per_member,
+        "resumed_at_step": job.plan.step(first_update),
+        "env_steps_per_second": steps_run / max(timer.spent["run"], 1e-9),
+        **timer.seconds(),
+        **records.peak_memory(),
     }
+    if job.population is not None:
+        summary["population"] = dataclasses.asdict(job.population)
+
+    def split(values: PyTree, axis: int) -> PyTree:
+        return jax.tree.map(lambda x: x.reshape(*x.shape[:axis], *shape, *x.shape[axis + 1 :]), values)
+
+    result = TrainResult(
+        states=split(whole.states, 0),
+        hypers=split(whole.hypers, 0),
+        steps=steps,
+        metrics=split(metrics, 1),
+        eval_steps=eval_steps,
+        eval_returns=split(evals.get("eval_return", np.zeros((0, columns.num_members))), 1),
+        summary=summary,
+        sweep=sweep,
+    )
+    if sweep is not None:
+        summary["final_return"] = result.final_return._asdict()
+        summary["points"] = [
+            {
+                "values": point.values,
+                "final_return": point.final_return._asdict(),
+                "num_diverged": point.num_diverged,
+            }
+            for point in result.table()
+        ]
+    return result
 
 
-def _check_arguments(
-    algorithm, key, num_env_steps, num_seeds, eval_every, num_eval_episodes, log_every, seeds_at_once
-) -> None:
-    for name, value in (
-        ("num_env_steps", num_env_steps),
-        ("num_seeds", num_seeds),
-        ("num_eval_episodes", num_eval_episodes),
-        ("log_every", log_every),
-        ("seeds_at_once", seeds_at_once),
-    ):
+def _adjust(given: Mapping[str, Schedule], members: Members, plan: Plan) -> program.Adjust:
+    """Schedules as a function of the number of updates.
+
+    Raises:
+        ValueError: for one of a name that does not exist.
+    """
+    schedules.check(given, members.base)
+    if not given:
+        return program.unchanged
+    return lambda hypers, t: schedules.apply(given, hypers, t / plan.num_updates)
+
+
+def _origin(
+    plan: Plan,
+    out_dir: str | os.PathLike | None,
+    *,
+    resume: bool,
+    fork: str | os.PathLike | None,
+    from_step: int | None,
+    overwrite: bool,
+    wandb: str | None,
+) -> Origin | None:
+    """Where to fork from, if anywhere.
+
+    Raises:
+        ValueError: for options that contradict each other.
+    """
+    if out_dir is None and (resume or fork is not None or overwrite or wandb is not None):
+        raise ValueError("resume, fork, overwrite and wandb need an out_dir.")
+    if resume and overwrite:
+        raise ValueError("resume goes on with a run, overwrite begins anew: choose one.")
+    if fork is None:
+        if from_step is not None:
+            raise ValueError(f"from_step = {from_step} says where to fork: give the folder of a run as fork, too.")
+        return None
+    if from_step is not None and (from_step < 0 or from_step % plan.steps_per_update):
+        raise ValueError(f"from_step = {from_step} is not a multiple of an update's {plan.steps_per_update} steps.")
+    path = pathlib.Path(fork)
+    if not path.is_dir():
+        raise FileNotFoundError(f"No run to fork at {path}.")
+    return Origin(path, None if from_step is None else from_step // plan.steps_per_update)
+
+
+def _check_numbers(**numbers: int | None) -> None:
+    for name, value in numbers.items():
         if value is not None and value < 1:
             raise ValueError(f"{name} = {value}: it must be at least 1.")
+
+
+def _check_key(key: jax.Array) -> None:
     if not jax.dtypes.issubdtype(getattr(key, "dtype", None), jax.dtypes.prng_key) or key.shape != ():
         raise ValueError(f"key must be one typed key, such as jax.random.key(0); got {key!r}.")
+
+
+def _check_evaluation(algorithm: Algorithm, eval_every: int | None) -> None:
     if eval_every and algorithm.spec.evaluate is None:
         raise ValueError(
             f"eval_every = {eval_every}, but {algorithm.spec.name} has nothing to evaluate. Use eval_every=0."
@@ -382,8 +439,16 @@ def _check_arguments(
         raise ValueError(f"eval_every = {eval_every}: use 0 for no evaluation.")
 
 
-def _warn_of_deadlock(num_seeds: int) -> None:
-    affected = jax.default_backend() == "cpu" and num_seeds > 1 and xla.jaxlib_can_deadlock()
+def _check_population(job: Job) -> None:
+    if job.population is None:
+        return
+    if not job.members.columns.swept:
+        raise ValueError("A population needs a sweep of at least 2 points to start from: use grid or random_search.")
+    population.check(job.population, job.members.base, job.members.columns.num_points)
+
+
+def _warn_of_deadlock(num_members: int) -> None:
+    affected = jax.default_backend() == "cpu" and num_members > 1 and xla.jaxlib_can_deadlock()
     if affected and not xla.has_deadlock_remedy():
         warnings.warn(
             "On the CPU, jaxlib below 0.11 can deadlock in programs vmapped over seeds. Remedy: install "
@@ -393,9 +458,15 @@ def _warn_of_deadlock(num_seeds: int) -> None:
         )
 
 
-def _say(message: str, progress: bool) -> None:
-    """A notice: beside the progress bar, or as a warning where there is none."""
-    if progress:
-        print(message, file=sys.stderr)
-    else:
-        warnings.warn(message, stacklevel=3)
+def _notices(progress: bool) -> Callable[[str], None]:
+    """How to tell the user something: beside the progress bar, or as a warning where there is none."""
+
+    def say(message: str) -> None:
+        if not devices.is_writer():
+            return
+        if progress:
+            print(message, file=sys.stderr)
+        else:
+            warnings.warn(message, stacklevel=4)
+
+    return say

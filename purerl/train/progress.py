@@ -1,4 +1,4 @@
-"""The progress bar: steps, steps per second over all seeds, and the current return."""
+"""The progress bar: steps, steps per second over all members, and the current return."""
 
 import math
 
@@ -6,12 +6,17 @@ from tqdm import tqdm
 
 
 class Progress:
-    """A tqdm bar that counts environment steps of all seeds together. A context manager."""
+    """A tqdm bar that counts environment steps of all members together. A context manager."""
 
-    def __init__(self, num_env_steps: int, num_seeds: int, enabled: bool) -> None:
-        self._num_seeds = num_seeds
+    def __init__(self, num_env_steps: int, num_members: int, start: int, enabled: bool) -> None:
+        self._num_members = num_members
         self._bar = tqdm(
-            total=num_env_steps * num_seeds, unit="step", unit_scale=True, disable=not enabled, dynamic_ncols=True
+            total=num_env_steps * num_members,
+            initial=start * num_members,
+            unit="step",
+            unit_scale=True,
+            disable=not enabled,
+            dynamic_ncols=True,
         )
 
     def __enter__(self) -> "Progress":
@@ -21,7 +26,7 @@ class Progress:
         self._bar.close()
 
     def update(self, num_env_steps: int, mean_return: float) -> None:
-        """Show that every seed has taken ``num_env_steps`` and earns ``mean_return``; NaN shows nothing."""
+        """Show that every member has taken ``num_env_steps`` and earns ``mean_return``; NaN shows nothing."""
         if not math.isnan(mean_return):
             self._bar.set_postfix_str(f"return {mean_return:.1f}", refresh=False)
-        self._bar.update(num_env_steps * self._num_seeds - self._bar.n)
+        self._bar.update(num_env_steps * self._num_members - self._bar.n)

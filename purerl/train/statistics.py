@@ -1,12 +1,22 @@
-"""Statistics over seeds, as Agarwal et al. 2021 (arXiv 2108.13264) recommend them."""
+"""Statistics over runs, as Agarwal et al. 2021 (arXiv 2108.13264) recommend them.
 
-from typing import NamedTuple
+Scores are one number per run (a seed) and task: a matrix ``[S, M]``, or ``[S]`` where there is one task. Statistics
+reduce the last two axes and keep whatever stands before them, ``[..., S, M] -> [...]``, which is how
+:func:`stratified_bootstrap` computes all its resamples at once.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 
 class Interval(NamedTuple):
-    """A point estimate with its confidence interval; ``low`` and ``high`` are NaN where one run is all there is."""
+    """A point estimate with its confidence interval; ``low`` and ``high`` are NaN where one run is all there is.
+
+    Numbers, or arrays of one shape where the statistic is an array, such as a performance profile.
+    """
 
     estimate: float
     low: float
@@ -18,14 +28,116 @@ class Interval(NamedTuple):
         return f"{self.estimate:.4g} [{self.low:.4g}, {self.high:.4g}]"
 
 
-def interquartile_mean(scores: np.ndarray, axis: int = 0) -> np.ndarray:
-    """Mean of the middle half: a quarter of the scores is dropped at each end, ``floor(n / 4)`` of them."""
+def interquartile_mean(scores: ArrayLike, axis: int | None = None) -> np.ndarray:
+    """Mean of the middle half: a quarter of the scores is dropped at each end, ``floor(n / 4)`` of them.
+
+    Args:
+        scores: ``[..., S, M]`` or ``[S]``.
+        axis: the one axis to average over; None: runs and tasks together. Agarwal et al. 2021, section 4.3.
+    """
     from scipy import stats  # half a second, which `import purerl` need not pay
 
-    return stats.trim_mean(scores, 0.25, axis=axis)
+    scores = np.asarray(scores, np.float64)
+    if axis is None and scores.ndim > 1:
+        scores = scores.reshape(*scores.shape[:-2], -1)
+    return stats.trim_mean(scores, 0.25, axis=-1 if axis is None else axis)
 
 
-def interval(scores: np.ndarray, confidence: float = 0.95, num_resamples: int = 2000) -> Interval:
+def mean(scores: ArrayLike) -> np.ndarray:
+    """Mean over runs and tasks, ``[..., S, M] -> [...]``."""
+    return _matrix(scores).mean(axis=(-2, -1))
+
+
+def median(scores: ArrayLike) -> np.ndarray:
+    """Median over tasks of the mean over runs, ``[..., S, M] -> [...]``; of a single task that is its mean.
+
+    What papers call the median score of a benchmark; Agarwal et al. 2021, section 3.
+    """
+    return np.median(_matrix(scores).mean(axis=-2), axis=-1)
+
+
+def optimality_gap(scores: ArrayLike, target: float = 1.0) -> np.ndarray:
+    """How far runs stay below a target: ``target - mean(min(score, target))``, so 0 is best.
+
+    Args:
+        scores: ``[..., S, M]`` or ``[S]``, in the unit of the target.
+        target: the score that counts as solved, beyond which better does not matter.
+
+    Returns:
+        ``[...]``. Agarwal et al. 2021, section 4.3.
+    """
+    return target - mean(np.minimum(scores, target))
+
+
+def probability_of_improvement(x: ArrayLike, y: ArrayLike) -> np.ndarray:
+    """How likely a run of X scores higher than one of Y: ``mean over tasks of P(X > Y) + P(X = Y) / 2``.
+
+    The Mann-Whitney statistic of each task over its number of pairs.
+
+    Args:
+        x: ``[..., S, M]`` or ``[S]``.
+        y: ``[..., S', M]`` or ``[S']``: as many tasks, any number of runs.
+
+    Returns:
+        ``[...]`` in [0, 1]. Agarwal et al. 2021, section 4.3.
+    """
+    from scipy import stats
+
+    x, y = _matrix(x), _matrix(y)
+    num_x, num_y = x.shape[-2], y.shape[-2]
+    if x.shape[-1] != y.shape[-1]:
+        raise ValueError(f"x has {x.shape[-1]} tasks and y has {y.shape[-1]}: compare runs on the same tasks.")
+    ranks = stats.rankdata(np.concatenate([x, y], axis=-2), axis=-2)[..., :num_x, :]
+    wins = ranks.sum(axis=-2) - num_x * (num_x + 1) / 2  # ranks of X among all, less those of X among itself
+    return np.mean(wins / (num_x * num_y), axis=-1)
+
+
+def performance_profile(scores: ArrayLike, thresholds: ArrayLike) -> np.ndarray:
+    """The fraction of runs that score above each threshold: ``F(tau) = mean over tasks and runs of [score > tau]``.
+
+    Args:
+        scores: ``[..., S, M]`` or ``[S]``.
+        thresholds: ``[K]``, in the unit of the scores.
+
+    Returns:
+        ``[..., K]`` in [0, 1], falling. The run-score distribution of Agarwal et al. 2021, section 4.2.
+    """
+    scores = _matrix(scores)
+    return np.stack([np.mean(scores > tau, axis=(-2, -1)) for tau in np.asarray(thresholds)], axis=-1)
+
+
+def stratified_bootstrap(
+    statistic: Callable[..., Any],
+    *scores: ArrayLike,
+    confidence: float = 0.95,
+    num_resamples: int = 2000,
+    seed: int = 0,
+) -> Interval:
+    """A statistic with its percentile-bootstrap interval; runs are resampled within each task.
+
+    Args:
+        statistic: ``([..., S, M], ...) -> [...]``, or ``[..., K]`` for a curve; all of this module are such.
+        scores: one matrix ``[S, M]`` or ``[S]`` for each argument of the statistic; they are resampled independently.
+        confidence: coverage of the interval, in (0, 1); pointwise, for a curve.
+        num_resamples: how many; the ends of the interval are that many resamples' percentiles.
+        seed: of the resamples: same scores in whatever order, same interval.
+
+    Raises:
+        ValueError: for a matrix without runs, or with a hole (NaN).
+    """
+    matrices = [_checked(_matrix(one)) for one in scores]
+    estimate = statistic(*matrices)
+    if min(len(matrix) for matrix in matrices) == 1:
+        nothing = estimate * np.nan
+        return Interval(estimate, nothing, nothing)
+    random = np.random.default_rng(seed)
+    resamples = [_resample(random, matrix, num_resamples) for matrix in matrices]
+    tails = [50 * (1 - confidence), 50 * (1 + confidence)]
+    low, high = np.percentile(statistic(*resamples), tails, axis=0)
+    return Interval(estimate, low, high)
+
+
+def interval(scores: ArrayLike, confidence: float = 0.95, num_resamples: int = 2000) -> Interval:
     """Interquartile mean over seeds with a percentile-bootstrap interval.
 
     Args:
@@ -37,10 +149,31 @@ def interval(scores: np.ndarray, confidence: float = 0.95, num_resamples: int = 
     scores = scores[~np.isnan(scores)]
     if scores.size == 0:
         return Interval(np.nan, np.nan, np.nan)
-    estimate = float(interquartile_mean(scores))
-    if scores.size == 1:
-        return Interval(estimate, np.nan, np.nan)
-    resamples = np.random.default_rng(0).choice(scores, (num_resamples, scores.size))
-    tails = [50 * (1 - confidence), 50 * (1 + confidence)]
-    low, high = np.percentile(interquartile_mean(resamples, axis=1), tails)
-    return Interval(estimate, float(low), float(high))
+    found = stratified_bootstrap(interquartile_mean, scores, confidence=confidence, num_resamples=num_resamples)
+    return Interval(*map(float, found))
+
+
+def _matrix(scores: ArrayLike) -> np.ndarray:
+    """Scores as ``[..., S, M]``; a vector is the runs of one task."""
+    scores = np.asarray(scores, np.float64)
+    return scores[:, None] if scores.ndim == 1 else scores
+
+
+def _checked(matrix: np.ndarray) -> np.ndarray:
+    if matrix.ndim != 2 or matrix.size == 0:
+        raise ValueError(
+            f"scores have the shape {list(matrix.shape)}: give one number per run and task, [S, M] or [S]."
+        )
+    if np.isnan(matrix).any():
+        run, task = np.argwhere(np.isnan(matrix))[0]
+        raise ValueError(
+            f"the score of run {run} on task {task} is NaN: leave out the run, or give it its worst score."
+        )
+    return matrix
+
+
+def _resample(random: np.random.Generator, matrix: np.ndarray, num_resamples: int) -> np.ndarray:
+    """Runs drawn with replacement for each task by itself, ``[S, M] -> [R, S, M]``."""
+    num_runs, num_tasks = matrix.shape
+    runs = random.integers(num_runs, size=(num_resamples, num_runs, num_tasks))
+    return np.sort(matrix, axis=0)[runs, np.arange(num_tasks)]

@@ -1,0 +1,279 @@
+"""What is on the devices during a run: the compiled programs, and the members they move forward."""
+
+import math
+import pathlib
+import time
+import traceback
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from purerl.algorithm import Algorithm
+from purerl.train import devices, population, program
+from purerl.train.members import Blocks, Members
+from purerl.train.plan import Plan
+from purerl.train.population import PBT
+from purerl.train.program import NEVER, Carry, Reading
+from purerl.train.timer import Timer
+from purerl.types import Episodes, PyTree
+
+
+class Job(NamedTuple):
+    """What is to be run. Nothing here changes during a run."""
+
+    algorithm: Algorithm
+    members: Members
+    plan: Plan
+    adjust: program.Adjust = program.unchanged  # schedules
+    mesh: Mesh | None = None
+    population: PBT | None = None
+    key: jax.Array | None = None  # of the population's selections
+    num_eval_episodes: int = 32
+    debug_nans: bool = False
+
+
+class Frozen(NamedTuple):
+    """A member that diverged: how it was left, and what happened."""
+
+    carry: Carry  # leaves [1, ...]
+    report: dict[str, Any]
+
+
+class Engine:
+    """The members of a job on the devices, after ``update`` updates."""
+
+    def __init__(self, job: Job, blocks: Blocks, run, timer: Timer) -> None:
+        self.job, self.blocks, self.timer = job, blocks, timer
+        self.update = 0
+        self.frozen: dict[int, Frozen] = {}
+        self.bytes_per_member = program.num_bytes(run) // blocks.per_device
+        self._run = run
+        self._keys = blocks.split(job.members.keys)
+        self._carries: list[Carry] = []
+        self._snapshot: tuple[int, list[Carry]] | None = None
+
+    @classmethod
+    def compile(cls, job: Job, timer: Timer, at_once: int | None, say) -> "Engine":
+        """Compile the updates, in blocks of members that fit the devices' memory.
+
+        Raises:
+            ValueError: if not even one member fits.
+        """
+        num_members = job.members.num_members
+        blocks = Blocks.of(num_members, at_once, job.mesh)
+        run = _compile_run(job, blocks, timer)
+        free, per_member = devices.free_bytes(), program.num_bytes(run) / blocks.per_device
+        fitting = math.floor(free / per_member)
+        if fitting < blocks.per_device:
+            if fitting == 0:
+                raise ValueError(
+                    f"One member needs {per_member / 1e9:.3g} GB, and {free / 1e9:.3g} GB are free: make its batches, "
+                    "networks or replay smaller."
+                )
+            blocks = Blocks.of(num_members, fitting, job.mesh)
+            say(
+                f"{num_members} members do not fit in memory at once; {fitting} do on each device: running "
+                f"{blocks.num_blocks} blocks of {blocks.size}."
+            )
+            run = _compile_run(job, blocks, timer)
+        return cls(job, blocks, run, timer)
+
+    # --- the course of a run ------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Initialise every member."""
+        hypers = self.blocks.split(self.job.members.hypers)
+        out = devices.split(self.job.mesh)
+        init = self.timer.compile(self._init, hypers[0], self._keys[0], out_shardings=out)
+        self.put(0, [self.timer.run("run", init, *block) for block in zip(hypers, self._keys, strict=True)], {})
+
+    def restore(self, update: int, whole: Carry, frozen: dict[int, dict[str, Any]]) -> None:
+        """Go on from a state of all members ``[M, ...]``; ``frozen`` has the reports of those that diverged."""
+        left = {member: Frozen(_take(whole, member), report) for member, report in frozen.items()}
+        self.put(update, self.blocks.split(whole), left)
+
+    def put(self, update: int, carries: list[Carry], frozen: dict[int, Frozen]) -> None:
+        """Take over these members, and compile what evaluates them."""
+        self.update, self._carries, self.frozen = update, carries, frozen
+        self._remember()
+        out = devices.split(self.job.mesh)
+        self._read = self.timer.compile(program.read, carries[0], donate=(0,), out_shardings=out)
+        if self.job.plan.evals_at:
+            out = devices.copied(self.job.mesh)
+            self._evaluation = self.timer.compile(self._evaluate, carries[0], self._keys[0], 0, out_shardings=out)
+
+    def advance(self, stop: int) -> float:
+        """Run every member up to an update; returns seconds per update."""
+        start = time.perf_counter()
+        for block, keys in enumerate(self._keys):  # one at a time, so that its old arrays are gone before the next
+            self._carries[block] = self.timer.run("run", self._run, self._carries[block], keys, self.update, stop)
+        num_updates, self.update = stop - self.update, stop
+        return (time.perf_counter() - start) / num_updates
+
+    def read(self) -> tuple[dict[str, np.ndarray], list[int]]:
+        """Metrics since the last call, and the members that have diverged since then.
+
+        Returns:
+            Means ``[M]`` by name, NaN over nothing and for members that are frozen; members frozen by this call.
+        """
+        read = [self.timer.run("log", self._read, carry) for carry in self._carries]
+        self._carries = [carry for carry, _ in read]
+        reading = self._fetch([reading for _, reading in read])
+        fresh = self._freeze(reading) if self.job.population is None else []
+        self._remember()
+        with np.errstate(invalid="ignore", divide="ignore"):
+            means = {name: total / number for name, (total, number) in reading.sums.items()}
+        return {
+            name: self.without_frozen(np.where(np.isfinite(mean), mean, np.nan)) for name, mean in means.items()
+        }, fresh
+
+    def evaluate(self) -> Episodes:
+        """Play with every member: episodes ``[M, N]``."""
+        pairs = zip(self._carries, self._keys, strict=True)
+        return self._fetch([self.timer.run("eval", self._evaluation, *pair, self.update) for pair in pairs])
+
+    def whole(self) -> Carry:
+        """All members as one, leaves ``[M, ...]``, those that are frozen as they were left."""
+        whole = self.blocks.join(self._carries)
+        for member, frozen in self.frozen.items():
+            whole = jax.tree.map(lambda leaf, left, m=member: leaf.at[m].set(left[0]), whole, frozen.carry)
+        return whole
+
+    def evolve(self, scores: np.ndarray) -> np.ndarray:
+        """Let the points of each seed compete by their scores ``[M]``; returns everybody's parent, ``[M]``."""
+        pbt, columns, key = self.job.population, self.job.members.columns, self.job.key
+        assert pbt is not None and key is not None
+        shape = (columns.num_points, columns.num_seeds)
+
+        def select(carry: Carry, scores: jax.Array) -> tuple[Carry, jax.Array]:
+            grouped, scores = jax.tree.map(lambda x: x.reshape(*shape, *x.shape[1:]), (carry, scores))
+            keys = jax.random.split(jax.random.fold_in(key, self.update), columns.num_seeds)
+            exploit_and_explore = jax.vmap(
+                lambda *args: population.exploit_and_explore(pbt, *args), in_axes=(1, 1, 1, 0), out_axes=1
+            )
+            hypers, rest, parents = exploit_and_explore(
+                scores, grouped.hypers, (grouped.states, grouped.sums, grouped.diverged_at), keys
+            )
+            carry = Carry(hypers, *rest)
+            return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), carry), parents.reshape(-1)
+
+        whole, parents = jax.jit(select)(self.whole(), scores)
+        self._carries = self.blocks.split(whole)
+        return np.asarray(parents)
+
+    # --- members that diverge -----------------------------------------------------------------------------
+
+    def _freeze(self, reading: Reading) -> list[int]:
+        """Set aside the members that have diverged since the last reading; returns them.
+
+        Their lanes go on computing, so that the program, and with it every bit of the others, stays as it is; but
+        what comes of it is not used.
+        """
+        bad = np.flatnonzero((reading.diverged_at != NEVER) | reading.has_nan)
+        fresh = [member for member in bad.tolist() if member not in self.frozen]
+        for member in fresh:
+            known = reading.diverged_at[member] != NEVER
+            t = int(reading.diverged_at[member]) if known else self.update - 1
+            if self.job.debug_nans:
+                self._find_operation(member, t)
+            block, lane = divmod(member, self.blocks.size)
+            carry = _take(self._carries[block], lane)
+            report = {
+                "member": self.job.members.columns.describe(member),
+                "update": t,
+                "env_step": self.job.plan.step(t + 1),
+                "key": jax.random.key_data(self.job.members.keys[member]).tolist(),
+                "leaf": _first_not_finite(carry.states),
+            }
+            self.frozen[member] = Frozen(carry, report)
+        return fresh
+
+    def without_frozen(self, values: np.ndarray) -> np.ndarray:
+        """Values ``[M, ...]`` with NaN for those that are frozen."""
+        values = np.array(values, np.float64)
+        values[list(self.frozen)] = np.nan
+        return values
+
+    def _remember(self) -> None:
+        if self.job.debug_nans:
+            self._snapshot = (self.update, jax.tree.map(jnp.copy, self._carries))
+
+    def _find_operation(self, member: int, t: int) -> None:
+        """Repeat the updates up to ``t`` from the last snapshot, and that one with a check after every operation.
+
+        Raises:
+            FloatingPointError: with the operation and its line.
+        """
+        from jax.experimental import checkify
+
+        assert self._snapshot is not None
+        block, _ = divmod(member, self.blocks.size)
+        start, carries = self._snapshot
+        carry, keys = self._run(carries[block], self._keys[block], start, t), self._keys[block]
+        checked = checkify.checkify(
+            lambda carry: program.run(self.job.algorithm, carry, keys, t, t + 1, None, self.job.adjust),
+            errors=checkify.nan_checks | checkify.div_checks,
+        )
+        error, _ = jax.jit(checked)(carry)
+        who = f"{self.job.members.columns.describe(member)} diverged in update {t}"
+        try:
+            error.throw()
+        except Exception as found:
+            where = _line_of(found.__cause__)
+            raise FloatingPointError(f"{who}: {found}{where}") from found.__cause__
+        raise FloatingPointError(f"{who}: no operation made a NaN; infinite values came first.")
+
+    # --- helpers ------------------------------------------------------------------------------------------
+
+    def _init(self, hypers: PyTree, keys: jax.Array) -> Carry:
+        return program.init(self.job.algorithm, hypers, keys, self.job.mesh)
+
+    def _evaluate(self, carry: Carry, keys: jax.Array, t: jax.Array) -> Episodes:
+        job = self.job
+        return program.evaluate(job.algorithm, carry, keys, t, job.num_eval_episodes, job.mesh, job.adjust)
+
+    def _fetch(self, blocks: list[PyTree]) -> PyTree:
+        """Small results of every block as NumPy arrays ``[M, ...]``, on every process."""
+        if jax.process_count() > 1:
+            blocks = jax.jit(lambda x: x, out_shardings=devices.copied(self.job.mesh))(blocks)
+        leaves = jax.tree.map(lambda *parts: np.concatenate(parts), *jax.device_get(blocks))
+        return jax.tree.map(lambda leaf: leaf[: self.blocks.num_members], leaves)
+
+
+def _compile_run(job: Job, blocks: Blocks, timer: Timer):
+    def run(carry: Carry, keys: jax.Array, start: jax.Array, stop: jax.Array) -> Carry:
+        return program.run(job.algorithm, carry, keys, start, stop, job.mesh, job.adjust)
+
+    def first_block() -> tuple[Carry, jax.Array]:
+        hypers, keys = jax.tree.map(lambda leaf: leaf[blocks.indices(0)], (job.members.hypers, job.members.keys))
+        return program.init(job.algorithm, hypers, keys), keys
+
+    out = devices.split(job.mesh)
+    like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=out), jax.eval_shape(first_block))
+    donate = () if job.debug_nans else (0,)
+    return timer.compile(run, *like, 0, 0, donate=donate, out_shardings=out)
+
+
+def _take(carry: Carry, member: int) -> Carry:
+    return jax.tree.map(lambda leaf: leaf[member : member + 1], carry)
+
+
+def _line_of(error: BaseException | None) -> str:
+    """The last line outside JAX that an error came from."""
+    jax_folder = str(pathlib.Path(jax.__file__).parent)
+    frames = [] if error is None else traceback.extract_tb(error.__traceback__)
+    ours = [frame for frame in frames if not frame.filename.startswith(jax_folder)]
+    return f" ({ours[-1].filename}:{ours[-1].lineno}: {ours[-1].line})" if ours else ""
+
+
+def _first_not_finite(state: PyTree) -> str | None:
+    """Name of the first leaf with NaN, else of the first with an infinity."""
+    floats = [(p, np.asarray(x)) for p, x in jax.tree.leaves_with_path(state) if jnp.issubdtype(x.dtype, jnp.floating)]
+    for bad in (np.isnan, np.isinf):
+        for path, leaf in floats:
+            if bad(leaf).any():
+                return jax.tree_util.keystr(path).lstrip(".")
+    return None

@@ -1,0 +1,119 @@
+"""The folder of a run: who may write to it, and whether what is in it belongs to the run that is about to start."""
+
+import contextlib
+import json
+import os
+import pathlib
+import shutil
+import tempfile
+from collections.abc import Iterator
+from typing import Any
+
+CONFIG, METRICS, SUMMARY = "config.json", "metrics.csv", "summary.json"
+CURVE, SWEEP = "curve.png", "sweep.png"
+CHECKPOINTS, TENSORBOARD = "checkpoints", "tensorboard"
+_LOCK = ".lock"
+_OWN = (SUMMARY, METRICS, CURVE, SWEEP, CHECKPOINTS, TENSORBOARD, CONFIG)  # config last: with it goes the claim
+_CHANGEABLE = {"num_env_steps", "versions", "device", "git_commit", "sources", "mesh", "command"}
+
+
+class FolderError(ValueError):
+    """A run may not use the folder that it was given."""
+
+
+@contextlib.contextmanager
+def claim(path: str | os.PathLike, resume: bool = False, overwrite: bool = False) -> Iterator[pathlib.Path]:
+    """Own a folder for the length of a block; it is made if it is not there.
+
+    Args:
+        path: the folder.
+        resume: whether a run in it may be gone on with.
+        overwrite: whether a run in it may be replaced: its own files are removed, no others.
+
+    Raises:
+        FolderError: if it cannot be written to, another process writes to it, or it holds a run already.
+    """
+    import filelock
+
+    folder = pathlib.Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise FolderError(f"Cannot write to {folder} ({error.strerror}): choose another folder.") from error
+    lock = filelock.FileLock(folder / _LOCK, timeout=0)
+    try:
+        lock.acquire()
+    except filelock.Timeout as error:
+        raise FolderError(f"Another run is writing to {folder}: wait for it, or choose another folder.") from error
+    try:
+        if (folder / CONFIG).exists() and not resume:
+            if not overwrite:
+                raise FolderError(
+                    f"{folder} holds a run already: resume it, choose another folder, or allow to overwrite it."
+                )
+            clear(folder)
+        yield folder
+    finally:
+        lock.release()
+
+
+def clear(folder: pathlib.Path) -> None:
+    """Remove the files of a run from its folder, and nothing else."""
+    for name in _OWN:
+        path = folder / name
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def read_config(folder: str | os.PathLike) -> dict[str, Any]:
+    """The settings that a run left in its folder.
+
+    Raises:
+        ValueError: if there are none, or they cannot be read.
+    """
+    path = pathlib.Path(folder) / CONFIG
+    try:
+        config = json.loads(path.read_text())
+        if not isinstance(config, dict) or not {"algorithm", "settings", "hypers", "key"} <= config.keys():
+            raise ValueError("it lacks the settings of a run")
+    except FileNotFoundError as error:
+        raise FolderError(f"No run in {folder}: it has no {CONFIG}.") from error
+    except (OSError, ValueError) as error:
+        raise FolderError(f"{path} cannot be read ({error}).") from error
+    return config
+
+
+def differences(then: dict[str, Any], now: dict[str, Any], prefix: str = "") -> list[str]:
+    """Settings that are not as they were, each as ``"hypers.gamma: 0.99 then, 0.9 now"``."""
+    found = []
+    for name in [*then, *(name for name in now if name not in then)]:
+        if not prefix and name in _CHANGEABLE:
+            continue
+        a, b = then.get(name), now.get(name)
+        if isinstance(a, dict) and isinstance(b, dict):
+            found += differences(a, b, f"{prefix}{name}.")
+        elif a != b:
+            found.append(f"{prefix}{name}: {_short(a)} then, {_short(b)} now")
+    return found
+
+
+def changed_code(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Source files and packages that are not as they were, each as ``"jax 0.10.2 then, 0.11.2 now"``."""
+    found = [
+        f"{name} {then['versions'].get(name)} then, {version} now"
+        for name, version in now["versions"].items()
+        if then.get("versions", {}).get(name) != version
+    ]
+    before, after = then.get("sources", {}), now["sources"]
+    verb = {True: "changed", False: "is new"}
+    found += [f"{name} {verb[name in before]}" for name, digest in after.items() if before.get(name) != digest]
+    return found + [f"{name} is gone" for name in before if name not in after]
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

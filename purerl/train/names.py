@@ -1,0 +1,38 @@
+"""Fields of a record of hyperparameters, found by name."""
+
+import dataclasses
+import difflib
+import zlib
+from collections.abc import Iterable
+
+import jax
+
+from purerl.types import PyTree
+
+
+def near(name: str, names: Iterable[str]) -> str:
+    """``"Near: 'a', 'b'. "`` for the names that look like ``name``, or ``""`` where none does."""
+    by_lower = {option.lower(): option for option in names}
+    matches = difflib.get_close_matches(str(name).lower(), by_lower, n=3, cutoff=0.5)
+    return f"Near: {', '.join(repr(by_lower[match]) for match in matches)}. " if matches else ""
+
+
+def check_fields(names: Iterable[str], hypers: PyTree) -> None:
+    """Nothing, if every name is a field of ``hypers`` that holds one number or array.
+
+    Raises:
+        ValueError: for a name that is no field, or a field that is a record of its own.
+    """
+    record = type(hypers).__name__
+    known = [f.name for f in dataclasses.fields(hypers) if f.metadata.get("pytree_node", True)]
+    for name in names:
+        if name not in known:
+            raise ValueError(f"{record} has no field {name!r}. {near(name, known)}Fields: {', '.join(known)}.")
+        value = getattr(hypers, name)
+        if not jax.tree_util.all_leaves([value]):
+            raise ValueError(f"{record}.{name} holds {type(value).__name__}, not a number: choose another field.")
+
+
+def fold_in_name(key: jax.Array, name: str) -> jax.Array:
+    """A key of the name's own: the same whatever other names there are, in every process."""
+    return jax.random.fold_in(key, zlib.crc32(name.encode()))

@@ -1,0 +1,145 @@
+"""Reading what a run left in its folder, finished or not."""
+
+import json
+import os
+import pathlib
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+_MEMBER = ["seed", "step", "name", "value"]  # the columns of metrics.csv; of a sweep, the last ones
+
+
+class Metric(NamedTuple):
+    """One metric of all members of a run: points P of its sweep (1 where there is none) times seeds S."""
+
+    steps: np.ndarray  # [K] environment steps at which any member has a value
+    values: np.ndarray  # [K, P, S] NaN where a member has none
+
+    def last(self) -> np.ndarray:
+        """The last value of every member, ``[P, S]``; NaN for one that never had any."""
+        present = ~np.isnan(self.values)
+        last = len(self.steps) - 1 - np.argmax(present[::-1], axis=0)
+        return np.take_along_axis(self.values, last[None], axis=0)[0]
+
+
+class Run(NamedTuple):
+    """What is in the folder of a run."""
+
+    folder: pathlib.Path
+    config: dict[str, Any]  # config.json
+    summary: dict[str, Any] | None  # summary.json; None while the run is unfinished
+    sweep: dict[str, np.ndarray]  # swept field -> its value at each point, [P]: numbers, or text; empty without a sweep
+    metrics: dict[str, Metric]
+
+    @property
+    def title(self) -> str:
+        """Algorithm and environment."""
+        if self.summary is not None and "title" in self.summary:
+            return self.summary["title"]
+        settings = self.config.get("settings", {})
+        return f"{self.config.get('algorithm', self.folder.name)} on {settings.get('env', 'its environment')}"
+
+    def metric(self, name: str) -> Metric:
+        """A metric by name.
+
+        Raises:
+            ValueError: if the run has no such metric; the message has those that there are.
+        """
+        if name not in self.metrics:
+            known = ", ".join(sorted(self.metrics)) or "none yet: it has not logged anything"
+            raise ValueError(f"{self.folder} has no metric {name!r}. It has {known}.")
+        return self.metrics[name]
+
+
+def read_run(folder: str | os.PathLike) -> Run:
+    """Read ``config.json``, ``metrics.csv`` and, where the run is finished, ``summary.json``.
+
+    Args:
+        folder: of a run, such as ``runs/ppo/TIME-ENV``. A run that is going on, or was killed, can be read too: a last
+            line that is not finished is left out. Where a member has two values at one step, the last line counts.
+
+    Raises:
+        ValueError: if the folder is not a run's, or a file in it is not what a run writes.
+    """
+    folder = pathlib.Path(folder)
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is not a folder: give the folder of a run, with config.json and metrics.csv in it.")
+    for name in ("config.json", "metrics.csv"):
+        if not (folder / name).is_file():
+            raise ValueError(f"{folder} has no {name}: give the folder of a run, such as runs/ppo/TIME-ENV.")
+    finished = (folder / "summary.json").is_file()
+    sweep, metrics = _read_metrics(folder / "metrics.csv")
+    return Run(
+        folder=folder,
+        config=_read_json(folder / "config.json"),
+        summary=_read_json(folder / "summary.json") if finished else None,
+        sweep=sweep,
+        metrics=metrics,
+    )
+
+
+def _read_json(path: pathlib.Path) -> dict[str, Any]:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON ({error}): restore it, or run the experiment again.") from None
+    if not isinstance(data, dict):
+        raise ValueError(f"{path} holds no settings by name: restore it, or run the experiment again.")
+    return data
+
+
+def _read_metrics(path: pathlib.Path) -> tuple[dict[str, np.ndarray], dict[str, Metric]]:
+    """The swept fields and the metrics of a ``metrics.csv``."""
+    with path.open(encoding="utf-8") as file:
+        lines = (line for line in file if line.endswith("\n"))  # the last one may be cut off in the middle of a number
+        header = next(lines, "").rstrip().split(",")
+        fields = header[1:-4] if header[0] == "point" else []
+        if header != ["point", *fields, *_MEMBER] and header != _MEMBER:
+            raise ValueError(
+                f"{path} begins with {','.join(header)[:80]!r}, but a run writes 'seed,step,name,value', after "
+                f"'point,FIELD,...' for a sweep: give the folder of a run of this version."
+            )
+        # Text becomes numbers while it is read: a table of numbers is small, and NumPy reads it fast.
+        words: dict[str, int] = {}
+        as_numbers: dict[int | str, Callable[[str], int]] = {
+            header.index(name): lambda word: words.setdefault(word, len(words)) for name in (*fields, "name")
+        }
+        try:
+            table = _read_table(lines, len(header), as_numbers)
+        except ValueError as error:
+            raise ValueError(f"{path} is damaged ({error}): restore it, or run the experiment again.") from None
+    columns = dict(zip(header, table.T, strict=True))
+    vocabulary = np.array([*words, ""])
+
+    points, first, point = np.unique(columns.get("point", np.zeros(len(table))), return_index=True, return_inverse=True)
+    seeds, seed = np.unique(columns["seed"], return_inverse=True)
+    sweep = {field: _numbers(vocabulary[columns[field][first].astype(int)]) for field in fields}
+    metrics = {}
+    for name in np.unique(columns["name"]).astype(int):
+        rows = np.flatnonzero(columns["name"] == name)
+        steps, step = np.unique(columns["step"][rows], return_inverse=True)
+        values = np.full((len(steps), len(points), len(seeds)), np.nan)
+        values[step, point[rows], seed[rows]] = columns["value"][rows]
+        metrics[str(vocabulary[name])] = Metric(steps.astype(int), values)
+    return sweep, metrics
+
+
+def _read_table(
+    lines: Iterable[str], num_columns: int, converters: Mapping[int | str, Callable[[str], Any]]
+) -> np.ndarray:
+    with warnings.catch_warnings(action="ignore", category=UserWarning):  # that there are no rows
+        table = np.loadtxt(lines, delimiter=",", converters=converters, quotechar='"', ndmin=2, comments=None)
+    if table.size and table.shape[1] != num_columns:
+        raise ValueError(f"rows have {table.shape[1]} columns, the header {num_columns}")
+    return table.reshape(-1, num_columns)
+
+
+def _numbers(texts: np.ndarray) -> np.ndarray:
+    """Numbers where all of them are, else the text as it is."""
+    try:
+        return texts.astype(float)
+    except ValueError:
+        return texts
