@@ -23,15 +23,15 @@ if {remedy}:
 import jax
 from purerl import envs
 from purerl.algorithms.policy.ppo import PPOConfig, PPOHypers, ppo
-from purerl.train import loop
+from purerl.train import program
 
 algorithm = ppo(envs.make("CartPole-v1"), PPOConfig(num_envs=4, num_steps=128))
-hypers = PPOHypers()
-keys = loop.seed_keys(jax.random.key(0), {num_seeds})
-states = jax.jit(lambda keys: loop.init_states(algorithm, hypers, keys))(keys)
-run = jax.jit(lambda states, start: loop.run_updates(algorithm, hypers, states, keys, start, start + 20))
+hypers = jax.tree.map(lambda x: jax.numpy.full({num_seeds}, x), PPOHypers())
+keys = program.seed_keys(jax.random.key(0), {num_seeds})
+carry = jax.jit(lambda keys: program.init(algorithm, hypers, keys))(keys)
+run = jax.jit(lambda carry, start: program.run(algorithm, carry, keys, start, start + 20))
 for i in range({num_runs}):
-    states, _ = jax.block_until_ready(run(states, 20 * i))
+    carry = jax.block_until_ready(run(carry, 20 * i))
 """
 
 

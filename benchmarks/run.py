@@ -10,6 +10,7 @@ BENCHMARKS = (
     ("benchmarks.env", "--small-loops"),
     ("benchmarks.ppo",),
     ("benchmarks.ppo", "--threads", "1"),
+    ("benchmarks.driver",),
     ("benchmarks.deadlock",),
 )
 

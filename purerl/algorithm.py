@@ -11,8 +11,11 @@ class Spec(NamedTuple):
     Attributes:
         name: short name, for folders and titles.
         env_steps_per_update: environment steps that one ``update`` takes; what progress is counted in.
-        evaluate: ``(hypers, state, key, num_episodes) -> Episodes``, complete episodes in fresh
-            environments, learning nothing; ``num_episodes`` is static. None where nothing acts.
+        evaluate: ``(hypers, state, key, num_episodes, sample=False) -> Episodes``, complete episodes in fresh
+            environments, learning nothing: neither parameters nor running statistics change. ``num_episodes`` and
+            ``sample`` are static. With ``sample`` actions are drawn from the policy that learns, instead of being those
+            of ``act``; an algorithm whose agent is deployed in one way alone may leave the argument out. None where
+            nothing acts.
         settings: everything fixed at construction, as plain values by name, for the record of a run.
     """
 
@@ -29,8 +32,8 @@ class Algorithm(NamedTuple):
         init: ``(hypers, key) -> state``.
         update: ``(hypers, state, key) -> (state, metrics)``, one iteration. It can be scanned, so the new
             state has the shapes and dtypes of the old one.
-        act: ``(hypers, state, obs, key) -> action`` for one observation, as the agent would be deployed (mode or
-            greedy action); None where nothing acts.
+        act: ``(hypers, state, obs, key, sample=False) -> action`` for one observation, as the agent would be deployed
+            (mode or greedy action), or with ``sample`` as ``spec.evaluate`` has it; None where nothing acts.
         spec: what the driver must know.
     """
 

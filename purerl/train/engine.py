@@ -16,7 +16,7 @@ from purerl.train import devices, population, program
 from purerl.train.members import Blocks, Members
 from purerl.train.plan import Plan
 from purerl.train.population import PBT
-from purerl.train.program import NEVER, Carry, Reading
+from purerl.train.program import NEVER, Carry
 from purerl.train.timer import Timer
 from purerl.types import Episodes, PyTree
 
@@ -53,7 +53,9 @@ class Engine:
         self._run = run
         self._keys = blocks.split(job.members.keys)
         self._carries: list[Carry] = []
-        self._snapshot: tuple[int, list[Carry]] | None = None
+        self._nans = [jnp.zeros(keys.shape, bool) for keys in self._keys]  # members whose states hold NaN
+        self._logged = True  # whether the sums of the metrics have been read, so that the next begin at zero
+        self._snapshot: tuple[int, list[Carry], bool] | None = None
 
     @classmethod
     def compile(cls, job: Job, timer: Timer, at_once: int | None, say) -> "Engine":
@@ -97,10 +99,8 @@ class Engine:
 
     def put(self, update: int, carries: list[Carry], frozen: dict[int, Frozen]) -> None:
         """Take over these members, and compile what evaluates them."""
-        self.update, self._carries, self.frozen = update, carries, frozen
+        self.update, self._carries, self.frozen, self._logged = update, carries, frozen, False
         self._remember()
-        out = devices.split(self.job.mesh)
-        self._read = self.timer.compile(program.read, carries[0], donate=(0,), out_shardings=out)
         if self.job.plan.evals_at:
             out = devices.copied(self.job.mesh)
             self._evaluation = self.timer.compile(self._evaluate, carries[0], self._keys[0], 0, out_shardings=out)
@@ -109,8 +109,11 @@ class Engine:
         """Run every member up to an update; returns seconds per update."""
         start = time.perf_counter()
         for block, keys in enumerate(self._keys):  # one at a time, so that its old arrays are gone before the next
-            self._carries[block] = self.timer.run("run", self._run, self._carries[block], keys, self.update, stop)
-        num_updates, self.update = stop - self.update, stop
+            bounds = (self.update, stop, self._logged)
+            self._carries[block], self._nans[block] = self.timer.run(
+                "run", self._run, self._carries[block], keys, *bounds
+            )
+        num_updates, self.update, self._logged = stop - self.update, stop, False
         return (time.perf_counter() - start) / num_updates
 
     def read(self) -> tuple[dict[str, np.ndarray], list[int]]:
@@ -119,13 +122,13 @@ class Engine:
         Returns:
             Means ``[M]`` by name, NaN over nothing and for members that are frozen; members frozen by this call.
         """
-        read = [self.timer.run("log", self._read, carry) for carry in self._carries]
-        self._carries = [carry for carry, _ in read]
-        reading = self._fetch([reading for _, reading in read])
-        fresh = self._freeze(reading) if self.job.population is None else []
+        blocks = [(carry.sums, carry.diverged_at) for carry in self._carries]
+        (sums, diverged_at), nans = self._fetch(list(zip(blocks, self._nans, strict=True)))
+        fresh = self._freeze(diverged_at, nans) if self.job.population is None else []
+        self._logged = True
         self._remember()
         with np.errstate(invalid="ignore", divide="ignore"):
-            means = {name: total / number for name, (total, number) in reading.sums.items()}
+            means = {name: total / number for name, (total, number) in sums.items()}
         return {
             name: self.without_frozen(np.where(np.isfinite(mean), mean, np.nan)) for name, mean in means.items()
         }, fresh
@@ -138,6 +141,8 @@ class Engine:
     def whole(self) -> Carry:
         """All members as one, leaves ``[M, ...]``, those that are frozen as they were left."""
         whole = self.blocks.join(self._carries)
+        if self._logged:
+            whole = whole.replace(sums=jax.tree.map(jnp.zeros_like, whole.sums))
         for member, frozen in self.frozen.items():
             whole = jax.tree.map(lambda leaf, left, m=member: leaf.at[m].set(left[0]), whole, frozen.carry)
         return whole
@@ -166,17 +171,16 @@ class Engine:
 
     # --- members that diverge -----------------------------------------------------------------------------
 
-    def _freeze(self, reading: Reading) -> list[int]:
-        """Set aside the members that have diverged since the last reading; returns them.
+    def _freeze(self, diverged_at: np.ndarray, nans: np.ndarray) -> list[int]:
+        """Set aside the members that have diverged and are not yet; returns them.
 
         Their lanes go on computing, so that the program, and with it every bit of the others, stays as it is; but
         what comes of it is not used.
         """
-        bad = np.flatnonzero((reading.diverged_at != NEVER) | reading.has_nan)
+        bad = np.flatnonzero((diverged_at != NEVER) | nans)
         fresh = [member for member in bad.tolist() if member not in self.frozen]
         for member in fresh:
-            known = reading.diverged_at[member] != NEVER
-            t = int(reading.diverged_at[member]) if known else self.update - 1
+            t = int(diverged_at[member]) if diverged_at[member] != NEVER else self.update - 1
             if self.job.debug_nans:
                 self._find_operation(member, t)
             block, lane = divmod(member, self.blocks.size)
@@ -199,7 +203,7 @@ class Engine:
 
     def _remember(self) -> None:
         if self.job.debug_nans:
-            self._snapshot = (self.update, jax.tree.map(jnp.copy, self._carries))
+            self._snapshot = (self.update, list(self._carries), self._logged)  # kept, for nothing is donated
 
     def _find_operation(self, member: int, t: int) -> None:
         """Repeat the updates up to ``t`` from the last snapshot, and that one with a check after every operation.
@@ -211,10 +215,11 @@ class Engine:
 
         assert self._snapshot is not None
         block, _ = divmod(member, self.blocks.size)
-        start, carries = self._snapshot
-        carry, keys = self._run(carries[block], self._keys[block], start, t), self._keys[block]
+        start, carries, fresh = self._snapshot
+        keys = self._keys[block]
+        carry, _ = self._run(carries[block], keys, start, t, fresh)
         checked = checkify.checkify(
-            lambda carry: program.run(self.job.algorithm, carry, keys, t, t + 1, None, self.job.adjust),
+            lambda carry: program.run(self.job.algorithm, carry, keys, t, t + 1, adjust=self.job.adjust),
             errors=checkify.nan_checks | checkify.div_checks,
         )
         error, _ = jax.jit(checked)(carry)
@@ -244,8 +249,8 @@ class Engine:
 
 
 def _compile_run(job: Job, blocks: Blocks, timer: Timer):
-    def run(carry: Carry, keys: jax.Array, start: jax.Array, stop: jax.Array) -> Carry:
-        return program.run(job.algorithm, carry, keys, start, stop, job.mesh, job.adjust)
+    def run(carry: Carry, keys: jax.Array, start: jax.Array, stop: jax.Array, fresh: jax.Array):
+        return program.run(job.algorithm, carry, keys, start, stop, fresh, job.mesh, job.adjust)
 
     def first_block() -> tuple[Carry, jax.Array]:
         hypers, keys = jax.tree.map(lambda leaf: leaf[blocks.indices(0)], (job.members.hypers, job.members.keys))
@@ -254,7 +259,7 @@ def _compile_run(job: Job, blocks: Blocks, timer: Timer):
     out = devices.split(job.mesh)
     like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=out), jax.eval_shape(first_block))
     donate = () if job.debug_nans else (0,)
-    return timer.compile(run, *like, 0, 0, donate=donate, out_shardings=out)
+    return timer.compile(run, *like, 0, 0, False, donate=donate, out_shardings=out)
 
 
 def _take(carry: Carry, member: int) -> Carry:

@@ -192,10 +192,11 @@ def train(
         first_update = engine.update
         with stop_request() as request:
             _run(engine, log, store, request, progress)
-        result = _result(engine, log, hypers, first_update, timer, num_env_steps)
         if store is not None:
             with timer.on("checkpoint"):
                 store.save(engine, None, wait=True)
+        result = _result(engine, log, hypers, first_update, timer, num_env_steps)
+        if store is not None:
             try:
                 store.finish(result)
             except OSError as error:
@@ -232,9 +233,9 @@ def _look(engine: Engine, log: Log, store: Store | None) -> None:
     plan, update, timer = engine.job.plan, engine.update, engine.timer
     score = None
     if update in plan.logs_at:
-        metrics, diverged = engine.read()
-        _report(engine, diverged)
         with timer.on("log"):
+            metrics, diverged = engine.read()
+            _report(engine, diverged)
             log.add(plan.step(update), metrics)
     if update in plan.evals_at:
         episodes = engine.evaluate()

@@ -8,7 +8,7 @@ bit for bit, neither in its states nor in its logs.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -62,9 +62,10 @@ def run(
     keys: jax.Array,
     start: jax.Array | int,
     stop: jax.Array | int,
+    fresh: jax.Array | bool = False,
     mesh: Mesh | None = None,
     adjust: Adjust = unchanged,
-) -> Carry:
+) -> tuple[Carry, jax.Array]:
     """Updates ``start <= t < stop`` of every member.
 
     Args:
@@ -73,13 +74,18 @@ def run(
         keys: their root keys, ``[M]``.
         start: first update, ``[]``; traced, so it does not recompile.
         stop: one past the last update, ``[]``.
+        fresh: whether to sum metrics from zero, because the sums so far have been logged, ``[]``.
         mesh: devices to split the members over.
         adjust: ``(hypers, t) -> hypers`` that hold in update t: schedules.
+
+    Returns:
+        The members, and whether each holds a NaN, ``[M]``.
     """
 
-    def run_member(member: tuple[Carry, jax.Array], bounds: tuple[jax.Array, jax.Array]) -> Carry:
-        carry, key = member
+    def run_member(member: tuple[Carry, jax.Array], shared: tuple) -> tuple[Carry, jax.Array]:
+        (carry, key), (start, stop, fresh) = member, shared
         _, run_key, _ = _streams(key)
+        carry = carry.replace(sums=jax.tree.map(lambda x: jnp.where(fresh, 0, x), carry.sums))
 
         def update(t: jax.Array, now: Carry) -> Carry:
             hypers = adjust(now.hypers, t)
@@ -92,9 +98,10 @@ def run(
                 diverged_at=jnp.where(finite | (now.diverged_at != NEVER), now.diverged_at, t),
             )
 
-        return jax.lax.fori_loop(*bounds, update, carry)
+        carry = jax.lax.fori_loop(start, stop, update, carry)
+        return carry, has_nan(carry.states)
 
-    return over_members(run_member, mesh)((carry, keys), (start, stop))
+    return over_members(run_member, mesh)((carry, keys), (start, stop, fresh))
 
 
 def evaluate(
@@ -128,21 +135,10 @@ def num_bytes(compiled) -> int:
     return arrays + memory.temp_size_in_bytes
 
 
-class Reading(NamedTuple):
-    """What the host wants to know of the members now and then. Leaves [M]."""
-
-    sums: dict[str, Mean]  # metrics since the last reading
-    diverged_at: jax.Array
-    has_nan: jax.Array  # whether a floating-point leaf of the state holds NaN
-
-
-def read(carry: Carry) -> tuple[Carry, Reading]:
-    """A reading, and the members with their sums set back to zero."""
-    floats = [x for x in jax.tree.leaves(carry.states) if jnp.issubdtype(x.dtype, jnp.floating)]
-    flags = [jnp.isnan(x).reshape(x.shape[0], -1).any(axis=1) for x in floats]
-    has_nan = jnp.stack(flags).any(axis=0) if flags else jnp.zeros(carry.diverged_at.shape, bool)
-    fresh = carry.replace(sums=jax.tree.map(jnp.zeros_like, carry.sums))
-    return fresh, Reading(carry.sums, carry.diverged_at, has_nan)
+def has_nan(state: PyTree) -> jax.Array:
+    """Whether a floating-point leaf of one member's state holds NaN, ``[]``."""
+    flags = [jnp.isnan(x).any() for x in jax.tree.leaves(state) if jnp.issubdtype(x.dtype, jnp.floating)]
+    return jnp.any(jnp.array(flags, bool))
 
 
 def over_members(function: Callable[[PyTree, PyTree], PyTree], mesh: Mesh | None) -> Callable[[PyTree, PyTree], PyTree]:

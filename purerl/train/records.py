@@ -16,7 +16,14 @@ _ROOT = pathlib.Path(__file__).parents[1]
 def plain(hypers: Any) -> Any:
     """Hyperparameters as plain numbers by name, whatever record holds them."""
     leaves = jax.tree.leaves_with_path(hypers)
-    return {jax.tree_util.keystr(path).lstrip("."): np.asarray(leaf).tolist() for path, leaf in leaves}
+    return {jax.tree_util.keystr(path).lstrip("."): _decimals(np.asarray(leaf)) for path, leaf in leaves}
+
+
+def _decimals(array: np.ndarray) -> Any:
+    """The shortest decimals that give these numbers back: 0.1, not 0.10000000149, for a float32."""
+    if array.ndim:
+        return [_decimals(x) for x in array]
+    return float(str(array)) if np.issubdtype(array.dtype, np.floating) else array.item()
 
 
 def versions() -> dict[str, Any]:

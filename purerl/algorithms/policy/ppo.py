@@ -346,12 +346,17 @@ def ppo(env: Environment, config: PPOConfig | None = None) -> Algorithm:
         state = state.replace(discounted_return=running, return_moments=return_moments)
         return transitions.reward / moments.std(return_moments, 1e-8), state
 
-    def act(hypers: PPOHypers, state: PPOState, obs: jax.Array, key: jax.Array) -> jax.Array:
-        del hypers, key  # the mode needs neither
-        return to_env(pi.mode(policy(state.params, normalize(state.obs_moments, obs))))
+    def act(hypers: PPOHypers, state: PPOState, obs: jax.Array, key: jax.Array, sample: bool = False) -> jax.Array:
+        parameters = policy(state.params, normalize(state.obs_moments, obs))
+        return to_env(pi.sample(parameters, pi.noise(key, parameters)) if sample else pi.mode(parameters))
 
-    def evaluate(hypers: PPOHypers, state: PPOState, key: jax.Array, num_episodes: int) -> Episodes:
-        return rollout.episodes(env, lambda memory, obs, key: (memory, act(hypers, state, obs, key)), key, num_episodes)
+    def evaluate(
+        hypers: PPOHypers, state: PPOState, key: jax.Array, num_episodes: int, sample: bool = False
+    ) -> Episodes:
+        def follow(memory: PyTree, obs: jax.Array, key: jax.Array) -> tuple[PyTree, jax.Array]:
+            return memory, act(hypers, state, obs, key, sample)
+
+        return rollout.episodes(env, follow, key, num_episodes)
 
     spec = Spec("ppo", config.batch_size, evaluate, settings={"env": env.name, **dataclasses.asdict(config)})
     return Algorithm(init, update, act, spec)

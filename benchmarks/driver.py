@@ -1,0 +1,167 @@
+"""What the driver costs: training through it against a bare scan, logging, a sweep in one compile, checkpoints.
+
+python -m benchmarks.driver
+"""
+
+import pathlib
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import tyro
+
+from benchmarks import common
+from purerl import envs
+from purerl.algorithms.policy.ppo import PPOConfig, PPOHypers, ppo
+from purerl.train import grid, program, train
+from purerl.train.checkpoint import Checkpoints
+
+
+def algorithm(num_envs: int = 8):
+    """PPO on CartPole, as ``experiments.ppo`` runs it."""
+    return ppo(envs.make("CartPole-v1"), PPOConfig(num_envs=num_envs))
+
+
+def bare(algo, hypers, keys: jax.Array, num_updates: int) -> Callable[[], Any]:
+    """``jit(vmap(scan(update)))`` and nothing else: no metrics kept, no logs, no look from outside."""
+
+    def run(key: jax.Array):
+        init_key, run_key = jax.random.split(key)
+
+        def update(state, t):
+            state, _ = algo.update(hypers, state, jax.random.fold_in(run_key, t))
+            return state, None
+
+        return jax.lax.scan(update, algo.init(hypers, init_key), jnp.arange(num_updates))[0]
+
+    run_all, _ = common.compiled(jax.vmap(run) if keys.shape[0] > 1 else lambda keys: run(keys[0]), keys)
+    return partial(run_all, keys)
+
+
+def overhead(num_seeds: int, num_env_steps: int, repeats: int) -> common.Row:
+    """Seconds of updates, logs and checkpoints in ``train`` with all its files, against the bare scan. By turns."""
+    algo, hypers, key = algorithm(), PPOHypers(), jax.random.key(0)
+    num_updates = -(-num_env_steps // algo.spec.env_steps_per_update)
+    scan = bare(algo, hypers, program.seed_keys(key, num_seeds), num_updates)
+    common.seconds_per_call(scan)
+    rounds = []
+    for _ in range(repeats):
+        seconds = common.seconds_per_call(scan)
+        with tempfile.TemporaryDirectory() as folder:
+            options = {"num_env_steps": num_env_steps, "num_seeds": num_seeds, "eval_every": 0, "progress": False}
+            summary = train(algo, hypers, key, out_dir=folder, **options).summary
+        # A bare scan initialises its states, too; the driver counts that among its updates.
+        rounds.append((seconds, summary["run_seconds"], summary["log_seconds"], summary["checkpoint_seconds"]))
+    scan_s, run_s, log_s, checkpoint_s = (statistics.median(column) for column in zip(*rounds, strict=True))
+    ratio = statistics.median((run + log) / seconds for seconds, run, log, _ in rounds)
+    return {
+        "seeds": num_seeds,
+        "updates": num_updates,
+        "bare scan, s": scan_s,
+        "driver: updates, s": run_s,
+        "driver: 100 log entries, s": log_s,
+        "driver: last checkpoint, s": checkpoint_s,
+        "updates and logs / scan": ratio,
+        "log entries / run": log_s / run_s,
+    }
+
+
+def sweep(num_points: int, num_seeds: int, num_env_steps: int) -> list[common.Row]:
+    """A sweep in one program against one run after the other, each compiled anew as a new process would."""
+    algo, key = algorithm(num_envs=4), jax.random.key(0)
+    rates = jnp.geomspace(1e-4, 1e-2, num_points).tolist()
+    options = {"num_env_steps": num_env_steps, "num_seeds": num_seeds, "eval_every": 0, "progress": False}
+
+    def timed(hypers) -> dict[str, float]:
+        start = time.perf_counter()
+        summary = train(algo, hypers, key, **options).summary
+        names = ("trace_seconds", "compile_seconds", "run_seconds")
+        return {"all, s": time.perf_counter() - start} | {name: summary[name] for name in names}
+
+    together = timed(grid(PPOHypers(), learning_rate=rates))
+    apart = [timed(PPOHypers(learning_rate=rate)) for rate in rates]
+    total = {name: sum(run[name] for run in apart) for name in together}
+    rows = [("one program", together), (f"{num_points} runs", total)]
+    return [
+        {
+            "how": how,
+            "points": num_points,
+            "seeds": num_seeds,
+            "compile, s": run["trace_seconds"] + run["compile_seconds"],
+            "updates, s": run["run_seconds"],
+            "all, s": run["all, s"],
+            "times as long as one program": run["all, s"] / together["all, s"],
+        }
+        for how, run in rows
+    ]
+
+
+def checkpoints(repeats: int) -> list[common.Row]:
+    """Seconds to begin a checkpoint, to have it whole, and to load it, and its size, for a few sizes of state."""
+    rows = []
+    for name, num_seeds, hidden in (("CartPole", 1, 64), ("CartPole", 32, 64), ("CartPole", 32, 512)):
+        algo = ppo(envs.make("CartPole-v1"), PPOConfig(num_envs=8, hidden_sizes=(hidden, hidden)))
+        hypers = jax.tree.map(lambda x, n=num_seeds: jnp.full(n, x), PPOHypers())
+        carry = jax.jit(partial(program.init, algo))(hypers, program.seed_keys(jax.random.key(0), num_seeds))
+        rounds = []
+        with tempfile.TemporaryDirectory() as folder, Checkpoints(folder, keep=1) as there:
+            for step in range(repeats + 1):
+                start = time.perf_counter()
+                there.save(step, carry, {})
+                begun = time.perf_counter()
+                there.wait()
+                written = time.perf_counter()
+                there.load(carry, step)
+                rounds.append((begun - start, written - start, time.perf_counter() - written))
+            files = [path for path in pathlib.Path(folder, str(repeats)).rglob("*") if path.is_file()]
+            size = sum(path.stat().st_size for path in files)
+        begin, whole, load = (statistics.median(column) for column in zip(*rounds[1:], strict=True))
+        in_memory = sum(x.nbytes for x in jax.tree.leaves(carry))
+        rows.append(
+            {
+                "state": f"{name}, {num_seeds} seeds, {hidden}-{hidden}",
+                "in memory, MB": in_memory / 1e6,
+                "on disk, MB": size / 1e6,
+                "run waits, s": begin,
+                "until whole, s": whole,
+                "load, s": load,
+            }
+        )
+    return rows
+
+
+def main(
+    num_env_steps: int = 1_000_000,
+    num_points: int = 64,
+    num_seeds: int = 8,
+    sweep_env_steps: int = 10_000,
+    repeats: int = common.REPEATS,
+    threads: int | None = None,
+) -> None:
+    """Measure everything.
+
+    Args:
+        num_env_steps: length of the runs whose overhead is measured.
+        num_points: points of the sweep.
+        num_seeds: seeds of each.
+        sweep_env_steps: length of the sweep's runs.
+        repeats: rounds; medians are reported.
+        threads: threads of XLA; None: one per core.
+    """
+    suffix = common.set_flags(threads=threads)
+    overheads = [overhead(n, num_env_steps // max(1, n // 2), repeats) for n in (1, 8)]
+    sweeps = sweep(num_points, num_seeds, sweep_env_steps)
+    saved = checkpoints(repeats)
+    setup = {"algorithm": "ppo", "env": "CartPole-v1", "num_env_steps": num_env_steps, "repeats": repeats}
+    common.report(
+        f"driver{suffix}", setup, ("jax", "orbax-checkpoint"), overhead=overheads, sweep=sweeps, checkpoints=saved
+    )
+
+
+if __name__ == "__main__":
+    tyro.cli(main, description=__doc__)
