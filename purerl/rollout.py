@@ -11,11 +11,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
+from jax.sharding import AxisType, PartitionSpec
 
 from purerl.envs.base import Environment
 from purerl.envs.wrappers import episode_statistics
 from purerl.kernels.recurrence import forward_linear_recurrence
 from purerl.types import Episodes, Mean, PyTree, Transition
+
+ENVS = "envs"  # axis of a mesh over which the environments of one run are split
 
 # Resets whose state and observation are at most this large are computed for all steps before the loop, larger
 # ones inside it: writing and slicing them would cost more than it saves (benchmarks/env.py shows both sides).
@@ -33,9 +36,9 @@ class Envs(struct.PyTreeNode):
 
 def reset(env: Environment, key: jax.Array, num_envs: int) -> Envs:
     """Start ``num_envs`` environments."""
-    obs, state = jax.vmap(env.reset)(jax.random.split(key, num_envs))
+    obs, state = jax.vmap(env.reset)(split(jax.random.split(key, num_envs)))
     nothing = jnp.zeros(num_envs)
-    return Envs(obs=obs, state=state, episode_return=nothing, episode_length=nothing)
+    return split(Envs(obs=obs, state=state, episode_return=nothing, episode_length=nothing))
 
 
 def rollout(
@@ -57,8 +60,8 @@ def rollout(
     """
     num_envs = envs.episode_return.shape[0]
     step_key, reset_key = jax.random.split(key)
-    step_keys = jax.random.split(step_key, (num_steps, num_envs))
-    resets = jax.random.split(reset_key, (num_steps, num_envs))
+    step_keys = split(jax.random.split(step_key, (num_steps, num_envs)), axis=1)
+    resets = split(jax.random.split(reset_key, (num_steps, num_envs)), axis=1)
     fresh_starts = jax.vmap(env.reset)
     if _reset_bytes(env) <= _SMALL_RESET_BYTES:
         resets, fresh_starts = jax.vmap(fresh_starts)(resets), lambda starts: starts
@@ -69,7 +72,7 @@ def rollout(
         action = policy(obs, policy_input)
         next_obs, state, reward, terminated, truncated, info = jax.vmap(env.step)(step_keys, state, action)
         after = _where(terminated | truncated, fresh_starts(resets), (next_obs, state))
-        return after, Transition(
+        return split(after), Transition(
             obs=obs,
             action=action,
             reward=reward,
@@ -80,9 +83,40 @@ def rollout(
         )
 
     inputs = (policy_inputs, step_keys, resets)
-    (obs, state), transitions = jax.lax.scan(step, (envs.obs, envs.state), inputs, length=num_steps)
+    (obs, state), transitions = jax.lax.scan(step, split((envs.obs, envs.state)), inputs, length=num_steps)
+    transitions = split(transitions, axis=1)
     totals, metrics = _episode_statistics(envs, transitions)
     return Envs(obs, state, *totals), transitions, metrics
+
+
+def split(batch: PyTree, axis: int = 0) -> PyTree:
+    """Spread a batch over the devices along the axis ``envs`` of the mesh that the program runs on, if it has one.
+
+    Only says where arrays lie, never what is computed. Every device then steps its part of the environments, and of a
+    minibatch it has its part of the gradient; XLA adds the parts up.
+
+    Args:
+        batch: arrays that have the axis.
+        axis: which one to split.
+
+    Raises:
+        ValueError: if it is not a multiple of the devices.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    num_devices = mesh.shape[ENVS] if (ENVS, AxisType.Auto) in zip(mesh.axis_names, mesh.axis_types, strict=True) else 1
+    if num_devices == 1:
+        return batch
+    spec = PartitionSpec(*[None] * axis, ENVS)
+
+    def spread(leaf: jax.Array) -> jax.Array:
+        if leaf.shape[axis] % num_devices:
+            raise ValueError(
+                f"A batch of {leaf.shape[axis]} does not divide over the {num_devices} devices of the mesh's axis "
+                f"{ENVS}: make num_envs, and the size of a minibatch, multiples of {num_devices}."
+            )
+        return jax.lax.with_sharding_constraint(leaf, spec)
+
+    return jax.tree.map(spread, batch)
 
 
 def _episode_statistics(envs: Envs, transitions: Transition) -> tuple[tuple[jax.Array, jax.Array], dict[str, Mean]]:

@@ -1,18 +1,47 @@
-"""The README's quickstart runs as it stands there, only shorter."""
+"""The README's code runs as it stands there, only shorter, and its commands are understood."""
 
 import pathlib
 import re
+import shlex
 
-README = pathlib.Path(__file__).parent.parent / "README.md"
+import pytest
+
+from experiments.ppo import EXPERIMENT
+from purerl.train import command_line
+
+README = (pathlib.Path(__file__).parent.parent / "README.md").read_text()
+SHORTER = {
+    "num_env_steps=200_000, num_seeds=4": "num_env_steps=2_048, num_seeds=2",
+    "num_env_steps=50_000": "num_env_steps=2_048",
+    "num_seeds=4,": "num_seeds=2,",
+}
+COMMANDS = [
+    line.split("#")[0]
+    for line in re.findall(r"^python -m experiments\.ppo (.*)$", README, re.MULTILINE)
+    if "runs/" not in line and "--help" not in line
+]
 
 
-def test_quickstart_runs(tmp_path, monkeypatch):
-    """Every name that the quickstart uses exists, and it draws the curve it promises."""
-    (code,) = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
-    assert "num_env_steps=200_000, num_seeds=4" in code
+def test_code_runs(tmp_path, monkeypatch):
+    """Every name that the examples use exists, and they draw the pictures that they promise."""
+    quickstart, sweep = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert len(quickstart.strip().splitlines()) <= 16
     monkeypatch.chdir(tmp_path)
     names: dict = {}
-    exec(code.replace("num_env_steps=200_000, num_seeds=4", "num_env_steps=2_048, num_seeds=2"), names)
-    assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
+    for code in (quickstart, sweep):
+        for long, short in SHORTER.items():
+            code = code.replace(long, short)
+        exec(code, names)
     assert names["action"] in (0, 1)
-    assert len(code.strip().splitlines()) <= 16
+    for picture in ("curve.png", "sweep.png", "runs/sweep/curve.png"):
+        assert pathlib.Path(picture).read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_are_understood(command):
+    """Every command of the README that needs no earlier run has flags, fields and values that exist."""
+    options, config, hypers, _ = command_line._parse(EXPERIMENT, shlex.split(command))
+    swept = command_line._swept(options, config, hypers, None)
+    assert (swept is not None) == bool(options.sweep)
+    command_line._population(options)
+    command_line.parse_schedules(options.schedule)

@@ -7,9 +7,11 @@ from its bits on the device, so it does not depend on how the arrays were spread
 import contextlib
 import hashlib
 import json
+import logging
 import math
 import os
 import pathlib
+import shutil
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -19,6 +21,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from purerl.types import PyTree
+
+_SPARE_BYTES = 2**20
 
 
 class Saved(NamedTuple):
@@ -54,6 +58,8 @@ class Checkpoints:
             raise FileNotFoundError(f"No checkpoints at {self.folder}.")
         self._ocp = ocp
         self._policy = _LastAndBest(keep)
+        for logger in _ORBAX_LOGS:
+            logger.addFilter(_is_not_of_orbax)
         options = ocp.CheckpointManagerOptions(
             preservation_policy=None if read_only else self._policy,
             create=not read_only,
@@ -67,7 +73,12 @@ class Checkpoints:
         return self
 
     def __exit__(self, *exception) -> None:
-        self._manager.close()
+        try:
+            self.wait()
+        except OSError as error:
+            warnings.warn(str(error), stacklevel=2)
+        with contextlib.suppress(Exception):  # the same error once more
+            self._manager.close()
 
     def steps(self) -> list[int]:
         """Steps of which there is a checkpoint, in order."""
@@ -100,9 +111,10 @@ class Checkpoints:
         document = {"step": step, "score": score, "leaves": leaves, "meta": meta}
         args = self._ocp.args
         items = args.Composite(
-            state=args.StandardSave(data), meta=args.JsonSave(document | {"sha256": _sha256(document)})
+            state=args.StandardSave(_by_name(data)), meta=args.JsonSave(document | {"sha256": _sha256(document)})
         )
         self.wait()
+        self._check_room(data)
         with self._writing():
             if step in self._manager.all_steps():
                 self._manager.delete(step)
@@ -116,7 +128,10 @@ class Checkpoints:
             OSError: if it could not be written.
         """
         with self._writing():
-            self._manager.wait_until_finished()
+            try:
+                self._manager.wait_until_finished()
+            finally:
+                self._manager.check_for_errors()  # forgets them, too: they would fail the next checkpoint
 
     def load(self, like: PyTree, step: int | None = None) -> Saved:
         """Read a checkpoint.
@@ -156,7 +171,8 @@ class Checkpoints:
         _check_fit(self.folder / str(step), document["leaves"], target)
         try:
             args = self._ocp.args
-            data = self._manager.restore(step, args=args.Composite(state=args.StandardRestore(target))).state
+            wanted = args.Composite(state=args.StandardRestore(_by_name(target)))
+            data = _of_names(target, self._manager.restore(step, args=wanted).state)
         except Exception as error:  # whatever the parts of Orbax make of damaged files
             raise CorruptError(f"{type(error).__name__}: {str(error).splitlines()[0][:200]}") from error
         sums = jax.device_get(jax.jit(_checksums)(data))
@@ -164,6 +180,15 @@ class Checkpoints:
             if expected != found:
                 raise CorruptError(f"the checksum of {name} is wrong")
         return Saved(step, _data_to_keys(like, data), document["meta"])
+
+    def _check_room(self, data: PyTree) -> None:
+        """Leave the last megabyte to the logs, and do not begin what a full disk would end."""
+        needed = sum(leaf.nbytes for leaf in jax.tree.leaves(data)) + _SPARE_BYTES
+        free = shutil.disk_usage(self.folder).free
+        if free < needed and jax.process_count() == 1:  # several processes would have to agree
+            raise OSError(
+                f"A checkpoint takes up to {needed / 1e6:.1f} MB, and {free / 1e6:.1f} MB are free at {self.folder}."
+            )
 
     def _scores(self) -> dict[int, float]:
         """Score of every checkpoint that has one, in order of steps."""
@@ -192,8 +217,19 @@ class Checkpoints:
         try:
             yield
         except Exception as error:  # Orbax and TensorStore have many kinds of errors for a disk that is full
+            for unfinished in self.folder.glob("*.orbax-checkpoint-tmp"):
+                shutil.rmtree(unfinished, ignore_errors=True)
             reason = f"{type(error).__name__}: {str(error).splitlines()[0][:200]}"
             raise OSError(f"A checkpoint could not be written to {self.folder} ({reason}).") from error
+
+
+# Where Orbax tells of an error, before it raises it and long after, in hundreds of lines.
+_ORBAX_LOGS = (logging.getLogger("absl"), logging.getLogger("asyncio"))
+
+
+def _is_not_of_orbax(record: logging.LogRecord) -> bool:
+    text = record.pathname + record.getMessage()
+    return not any(name in text for name in ("orbax", "OCDBT", "tensorstore"))
 
 
 class _LastAndBest:
@@ -229,6 +265,18 @@ def _checksum(x: jax.Array) -> jax.Array:
     ]
     index = sum(places, start=jnp.zeros(bits.shape, jnp.uint32))
     return jnp.sum(bits.astype(jnp.uint32) * (2 * index + 1), dtype=jnp.uint32)
+
+
+def _by_name(data: PyTree) -> dict[str, Any]:
+    """Leaves by name, without empty ones, which Orbax does not take."""
+    return {_name(path): leaf for path, leaf in jax.tree.leaves_with_path(data) if leaf.size}
+
+
+def _of_names(like: PyTree, leaves: dict[str, jax.Array]) -> PyTree:
+    """The inverse of :func:`_by_name`."""
+    return jax.tree.map_with_path(
+        lambda path, leaf: leaves[_name(path)] if leaf.size else jnp.zeros(leaf.shape, leaf.dtype), like
+    )
 
 
 def _sha256(document: dict[str, Any]) -> str:

@@ -8,14 +8,16 @@ import math
 import pathlib
 import shlex
 import sys
+import time
+import warnings
 from collections.abc import Iterator, Sequence
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 import tyro
 
 from purerl import xla
 from purerl.train import files, folder, sweep
-from purerl.train.experiment import Experiment, Preset
+from purerl.train.experiment import Experiment, Preset, recorded_sweep
 from purerl.train.interruption import Interrupted
 from purerl.train.loop import train
 from purerl.train.names import fold_in_name
@@ -24,7 +26,7 @@ from purerl.train.result import Point, TrainResult
 from purerl.train.schedules import parse as parse_schedules
 from purerl.train.sweep import Distribution
 
-__all__ = ["Experiment", "Preset", "RunOptions", "decay_over_run", "main", "report"]
+__all__ = ["Experiment", "Preset", "RunOptions", "decay_over_run", "main", "one_line_errors", "report"]
 
 _MAX_ROWS = 10
 _POSITIVE = (
@@ -134,7 +136,7 @@ def main(experiment: Experiment, arguments: Sequence[str] | None = None) -> Trai
         The result; None for a sweep over fields of the config, which is several runs.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
-    with _one_line_errors(experiment.name):
+    with one_line_errors(experiment.name, f"python -m experiments.{experiment.name} --resume"):
         options, config, hypers, record = _parse(experiment, arguments)
         xla.set_cpu_flags(threads=options.cpu_threads, small_loops=options.small_loops)
         _prepare_jax(options)
@@ -144,9 +146,9 @@ def main(experiment: Experiment, arguments: Sequence[str] | None = None) -> Trai
             return None
         out_dir = _out_dir(experiment, options)
         result = _train(experiment, options, config, hypers, swept, record, out_dir)
-    if options.curve is not None:
+    if options.curve is not None and _speaks():
         result.plot(options.curve)
-    print(report(result, out_dir, options.curve))
+    _say(report(result, out_dir, options.curve), sys.stdout)
     return result
 
 
@@ -273,12 +275,7 @@ def _swept(options: RunOptions, config: Any, hypers: Any, record: dict[str, Any]
     if not options.sweep:
         if options.num_points is not None:
             raise ValueError("--num-points says how many points to draw: give --sweep with distributions, too.")
-        recorded = (record or {}).get("sweep")
-        if recorded:
-            return sweep.points(
-                hypers, [dict(zip(recorded, p, strict=True)) for p in zip(*recorded.values(), strict=True)]
-            )
-        return None
+        return None if record is None else recorded_sweep(record, hypers)
     fields = sweep.parse(options.sweep)
     names = [[field.name for field in dataclasses.fields(part)] for part in (hypers, config)]
     _, of_config = sweep.split(fields, *names)
@@ -351,13 +348,11 @@ def _train_each(experiment: Experiment, options: RunOptions, config: Any, points
         groups.setdefault(tuple(point[name] for name in names), []).append(of_hypers)
     configs = [dataclasses.replace(config, **dict(zip(names, values, strict=True))) for values in groups]
     out_dir = _out_dir(experiment, options)
-    print(
-        f"{', '.join(names)}: fixed at compile time, so {len(groups)} programs, one after the other.", file=sys.stderr
-    )
+    _say(f"{', '.join(names)}: fixed at compile time, so {len(groups)} programs, one after the other.")
     rows = []
     for (values, rest), one_config in zip(groups.items(), configs, strict=True):
         label = " ".join(f"{name}={_plain(value)}" for name, value in zip(names, values, strict=True))
-        print(f"{label}:", file=sys.stderr)
+        _say(f"{label}:")
         swept = sweep.points(hypers, rest) if rest[0] else None
         where = out_dir / label.replace(" ", ",")
         result = _train(experiment, options, one_config, hypers, swept, None, where)
@@ -367,9 +362,10 @@ def _train_each(experiment: Experiment, options: RunOptions, config: Any, points
             rows += [(f"{label} {_label(p)}", p.final_return, p.num_diverged) for p in result.table()]
     rows.sort(key=lambda row: (row[2] > 0, math.inf if math.isnan(row[1].estimate) else -row[1].estimate))
     table = [{"values": label, "final_return": final._asdict(), "num_diverged": n} for label, final, n in rows]
-    files.write_json(out_dir / folder.SUMMARY, {"points": table})
-    print("\n".join([f"{experiment.name} on {options.env}: {len(rows)} points", *_lines(rows)]))
-    print(f"  files    {out_dir}")
+    if _speaks():
+        files.write_json(out_dir / folder.SUMMARY, {"points": table})
+    lines = [f"{experiment.name} on {options.env}: {len(rows)} points", *_lines(rows), f"  files    {out_dir}"]
+    _say("\n".join(lines), sys.stdout)
 
 
 def _completed(swept: sweep.Sweep, complete) -> sweep.Sweep:
@@ -394,8 +390,13 @@ def _population(options: RunOptions) -> PBT | None:
 
 
 def _out_dir(experiment: Experiment, options: RunOptions) -> pathlib.Path:
-    time_name = f"{datetime.datetime.now():%Y%m%d-%H%M%S}-{options.env.replace('/', '-')}"
-    return options.resume or options.out_dir or pathlib.Path("runs", experiment.name, time_name)
+    from purerl.train import devices
+
+    given = options.resume or options.out_dir
+    if given is not None:
+        return given
+    now = datetime.datetime.fromtimestamp(devices.agree(int(time.time())))
+    return pathlib.Path("runs", experiment.name, f"{now:%Y%m%d-%H%M%S}-{options.env.replace('/', '-')}")
 
 
 def _prepare_jax(options: RunOptions) -> None:
@@ -407,27 +408,48 @@ def _prepare_jax(options: RunOptions) -> None:
         jax.config.update("jax_compilation_cache_dir", str(options.compile_cache.absolute()))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     if options.distributed:
+        jax.config.update("jax_enable_preemption_service", False)  # it would swallow SIGTERM until we listen
         try:
             jax.distributed.initialize(options.coordinator, options.num_processes, options.process_id)
         except (ValueError, RuntimeError) as error:
             raise ValueError(f"--distributed: {error}") from error
+        if not _speaks():
+            warnings.simplefilter("ignore")
+
+
+def _speaks() -> bool:
+    """Whether this is the only process, or the first of several; without starting JAX to find out."""
+    jax = sys.modules.get("jax")
+    return jax is None or not jax.distributed.is_initialized() or jax.process_index() == 0
+
+
+def _say(text: str, file: TextIO | None = None) -> None:
+    """Print, on stderr unless told otherwise, in the first process alone."""
+    if _speaks():
+        print(text, file=file or sys.stderr)
 
 
 @contextlib.contextmanager
-def _one_line_errors(name: str) -> Iterator[None]:
-    """What the user can put right: one line, exit code 2. What interrupted: with the command that resumes."""
+def one_line_errors(name: str, resume: str = "") -> Iterator[None]:
+    """What the user can put right: one line, exit code 2. What interrupted: with the command that resumes.
+
+    Args:
+        name: of the command.
+        resume: the command that goes on with a run, to be followed by its folder.
+    """
     try:
         yield
     except Interrupted as interrupted:
         line = f"{name}: {interrupted}"
         if interrupted.folder is not None:
-            line += f"\n  python -m experiments.{name} --resume {shlex.quote(str(interrupted.folder))}"
-        _leave(line, 128 + interrupted.signal)
+            line += f"\n  {resume} {shlex.quote(str(interrupted.folder))}"
+        _say(f"\n{line}")
+        sys.exit(128 + interrupted.signal)
     except KeyboardInterrupt:
         _leave(f"{name}: interrupted.", 130)
     except FloatingPointError as error:
         _leave(f"{name}: {error}", 1)
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, OSError) as error:
         _leave(f"{name}: {error}", 2)
 
 

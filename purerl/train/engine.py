@@ -1,5 +1,6 @@
 """What is on the devices during a run: the compiled programs, and the members they move forward."""
 
+import functools
 import math
 import pathlib
 import time
@@ -67,8 +68,8 @@ class Engine:
         num_members = job.members.num_members
         blocks = Blocks.of(num_members, at_once, job.mesh)
         run = _compile_run(job, blocks, timer)
-        free, per_member = devices.free_bytes(), program.num_bytes(run) / blocks.per_device
-        fitting = math.floor(free / per_member)
+        free, per_member = devices.free_bytes(job.mesh), program.num_bytes(run) / blocks.per_device
+        fitting = devices.agree(min(math.floor(free / per_member), num_members), min)
         if fitting < blocks.per_device:
             if fitting == 0:
                 raise ValueError(
@@ -94,7 +95,7 @@ class Engine:
 
     def restore(self, update: int, whole: Carry, frozen: dict[int, dict[str, Any]]) -> None:
         """Go on from a state of all members ``[M, ...]``; ``frozen`` has the reports of those that diverged."""
-        left = {member: Frozen(_take(whole, member), report) for member, report in frozen.items()}
+        left = {member: Frozen(self._take(whole, member), report) for member, report in frozen.items()}
         self.put(update, self.blocks.split(whole), left)
 
     def put(self, update: int, carries: list[Carry], frozen: dict[int, Frozen]) -> None:
@@ -149,13 +150,21 @@ class Engine:
 
     def evolve(self, scores: np.ndarray) -> np.ndarray:
         """Let the points of each seed compete by their scores ``[M]``; returns everybody's parent, ``[M]``."""
+        scores = devices.agreed(np.asarray(scores, np.float32))
+        whole, parents = self._selection(self.whole(), scores, self.update)
+        self._carries = self.blocks.split(whole)
+        return np.asarray(parents)
+
+    @functools.cached_property
+    def _selection(self):
+        """``(members, scores [M], update) -> (members, parents [M])``, compiled."""
         pbt, columns, key = self.job.population, self.job.members.columns, self.job.key
         assert pbt is not None and key is not None
         shape = (columns.num_points, columns.num_seeds)
 
-        def select(carry: Carry, scores: jax.Array) -> tuple[Carry, jax.Array]:
+        def select(carry: Carry, scores: jax.Array, update: jax.Array) -> tuple[Carry, jax.Array]:
             grouped, scores = jax.tree.map(lambda x: x.reshape(*shape, *x.shape[1:]), (carry, scores))
-            keys = jax.random.split(jax.random.fold_in(key, self.update), columns.num_seeds)
+            keys = jax.random.split(jax.random.fold_in(key, update), columns.num_seeds)
             exploit_and_explore = jax.vmap(
                 lambda *args: population.exploit_and_explore(pbt, *args), in_axes=(1, 1, 1, 0), out_axes=1
             )
@@ -165,9 +174,12 @@ class Engine:
             carry = Carry(hypers, *rest)
             return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), carry), parents.reshape(-1)
 
-        whole, parents = jax.jit(select)(self.whole(), scores)
-        self._carries = self.blocks.split(whole)
-        return np.asarray(parents)
+        mesh = self.job.mesh
+        return jax.jit(select, out_shardings=(devices.split_if_even(mesh, columns.num_members), devices.copied(mesh)))
+
+    def hypers(self) -> PyTree:
+        """Everybody's hyperparameters, NumPy arrays ``[M, ...]``."""
+        return self._fetch([carry.hypers for carry in self._carries])
 
     # --- members that diverge -----------------------------------------------------------------------------
 
@@ -184,7 +196,7 @@ class Engine:
             if self.job.debug_nans:
                 self._find_operation(member, t)
             block, lane = divmod(member, self.blocks.size)
-            carry = _take(self._carries[block], lane)
+            carry = self._take(self._carries[block], lane)
             report = {
                 "member": self.job.members.columns.describe(member),
                 "update": t,
@@ -216,8 +228,8 @@ class Engine:
         assert self._snapshot is not None
         block, _ = divmod(member, self.blocks.size)
         start, carries, fresh = self._snapshot
-        keys = self._keys[block]
-        carry, _ = self._run(carries[block], keys, start, t, fresh)
+        carry, _ = self._run(carries[block], self._keys[block], start, t, fresh)
+        carry, keys = devices.whole((carry, self._keys[block]), self.job.mesh)
         checked = checkify.checkify(
             lambda carry: program.run(self.job.algorithm, carry, keys, t, t + 1, adjust=self.job.adjust),
             errors=checkify.nan_checks | checkify.div_checks,
@@ -240,12 +252,21 @@ class Engine:
         job = self.job
         return program.evaluate(job.algorithm, carry, keys, t, job.num_eval_episodes, job.mesh, job.adjust)
 
+    def _take(self, carry: Carry, member: int) -> Carry:
+        """One member, ``[1, ...]``, in arrays of its own, which outlive those that it came from."""
+        return devices.whole(_copy_of_member(carry, member), self.job.mesh)
+
     def _fetch(self, blocks: list[PyTree]) -> PyTree:
         """Small results of every block as NumPy arrays ``[M, ...]``, on every process."""
         if jax.process_count() > 1:
-            blocks = jax.jit(lambda x: x, out_shardings=devices.copied(self.job.mesh))(blocks)
+            blocks = devices.whole(blocks, self.job.mesh)
         leaves = jax.tree.map(lambda *parts: np.concatenate(parts), *jax.device_get(blocks))
         return jax.tree.map(lambda leaf: leaf[: self.blocks.num_members], leaves)
+
+
+@jax.jit
+def _copy_of_member(carry: Carry, member: jax.Array) -> Carry:
+    return jax.tree.map(lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, member, 1), carry)
 
 
 def _compile_run(job: Job, blocks: Blocks, timer: Timer):
@@ -262,15 +283,11 @@ def _compile_run(job: Job, blocks: Blocks, timer: Timer):
     return timer.compile(run, *like, 0, 0, False, donate=donate, out_shardings=out)
 
 
-def _take(carry: Carry, member: int) -> Carry:
-    return jax.tree.map(lambda leaf: leaf[member : member + 1], carry)
-
-
 def _line_of(error: BaseException | None) -> str:
-    """The last line outside JAX that an error came from."""
+    """The last line outside JAX that an error came from; of JAX's own functions no more is known than their lines."""
     jax_folder = str(pathlib.Path(jax.__file__).parent)
     frames = [] if error is None else traceback.extract_tb(error.__traceback__)
-    ours = [frame for frame in frames if not frame.filename.startswith(jax_folder)]
+    ours = [frame for frame in frames if not frame.filename.startswith(jax_folder)] or frames[:1]
     return f" ({ours[-1].filename}:{ours[-1].lineno}: {ours[-1].line})" if ours else ""
 
 

@@ -6,7 +6,9 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from purerl.train import sweep
 from purerl.train.names import near
+from purerl.train.sweep import Sweep
 
 
 class Preset(NamedTuple):
@@ -70,12 +72,25 @@ def find(record: Mapping[str, Any], package: str = "experiments") -> Experiment:
         try:
             module = importlib.import_module(f"{package}.{name}")
         except ModuleNotFoundError as error:
-            if error.name != f"{package}.{name}":
+            if error.name not in (package, f"{package}.{name}"):
                 raise
         else:
             if isinstance(getattr(module, "EXPERIMENT", None), Experiment):
                 return module.EXPERIMENT
     raise ValueError(f"There is no experiment {name!r} in {package}: the run was made by something else.")
+
+
+def recorded_sweep(record: Mapping[str, Any], hypers: Any) -> Sweep | None:
+    """The sweep that a ``config.json`` records, over its hyperparameters; None where nothing was swept.
+
+    Raises:
+        ValueError: if ``hypers`` lacks a swept field.
+    """
+    fields = record.get("sweep")
+    if not fields:
+        return None
+    points = [dict(zip(fields, values, strict=True)) for values in zip(*fields.values(), strict=True)]
+    return sweep.points(hypers, points)
 
 
 def _filled(like: Any, values: Mapping[str, Any]) -> Any:

@@ -29,6 +29,13 @@ def atomic_path(path: str | os.PathLike) -> Iterator[pathlib.Path]:
         temporary.unlink(missing_ok=True)
 
 
+def remove_leftovers(path: str | os.PathLike) -> None:
+    """Remove the temporary files of :func:`atomic_path` that processes which were killed left beside ``path``."""
+    path = pathlib.Path(path)
+    for left in path.parent.glob(f".{path.stem}-????????{path.suffix}"):
+        left.unlink(missing_ok=True)
+
+
 def write_json(path: str | os.PathLike, data: Any) -> None:
     """Write ``data`` as indented JSON; what is not a number becomes its ``str``, what is not finite ``null``."""
     with atomic_path(path) as temporary:

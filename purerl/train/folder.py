@@ -9,6 +9,8 @@ import tempfile
 from collections.abc import Iterator
 from typing import Any
 
+from purerl.train import files
+
 CONFIG, METRICS, SUMMARY = "config.json", "metrics.csv", "summary.json"
 CURVE, SWEEP = "curve.png", "sweep.png"
 CHECKPOINTS, TENSORBOARD = "checkpoints", "tensorboard"
@@ -54,6 +56,8 @@ def claim(path: str | os.PathLike, resume: bool = False, overwrite: bool = False
                     f"{folder} holds a run already: resume it, choose another folder, or allow to overwrite it."
                 )
             clear(folder)
+        for name in _OWN:
+            files.remove_leftovers(folder / name)
         yield folder
     finally:
         lock.release()
@@ -103,10 +107,11 @@ def differences(then: dict[str, Any], now: dict[str, Any], prefix: str = "") -> 
 
 def changed_code(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """Source files and packages that are not as they were, each as ``"jax 0.10.2 then, 0.11.2 now"``."""
+    versions = then.get("versions", {})
     found = [
-        f"{name} {then['versions'].get(name)} then, {version} now"
+        f"{name} {versions.get(name)} then, {version} now"
         for name, version in now["versions"].items()
-        if then.get("versions", {}).get(name) != version
+        if versions.get(name) != version
     ]
     before, after = then.get("sources", {}), now["sources"]
     verb = {True: "changed", False: "is new"}

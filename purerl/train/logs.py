@@ -1,11 +1,13 @@
 """Metrics as they come in: kept in memory as arrays, appended to ``metrics.csv``, TensorBoard and Weights & Biases."""
 
+import contextlib
 import csv
 import io
 import os
 import pathlib
+import time
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -69,18 +71,24 @@ class Log:
             steps, rows = self.curves.setdefault(name, ([], []))
             steps.append(step)
             rows.append(row)
-        for sink in list(self._sinks):
-            try:
-                sink.add(step, values)
-            except OSError as error:
-                self._sinks.remove(sink)
-                warnings.warn(f"{sink.name} cannot be written ({error}); the run goes on without it.", stacklevel=2)
+        self._each(lambda sink: sink.add(step, values))
+
+    def flush(self) -> None:
+        """Have every sink write what it buffers: a checkpoint does not bring it back."""
+        self._each(lambda sink: sink.flush())
 
     def close(self) -> None:
         """Close every sink."""
-        for sink in self._sinks:
-            sink.close()
+        self._each(lambda sink: sink.close())
         self._sinks.clear()
+
+    def _each(self, action: "Callable[[CsvFile | TensorBoard | WeightsAndBiases], None]") -> None:
+        for sink in list(self._sinks):
+            try:
+                action(sink)
+            except OSError as error:
+                self._sinks.remove(sink)
+                warnings.warn(f"{sink.name} cannot be written ({error}); the run goes on without it.", stacklevel=3)
 
     def arrays(self, names: Iterable[str]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Steps ``[K]`` at which any of the metrics was logged, and their values ``[K, M]`` by name."""
@@ -133,6 +141,9 @@ class CsvFile:
         os.fsync(self._file.fileno())
         return self._file.tell()
 
+    def flush(self) -> None:
+        """Nothing is buffered; what could not be written is tried again by :meth:`size`."""
+
     def close(self) -> None:
         """Write what is left, if that is possible now."""
         self._write([])
@@ -162,7 +173,9 @@ class TensorBoard:
     name = "The TensorBoard log"
 
     def __init__(self, path: pathlib.Path, columns: Columns, purge_step: int | None) -> None:
-        from tensorboardX import SummaryWriter
+        # Not its SummaryWriter, whose thread would die of a full disk and leave the run waiting for it.
+        from tensorboardX.proto.event_pb2 import SessionLog
+        from tensorboardX.record_writer import RecordWriter
 
         each = columns.num_members <= MAX_TENSORBOARD_RUNS
         names = [_run_name(columns, member, each) for member in range(columns.num_members)]
@@ -173,23 +186,51 @@ class TensorBoard:
                 stacklevel=3,
             )
             self._members = {}
-        self._writers = {
-            name: SummaryWriter(str(path / name), purge_step=purge_step, max_queue=1000) for name in self._members
-        }
+        self._files = {}
+        for name in self._members:
+            (path / name).mkdir(parents=True, exist_ok=True)
+            self._files[name] = RecordWriter(str(path / name / f"events.out.tfevents.{time.time_ns()}"))
+            self._write(name, file_version="brain.Event:2")
+            if purge_step is not None:
+                self._write(name, step=purge_step, session_log=SessionLog(status=SessionLog.START))
 
     def add(self, step: int, values: Mapping[str, np.ndarray]) -> None:
         """Append an entry: one event for each run."""
         from tensorboardX.proto.summary_pb2 import Summary
 
-        for name, members in self._members.items():
-            means = {metric: float(np.mean(row[members])) for metric, row in values.items()}
-            summary = Summary(value=[Summary.Value(tag=m, simple_value=x) for m, x in means.items() if x == x])
-            self._writers[name].file_writer.add_summary(summary, step)
+        with self._closed_by_errors():
+            for name, members in self._members.items():
+                there = {metric: row[members][~np.isnan(row[members])] for metric, row in values.items()}
+                means = {metric: x.mean() for metric, x in there.items() if x.size}
+                summary = Summary(value=[Summary.Value(tag=metric, simple_value=x) for metric, x in means.items()])
+                self._write(name, step=step, summary=summary)
+
+    def flush(self) -> None:
+        """Write what is buffered."""
+        with self._closed_by_errors():
+            for file in self._files.values():
+                file.flush()
 
     def close(self) -> None:
         """Write what is buffered."""
-        for writer in self._writers.values():
-            writer.close()
+        with contextlib.ExitStack() as stack:  # all of them, also if one fails
+            for file in self._files.values():
+                stack.callback(file.close)
+
+    @contextlib.contextmanager
+    def _closed_by_errors(self) -> Iterator[None]:
+        """Nobody comes back to a log that cannot be written: let go of its files."""
+        try:
+            yield
+        except OSError:
+            with contextlib.suppress(OSError):
+                self.close()
+            raise
+
+    def _write(self, name: str, **content: Any) -> None:
+        from tensorboardX.proto.event_pb2 import Event
+
+        self._files[name].write(Event(wall_time=time.time(), **content).SerializeToString())
 
 
 class WeightsAndBiases:
@@ -220,6 +261,9 @@ class WeightsAndBiases:
                 if value == value and len(row) <= MAX_TENSORBOARD_RUNS
             }
         self._run.log({"env_steps": step, **entry}, step=step)
+
+    def flush(self) -> None:
+        """It sends what it has by itself."""
 
     def close(self) -> None:
         """Send what is buffered."""

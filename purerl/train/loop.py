@@ -191,38 +191,38 @@ def train(
             engine.restore(saved.step, saved.state, reports)
         first_update = engine.update
         with stop_request() as request:
-            _run(engine, log, store, request, progress)
+            _run(engine, log, store, request, progress, looked=saved is not None)
         if store is not None:
             with timer.on("checkpoint"):
-                store.save(engine, None, wait=True)
+                store.save(engine, _score(engine, log), wait=True)
         result = _result(engine, log, hypers, first_update, timer, num_env_steps)
         if store is not None:
             try:
                 store.finish(result)
             except OSError as error:
-                warnings.warn(f"The results cannot be written to {store.path} ({error}).", stacklevel=2)
+                remedy = "make room, and resume the run to have them"
+                warnings.warn(f"The results cannot be written to {store.path} ({error}): {remedy}.", stacklevel=2)
     return result
 
 
-def _run(engine: Engine, log: Log, store: Store | None, request: StopRequest, progress: bool) -> None:
-    """Run the plan from where the engine stands to its end."""
-    plan, num_members = engine.job.plan, engine.job.members.num_members
-    piece, resumed = 1, engine.update > 0
+def _run(engine: Engine, log: Log, store: Store | None, request: StopRequest, progress: bool, *, looked: bool) -> None:
+    """Run the plan from where the engine stands to its end; ``looked``: what is to be done there is done."""
+    plan, num_members, piece = engine.job.plan, engine.job.members.num_members, 1
     shows = progress and devices.is_writer()
     with Progress(plan.num_env_steps, num_members, plan.step(engine.update), enabled=shows) as bar:
         while True:
-            if not resumed:
+            if not looked:
                 _look(engine, log, store)
-            resumed = False
-            bar.update(plan.step(engine.update), _mean_return(log))
+            looked = False
+            bar.update(plan.step(engine.update), _mean(_returns(log)))
             if engine.update >= plan.num_updates:
                 return
             if len(engine.frozen) == num_members:
                 warnings.warn(f"All {num_members} members diverged: the run ends here.", stacklevel=3)
                 return
-            stopped_by = devices.agree(request.signal or 0, largest=True)
+            stopped_by = devices.agree(request.signal or 0, max)
             if stopped_by:
-                _stop(engine, store, stopped_by)
+                _stop(engine, log, store, stopped_by)
             stop = min(plan.next_mark(engine.update), engine.update + devices.agree(piece))
             seconds = engine.advance(stop)
             piece = max(1, min(8 * piece, int(_PIECE_SECONDS / max(seconds, 1e-9))))
@@ -231,7 +231,6 @@ def _run(engine: Engine, log: Log, store: Store | None, request: StopRequest, pr
 def _look(engine: Engine, log: Log, store: Store | None) -> None:
     """All that is to be done after this update besides training: log, evaluate, evolve, save."""
     plan, update, timer = engine.job.plan, engine.update, engine.timer
-    score = None
     if update in plan.logs_at:
         with timer.on("log"):
             metrics, diverged = engine.read()
@@ -242,17 +241,16 @@ def _look(engine: Engine, log: Log, store: Store | None) -> None:
         with timer.on("log"):
             entry = {name: engine.without_frozen(row) for name, row in _describe(episodes).items()}
             log.add(plan.step(update), entry)
-        score = _mean_return(log)
     if update in plan.evolves_at:
         with timer.on("run"):
             _evolve(engine, log)
     overdue = store is not None and store.seconds_since_save > _SECONDS_BETWEEN_CHECKPOINTS
     if store is not None and (update in plan.saves_at or (update in plan.may_save_at and devices.agree(overdue))):
         with timer.on("checkpoint"):
-            store.save(engine, score)
+            store.save(engine, _score(engine, log))
 
 
-def _stop(engine: Engine, store: Store | None, signal: int) -> None:
+def _stop(engine: Engine, log: Log, store: Store | None, signal: int) -> None:
     """Save and leave.
 
     Raises:
@@ -261,15 +259,15 @@ def _stop(engine: Engine, store: Store | None, signal: int) -> None:
     step = engine.job.plan.step(engine.update)
     if store is None:
         raise Interrupted(f"interrupted at step {step}; nothing was saved, for there is no out_dir.", signal, None)
-    store.save(engine, None, wait=True)
-    raise Interrupted(f"interrupted at step {step}; saved in {store.path}, to be resumed.", signal, store.path)
+    what = "saved" if store.save(engine, _score(engine, log), wait=True) else "this moment could not be saved"
+    raise Interrupted(f"interrupted at step {step}; {what} in {store.path}, to be resumed.", signal, store.path)
 
 
 def _evolve(engine: Engine, log: Log) -> None:
     """One selection by the latest returns, and what came of it."""
     parents = engine.evolve(_returns(log, engine.update * engine.job.plan.steps_per_update))
     assert engine.job.population is not None
-    hypers = jax.device_get(engine.whole().hypers)
+    hypers = engine.hypers()
     entry = {f"hyper_{name}": getattr(hypers, name) for name in engine.job.population.names}
     log.add(engine.job.plan.step(engine.update), {"parent": parents, **entry})
 
@@ -310,8 +308,16 @@ def _returns(log: Log, step: int | None = None) -> np.ndarray:
     return log.last(name)
 
 
-def _mean_return(log: Log) -> float:
-    returns = _returns(log)
+def _score(engine: Engine, log: Log) -> float | None:
+    """The mean return of the evaluation of these very states; None where there was none."""
+    plan, update = engine.job.plan, engine.update
+    if update not in plan.evals_at - plan.evolves_at:
+        return None
+    return _mean(engine.without_frozen(_returns(log, plan.step(update))))
+
+
+def _mean(returns: np.ndarray) -> float:
+    """Over those that have one; NaN if nobody has."""
     return float(np.nanmean(returns)) if not np.isnan(returns).all() else float("nan")
 
 
@@ -417,6 +423,8 @@ def _origin(
     path = pathlib.Path(fork)
     if not path.is_dir():
         raise FileNotFoundError(f"No run to fork at {path}.")
+    if out_dir is not None and path.resolve() == pathlib.Path(out_dir).resolve():
+        raise ValueError(f"A fork of {path} needs a folder of its own: choose another out_dir.")
     return Origin(path, None if from_step is None else from_step // plan.steps_per_update)
 
 

@@ -1,12 +1,14 @@
 """The members of a run, one seed at one point each, and the blocks in which they take turns on the devices."""
 
+import functools
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding
 
 from purerl.train import devices, program
 from purerl.train.logs import Columns
@@ -78,23 +80,31 @@ class Blocks(NamedTuple):
     def split(self, tree: PyTree) -> list[PyTree]:
         """Leaves ``[M, ...]`` as one tree per block, on the devices."""
         if self.num_blocks == 1 and self.size == self.num_members:
-            return [tree if self.mesh is None else jax.device_put(tree, devices.split(self.mesh))]
-        select = jax.jit(
-            lambda tree, indices: jax.tree.map(lambda leaf: leaf[indices], tree),
-            out_shardings=devices.split(self.mesh),
-        )
+            sharding = devices.split(self.mesh)
+            return [tree if sharding is None else devices.placed(tree, sharding)]
+        select = _jitted(_select, devices.split(self.mesh))
         return [select(tree, self.indices(block)) for block in range(self.num_blocks)]
 
     def join(self, blocks: list[PyTree]) -> PyTree:
         """The members of all blocks, leaves ``[M, ...]``."""
         if self.num_blocks == 1 and self.size == self.num_members:
             return blocks[0]
-        join = jax.jit(
-            lambda blocks: jax.tree.map(lambda *leaves: jnp.concatenate(leaves)[: self.num_members], *blocks),
-            out_shardings=devices.split_if_even(self.mesh, self.num_members),
-        )
-        return join(blocks)
+        sharding = devices.split_if_even(self.mesh, self.num_members)
+        return _jitted(_join, sharding, static_argnums=1)(blocks, self.num_members)
 
     def join_host(self, blocks: list[PyTree]) -> PyTree:
         """The same of NumPy arrays."""
         return jax.tree.map(lambda *leaves: np.concatenate(leaves)[: self.num_members], *blocks)
+
+
+def _select(tree: PyTree, indices: jax.Array) -> PyTree:
+    return jax.tree.map(lambda leaf: leaf[indices], tree)
+
+
+def _join(blocks: list[PyTree], num_members: int) -> PyTree:
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves)[:num_members], *blocks)
+
+
+@functools.cache  # so that it is compiled once for each of its shapes
+def _jitted(function: Callable, sharding: NamedSharding | None, **options) -> Callable:
+    return jax.jit(function, out_shardings=sharding, **options)

@@ -158,9 +158,9 @@ def over_members(function: Callable[[PyTree, PyTree], PyTree], mesh: Mesh | None
     if mesh is None:
         return block
     split, same = PartitionSpec(MEMBERS), PartitionSpec()
-    return jax.shard_map(
-        block, mesh=mesh, in_specs=(split, same), out_specs=split, axis_names={MEMBERS}, check_vma=False
-    )
+    # Axes of one device as well: where nothing is left to the partitioner, the program is that without a mesh.
+    ours = {name for name, size in mesh.shape.items() if name == MEMBERS or size == 1}
+    return jax.shard_map(block, mesh=mesh, in_specs=(split, same), out_specs=split, axis_names=ours, check_vma=False)
 
 
 def _streams(key: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:

@@ -71,10 +71,11 @@ def read_run(folder: str | os.PathLike) -> Run:
         if not (folder / name).is_file():
             raise ValueError(f"{folder} has no {name}: give the folder of a run, such as runs/ppo/TIME-ENV.")
     finished = (folder / "summary.json").is_file()
-    sweep, metrics = _read_metrics(folder / "metrics.csv")
+    config = _read_json(folder / "config.json")
+    sweep, metrics = _read_metrics(folder / "metrics.csv", config)
     return Run(
         folder=folder,
-        config=_read_json(folder / "config.json"),
+        config=config,
         summary=_read_json(folder / "summary.json") if finished else None,
         sweep=sweep,
         metrics=metrics,
@@ -91,8 +92,11 @@ def _read_json(path: pathlib.Path) -> dict[str, Any]:
     return data
 
 
-def _read_metrics(path: pathlib.Path) -> tuple[dict[str, np.ndarray], dict[str, Metric]]:
-    """The swept fields and the metrics of a ``metrics.csv``."""
+def _read_metrics(path: pathlib.Path, config: Mapping[str, Any]) -> tuple[dict[str, np.ndarray], dict[str, Metric]]:
+    """The swept fields and the metrics of a ``metrics.csv``.
+
+    A member that diverged at once has no rows: how many there are is for ``config`` to say, where it does.
+    """
     with path.open(encoding="utf-8") as file:
         lines = (line for line in file if line.endswith("\n"))  # the last one may be cut off in the middle of a number
         header = next(lines, "").rstrip().split(",")
@@ -114,9 +118,16 @@ def _read_metrics(path: pathlib.Path) -> tuple[dict[str, np.ndarray], dict[str, 
     columns = dict(zip(header, table.T, strict=True))
     vocabulary = np.array([*words, ""])
 
-    points, first, point = np.unique(columns.get("point", np.zeros(len(table))), return_index=True, return_inverse=True)
-    seeds, seed = np.unique(columns["seed"], return_inverse=True)
-    sweep = {field: _numbers(vocabulary[columns[field][first].astype(int)]) for field in fields}
+    point, seed = columns.get("point", np.zeros(len(table))), columns["seed"]
+    first = np.unique(point, return_index=True)[1]
+    given = config.get("sweep") or {}
+    sweep = {
+        field: np.asarray(given[field]) if field in given else _numbers(vocabulary[columns[field][first].astype(int)])
+        for field in fields
+    }
+    points = np.union1d(point, np.arange(max([1, *map(len, sweep.values())])))
+    seeds = np.union1d(seed, np.arange(config.get("num_seeds", 1)))
+    point, seed = np.searchsorted(points, point), np.searchsorted(seeds, seed)
     metrics = {}
     for name in np.unique(columns["name"]).astype(int):
         rows = np.flatnonzero(columns["name"] == name)

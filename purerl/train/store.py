@@ -28,42 +28,64 @@ class Origin(NamedTuple):
 class Store:
     """A run's folder, open for writing."""
 
-    def __init__(self, path: pathlib.Path, checkpoints: Checkpoints, csv: logs.CsvFile | None, saved: int) -> None:
+    def __init__(
+        self, path: pathlib.Path, checkpoints: Checkpoints, log: logs.Log, csv: logs.CsvFile | None, saved: int
+    ) -> None:
         self.path = path
         self.saved_at = time.monotonic()
-        self._checkpoints, self._csv, self._saved = checkpoints, csv, saved
+        self._checkpoints, self._log, self._csv, self._saved = checkpoints, log, csv, saved
+        self._was_refused = False
 
     @property
     def seconds_since_save(self) -> float:
         """Age of the last checkpoint of this process, or of the run where there is none yet."""
         return time.monotonic() - self.saved_at
 
-    def save(self, engine: Engine, score: float | None, wait: bool = False) -> None:
-        """Write a checkpoint of this moment. If the disk refuses, the run goes on with those that there are."""
+    def save(self, engine: Engine, score: float | None, wait: bool = False) -> bool:
+        """Write a checkpoint of this moment. If the disk refuses, the run goes on with those that there are.
+
+        Returns:
+            Whether it is begun; with ``wait``, whether it is whole.
+        """
+        if self._saved != engine.update:
+            self._try(self._checkpoints.wait)  # what became of the last one is no reason to leave out this one
+            if not self._try(lambda: self._begin(engine, score)):
+                return False
+        return not wait or self._try(self._checkpoints.wait)
+
+    def _begin(self, engine: Engine, score: float | None) -> None:
+        self.saved_at = time.monotonic()
+        self._log.flush()
+        meta = {
+            "members_on_device": engine.blocks.per_device,
+            "frozen": {str(member): frozen.report for member, frozen in engine.frozen.items()},
+            "metrics_bytes": devices.by_writer(lambda: 0 if self._csv is None else self._csv.size()),
+        }
+        self._checkpoints.save(engine.update, engine.whole(), meta, score)
+        self._saved = engine.update
+
+    def _try(self, action: Callable[[], None]) -> bool:
+        """Whether the disk let us; that it did not is said once."""
         try:
-            if self._saved != engine.update:
-                self.saved_at = time.monotonic()
-                meta = {
-                    "members_on_device": engine.blocks.per_device,
-                    "frozen": {str(member): frozen.report for member, frozen in engine.frozen.items()},
-                    "metrics_bytes": 0 if self._csv is None else self._csv.size(),
-                }
-                self._checkpoints.save(engine.update, engine.whole(), meta, score)
-                self._saved = engine.update
-            if wait:
-                self._checkpoints.wait()
+            action()
         except OSError as error:
             self._saved = -1
-            warnings.warn(f"{error} The run goes on; the checkpoints that are there stay.", stacklevel=2)
+            if not self._was_refused:
+                warnings.warn(f"{error} The run goes on; the checkpoints that are there stay.", stacklevel=4)
+            self._was_refused = True
+            return False
+        return True
 
     def finish(self, result: TrainResult) -> None:
         """Write the picture and the summary, in this order: where a summary is, the rest is.
 
         Raises:
-            OSError: if they cannot be written.
+            OSError: if they cannot be written, or the last checkpoint could not.
         """
         if not devices.is_writer():
             return
+        if self._saved < 0:
+            raise OSError("its end is not saved")
         if result.has_returns:
             result.plot(self.path / folder.CURVE)
         if result.sweep is not None:
@@ -92,9 +114,7 @@ def open_store(
         FileNotFoundError: if there is no checkpoint to fork from.
     """
     with contextlib.ExitStack() as stack:
-        if devices.is_writer():
-            stack.enter_context(folder.claim(path, resume, overwrite))
-        devices.agree(0)  # the others wait until the folder is ours
+        devices.by_writer(lambda: stack.enter_context(folder.claim(path, resume, overwrite)))
         config = files.plain(settings | records.versions())
         goes_on = resume and (path / folder.CONFIG).exists()
         if goes_on:
@@ -109,10 +129,15 @@ def open_store(
             saved = checkpoints.load(_like(job), None)
         elif goes_on:
             say(f"{path} has no checkpoint yet: starting from the beginning.")
-        csv = None
-        if devices.is_writer():
-            csv = _open_logs(path, job, log, saved, config, wandb, say)
-        yield Store(path, checkpoints, csv, -1 if saved is None or fork is not None else saved.step), saved
+        try:
+            csv = devices.by_writer(lambda: _open_logs(path, job, log, saved, config, wandb, say))
+        except OSError as error:
+            raise FolderError(
+                f"Cannot write to {path} ({error.strerror}): make room, or choose another folder."
+            ) from error
+        if saved is not None and not devices.is_writer():
+            _take_up(path / folder.METRICS, log)
+        yield Store(path, checkpoints, log, csv, -1 if saved is None or fork is not None else saved.step), saved
 
 
 def _open_logs(path, job: Job, log: logs.Log, saved: Saved | None, config, wandb: str | None, say) -> logs.CsvFile:
@@ -124,8 +149,7 @@ def _open_logs(path, job: Job, log: logs.Log, saved: Saved | None, config, wandb
         metrics.unlink(missing_ok=True)
     else:
         _cut(metrics, saved.meta["metrics_bytes"])
-        for name, metric in read_run(path).metrics.items():
-            log.curves[name] = (metric.steps.tolist(), list(metric.values.reshape(len(metric.steps), -1)))
+        _take_up(metrics, log)
     csv = logs.CsvFile(metrics, columns)
     log.attach(csv)
     purge_step = None if saved is None else job.plan.step(saved.step) + 1
@@ -133,6 +157,12 @@ def _open_logs(path, job: Job, log: logs.Log, saved: Saved | None, config, wandb
     if wandb is not None:
         log.attach(logs.WeightsAndBiases(wandb, columns, config, path))
     return csv
+
+
+def _take_up(metrics: pathlib.Path, log: logs.Log) -> None:
+    """Fill a log with what is in the file, if there is one."""
+    for name, metric in (read_run(metrics.parent).metrics if metrics.exists() else {}).items():
+        log.curves[name] = (metric.steps.tolist(), list(metric.values.reshape(len(metric.steps), -1)))
 
 
 def _compare(path: pathlib.Path, then: dict[str, Any], now: dict[str, Any], say: Callable[[str], None]) -> None:
@@ -164,9 +194,17 @@ def _read_fork(fork: Origin, path: pathlib.Path, job: Job) -> Saved:
                 f"{fork.folder} has no checkpoint of step {job.plan.step(fork.update)}; it has those of {there}."
             )
         saved = checkpoints.load(_like(job), fork.update)
-    if devices.is_writer():
+
+    def copy_log() -> None:
+        text, columns = (fork.folder / folder.METRICS).read_bytes(), ",".join(job.members.columns.header())
+        if text.partition(b"\n")[0].strip().decode() != columns:
+            raise FolderError(
+                f"{fork.folder} logged other columns than {columns}: fork it with the seeds and swept fields it has."
+            )
         with files.atomic_path(path / folder.METRICS) as copy:
-            copy.write_bytes((fork.folder / folder.METRICS).read_bytes())
+            copy.write_bytes(text)
+
+    devices.by_writer(copy_log)
     # A fork goes on with its own hyperparameters, unless a population has evolved them.
     return saved if job.population else saved._replace(state=saved.state.replace(hypers=job.members.hypers))
 
@@ -179,9 +217,12 @@ def _like(job: Job):
 
 
 def _cut(path: pathlib.Path, size: int) -> None:
-    """Shorten a log to what it was when the checkpoint was written."""
+    """Shorten a log to what it was when the checkpoint was written; to whole lines where a part of that is lost."""
     there = path.stat().st_size if path.exists() else 0
     if there < size:
         warnings.warn(f"{path} is shorter than it was: a part of what was logged before is lost.", stacklevel=4)
-    elif there > size:
+        size = path.read_bytes().rfind(b"\n") + 1 if there else 0
+    if there > size:
         os.truncate(path, size)
+    if size == 0:
+        path.unlink(missing_ok=True)

@@ -11,7 +11,17 @@ from purerl.envs import Environment
 from purerl.kernels import moments
 from purerl.kernels.distributions import Gaussian
 from purerl.spaces import Box, Discrete
-from tests.algorithms.ppo_setup import CONTINUOUS, DISCRETE, busy_env, differs, jit, learner, observed_update
+from tests.algorithms.ppo_setup import (
+    CONTINUOUS,
+    DISCRETE,
+    busy_env,
+    differs,
+    jit,
+    learner,
+    observed_update,
+    small_config,
+    small_net,
+)
 from tests.oracles import returns as oracle
 
 KEY = jax.random.key(0)
@@ -353,6 +363,42 @@ def test_evaluation_acts_on_frozen_statistics():
     normal = (obs - moments.mean(state.obs_moments)) / np.sqrt(moments.variance(state.obs_moments) + 1e-8)
     mean = np.asarray(agent.net.apply(state.params, normal, method="policy").mean)
     np.testing.assert_allclose(first, [-1.0 + 3.0 * (np.clip(mean[0], -1, 1) + 1), mean[1]], rtol=1e-5)
+
+
+def one_step_env(action_space) -> Environment:
+    """Episodes of one step, whose return is the sum of the action."""
+
+    def reset(key):
+        return jnp.ones(2), jnp.int32(0)
+
+    def step(key, state, action):
+        return jnp.ones(2), state, jnp.sum(action) * 1.0, jnp.array(True), jnp.array(False), {}
+
+    return Environment("one step", reset, step, Box(-np.inf, np.inf, (2,)), action_space)
+
+
+@pytest.mark.parametrize("action_space", [DISCRETE, Box(-np.inf, np.inf, (1,))], ids=["discrete", "continuous"])
+def test_evaluation_with_the_mode_or_with_sampled_actions(action_space):
+    """In episodes of one step the returns are the actions: all of them the mode, or a sample with the policy's mean
+    and variance, within five standard errors. ``act`` samples alike, differently for each key."""
+    num_episodes, hypers = 4000, PPOHypers(initial_log_std=0.5)
+    env = one_step_env(action_space)
+    algorithm = ppo(env, small_config())
+    state = algorithm.init(hypers, KEY)
+    policy = small_net(env).apply(state.params, jnp.ones(2), method="policy")
+    if isinstance(policy, Gaussian):
+        mode, mean, variance = policy.mean[0], policy.mean[0], np.exp(2 * policy.log_std[0])
+    else:
+        probs, actions = jax.nn.softmax(policy), np.arange(3)
+        mode, mean = jnp.argmax(policy), jnp.sum(probs * actions)
+        variance = jnp.sum(probs * (actions - mean) ** 2)
+    evaluate = jit(algorithm.spec.evaluate, static_argnums=(3, 4))
+    np.testing.assert_allclose(evaluate(hypers, state, KEY, num_episodes).returns, mode, rtol=1e-5)
+
+    act = jit(jax.vmap(lambda key: jnp.sum(algorithm.act(hypers, state, jnp.ones(2), key, sample=True))))
+    for sample in (evaluate(hypers, state, KEY, num_episodes, True).returns, act(jax.random.split(KEY, num_episodes))):
+        assert abs(np.mean(sample) - mean) < 5 * np.sqrt(variance / num_episodes)
+        assert np.var(sample) == pytest.approx(float(variance), rel=0.15)
 
 
 @pytest.mark.covers("gauss-policy")

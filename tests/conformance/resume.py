@@ -1,4 +1,4 @@
-"""The second half of a run, in a process of its own: load at update 20, go on to 60, save."""
+"""The second half of a run, in a process of its own: load what was saved after 20 updates, go on to 60, save."""
 
 import sys
 
@@ -10,15 +10,17 @@ import functools  # noqa: E402  (the flags come before JAX)
 
 import jax  # noqa: E402
 
-from purerl.train import checkpoint, loop  # noqa: E402
+from purerl.train import program  # noqa: E402
+from purerl.train.checkpoint import Checkpoints  # noqa: E402
 from tests.conformance.algorithms import CASES  # noqa: E402
+from tests.conformance.members import members_of  # noqa: E402
 
-name, source, destination = sys.argv[1:]
+name, folder = sys.argv[1:]
 case = CASES[name]
 algorithm = case.make()
-keys = loop.seed_keys(jax.random.key(7), 3)
-like = jax.eval_shape(functools.partial(loop.init_states, algorithm), case.hypers, keys)
-states = checkpoint.load(source, like)
-run = jax.jit(functools.partial(loop.run_updates, algorithm))
-states, _ = run(case.hypers, states, keys, 20, 60)
-checkpoint.save(destination, states)
+hypers, keys = members_of(case.hypers)
+like = jax.eval_shape(functools.partial(program.init, algorithm), hypers, keys)
+with Checkpoints(folder) as checkpoints:
+    carry = checkpoints.load(like, step=20).state
+    carry, _ = jax.jit(functools.partial(program.run, algorithm))(carry, keys, 20, 60)
+    checkpoints.save(60, carry, {})

@@ -10,12 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import purerl
 from purerl.algorithm import Algorithm
 from purerl.kernels.moments import Compensated
-from purerl.train import checkpoint, loop
+from purerl.train import program, sweep
+from purerl.train.checkpoint import Checkpoints
 from tests.conformance.algorithms import CASES
-
-NUM_SEEDS = 3
+from tests.conformance.members import KEY, NUM_SEEDS, members_of
+from tests.train.toy import assert_same
 
 
 @pytest.fixture(params=sorted(CASES), scope="module")
@@ -30,31 +32,45 @@ def algorithm_of(name: str) -> Algorithm:
 
 @functools.cache
 def runner(name: str):
-    """``(hypers, states, keys, start, stop) -> (states, metrics)``, compiled, and a list that grows per trace."""
+    """``(carry, keys, start, stop) -> carry``, compiled, and a list that grows per trace."""
     traces = []
 
-    def run(hypers, states, keys, start, stop):
+    def run(carry, keys, start, stop):
         traces.append(None)
-        return loop.run_updates(algorithm_of(name), hypers, states, keys, start, stop)
+        return program.run(algorithm_of(name), carry, keys, start, stop)[0]
 
     return jax.jit(run), traces
 
 
 @functools.cache
-def start(name: str):
-    """Keys and initial states of all seeds."""
-    keys = loop.seed_keys(jax.random.key(7), NUM_SEEDS)
-    return keys, jax.jit(functools.partial(loop.init_states, algorithm_of(name)))(CASES[name].hypers, keys)
+def start(name: str) -> program.Carry:
+    """All seeds at their start."""
+    return jax.jit(functools.partial(program.init, algorithm_of(name)))(*members_of(CASES[name].hypers))
 
 
-def assert_same(a, b) -> None:
-    """Equal bit for bit, also in structure and dtype."""
-    assert jax.tree.structure(a) == jax.tree.structure(b)
-    for (path, x), y in zip(jax.tree.leaves_with_path(a), jax.tree.leaves(b), strict=True):
-        if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
-            x, y = jax.random.key_data(x), jax.random.key_data(y)
-        assert x.dtype == y.dtype, jax.tree_util.keystr(path)
-        np.testing.assert_array_equal(np.asarray(x), np.asarray(y), err_msg=jax.tree_util.keystr(path))
+@functools.cache
+def after(name: str, num_updates: int) -> program.Carry:
+    """All seeds after so many updates."""
+    return runner(name)[0](start(name), members_of(CASES[name].hypers)[1], 0, num_updates)
+
+
+@functools.cache
+def lone_runner(name: str):
+    """:func:`runner` for one member, whose program is not vmapped, on its own."""
+    return jax.jit(lambda *arguments: program.run(algorithm_of(name), *arguments)[0])
+
+
+def member(tree, i: int):
+    """One of the members, its axis kept."""
+    return jax.tree.map(lambda x: x[i : i + 1], tree)
+
+
+def assert_near(a, b) -> None:
+    """Equal up to the rounding of batched products."""
+    for (path, x), y in zip(jax.tree.leaves_with_path(joined(a)), jax.tree.leaves(joined(b)), strict=True):
+        np.testing.assert_allclose(
+            np.asarray(x), np.asarray(y), rtol=2e-4, atol=2e-5, err_msg=jax.tree_util.keystr(path)
+        )
 
 
 def joined(state):
@@ -66,66 +82,112 @@ def joined(state):
     )
 
 
+def differ(a, b) -> bool:
+    """Whether any numbers of two trees are not the same."""
+    pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+    return any(
+        not np.array_equal(np.asarray(x), np.asarray(y)) for x, y in pairs if jnp.issubdtype(x.dtype, jnp.number)
+    )
+
+
 def test_chunks_equal_the_whole(name):
-    """20 updates and then 40 leave the state of 60, bit for bit."""
+    """20 updates and then 40 leave the state of 60, bit for bit, sums of metrics included."""
     run, _ = runner(name)
-    hypers, (keys, states) = CASES[name].hypers, start(name)
-    whole, _ = run(hypers, states, keys, 0, 60)
-    half, _ = run(hypers, states, keys, 0, 20)
-    chunks, _ = run(hypers, half, keys, 20, 60)
-    assert_same(whole, chunks)
+    assert_same(run(after(name, 20), members_of(CASES[name].hypers)[1], 20, 60), after(name, 60))
 
 
 def test_resumes_in_a_new_process(name, tmp_path):
     """20 updates, saved; a new process loads them and runs 40 more: the state of 60, bit for bit."""
-    run, _ = runner(name)
-    hypers, (keys, states) = CASES[name].hypers, start(name)
-    half, _ = run(hypers, states, keys, 0, 20)
-    checkpoint.save(tmp_path / "half", half)
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(20, after(name, 20), {})
     root = pathlib.Path(__file__).parents[2]
-    command = [sys.executable, "-m", "tests.conformance.resume", name, str(tmp_path / "half"), str(tmp_path / "whole")]
+    command = [sys.executable, "-m", "tests.conformance.resume", name, str(tmp_path)]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    whole, _ = run(hypers, states, keys, 0, 60)
-    assert_same(whole, checkpoint.load(tmp_path / "whole", whole))
+    with Checkpoints(tmp_path, read_only=True) as checkpoints:
+        assert_same(checkpoints.load(after(name, 60), step=60).state, after(name, 60))
+
+
+def test_a_fork_goes_on_with_other_hypers(name, tmp_path):
+    """Saved after 20 updates, loaded, and every hyperparameter changed: 40 more are those of a run whose numbers were
+    changed in its midst, and not those of the run that was saved."""
+    run, _ = runner(name)
+    (others, keys), like = members_of(CASES[name].other_hypers), after(name, 20)
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(20, after(name, 20), {})
+        loaded = checkpoints.load(like).state
+    fork = run(loaded.replace(hypers=others), keys, 20, 60)
+    assert_same(fork, run(after(name, 20).replace(hypers=others), keys, 20, 60))
+    assert differ(fork.states, after(name, 60).states)
 
 
 def test_vmapped_seed_equals_lone_seed(name):
     """Seed 1 run alone is row 1 of the vmapped run. Integers exactly, floats up to the rounding of batched products."""
-    run, _ = runner(name)
-    hypers, (keys, states) = CASES[name].hypers, start(name)
-    together, _ = run(hypers, states, keys, 0, 3)
-    alone, _ = jax.jit(functools.partial(loop.run_updates, algorithm_of(name)))(
-        hypers, jax.tree.map(lambda x: x[1:2], states), keys[1:2], 0, 3
+    keys = members_of(CASES[name].hypers)[1]
+    alone = lone_runner(name)(member(start(name), 1), keys[1:2], 0, 3)
+    assert_near(member(after(name, 3).states, 1), alone.states)
+
+
+def test_a_member_of_a_sweep_equals_a_lone_run(name):
+    """Members that differ in every hyperparameter and in their seeds, side by side: each is the lone run of its own, up
+    to the rounding of batched products."""
+    (hypers, keys), (others, _) = members_of(CASES[name].hypers), members_of(CASES[name].other_hypers)
+    mixed = jax.tree.map(lambda a, b: jnp.stack([a[0], b[0], a[0]]), hypers, others)
+    initial = jax.jit(functools.partial(program.init, algorithm_of(name)))(mixed, keys)
+    together = runner(name)[0](initial, keys, 0, 3)
+    for i in range(NUM_SEEDS):
+        alone = lone_runner(name)(member(initial, i), keys[i : i + 1], 0, 3)
+        assert_near(member(together.states, i), alone.states)
+    assert differ(member(together.states, 0), member(together.states, 1))
+
+
+def test_a_sweep_through_the_driver_is_its_lone_runs(name):
+    """Two points in every finite number, one at a time: the driver's states are the lone program's, bit for bit."""
+    case = CASES[name]
+    points = [{field: getattr(hypers, field) for field in swept_fields(case)} for hypers in case[1:]]
+    result = purerl.train(
+        algorithm_of(name),
+        sweep.points(case.hypers, points),
+        KEY,
+        num_env_steps=3 * algorithm_of(name).spec.env_steps_per_update,
+        members_at_once=1,
+        eval_every=0,
+        progress=False,
     )
-    for row, lone in zip(jax.tree.leaves(joined(together)), jax.tree.leaves(joined(alone)), strict=True):
-        np.testing.assert_allclose(np.asarray(row[1:2]), np.asarray(lone), rtol=2e-4, atol=2e-5)
+    for i, point in enumerate(points):
+        hypers, keys = member(members_of(case.hypers.replace(**point)), 0)
+        initial = jax.jit(functools.partial(program.init, algorithm_of(name)))(hypers, keys)
+        assert_same(jax.tree.map(lambda x, i=i: x[i], result.states), lone_runner(name)(initial, keys, 0, 3).states)
+
+
+def swept_fields(case) -> list[str]:
+    """Hyperparameters that are finite numbers in both sets: what a sweep can hold."""
+    return [
+        name
+        for name, value in vars(case.hypers).items()
+        if np.ndim(value) == 0 and np.isfinite(value) and np.isfinite(getattr(case.other_hypers, name))
+    ]
 
 
 def test_new_hypers_do_not_recompile(name):
     """Changing every hyperparameter and the number of updates traces nothing anew."""
     run, traces = runner(name)
-    hypers, (keys, states) = CASES[name].hypers, start(name)
-    run(hypers, states, keys, 0, 1)
+    keys = members_of(CASES[name].hypers)[1]
+    run(start(name), keys, 0, 1)
     count = len(traces)
-    same, _ = run(hypers, states, keys, 0, 2)
-    other, _ = run(CASES[name].other_hypers, states, keys, 0, 2)
+    same = run(start(name), keys, 0, 2)
+    other = run(start(name).replace(hypers=members_of(CASES[name].other_hypers)[0]), keys, 0, 2)
     assert len(traces) == count
-    assert any(
-        not np.array_equal(np.asarray(a), np.asarray(b))
-        for a, b in zip(jax.tree.leaves(same), jax.tree.leaves(other), strict=True)
-    )
+    assert differ(same.states, other.states)
 
 
 def test_seeds_differ(name):
     """N seeds are N different runs, from their initial parameters on."""
-    run, _ = runner(name)
-    keys, states = start(name)
-    for state in (states, run(CASES[name].hypers, states, keys, 0, 2)[0]):
+    for carry in (start(name), after(name, 2)):
         flat = np.concatenate(
             [
                 np.asarray(x, np.float64).reshape(NUM_SEEDS, -1)
-                for x in jax.tree.leaves(state)
+                for x in jax.tree.leaves(carry.states)
                 if jnp.issubdtype(x.dtype, jnp.number)
             ],
             axis=1,
@@ -157,32 +219,31 @@ def test_state_keeps_its_types(name):
 
 def test_memory_does_not_grow_with_steps(name):
     """A thousand updates need the memory of ten."""
-    hypers, (keys, states) = CASES[name].hypers, start(name)
+    keys = members_of(CASES[name].hypers)[1]
 
     def temporary_bytes(num_updates: int) -> int:
-        def run(states):
-            return loop.run_updates(algorithm_of(name), hypers, states, keys, 0, num_updates)
+        def run(carry):
+            return program.run(algorithm_of(name), carry, keys, 0, num_updates)
 
-        return jax.jit(run).lower(states).compile().memory_analysis().temp_size_in_bytes
+        return jax.jit(run).lower(start(name)).compile().memory_analysis().temp_size_in_bytes
 
     assert temporary_bytes(1000) <= temporary_bytes(10) * 1.01 + 4096
 
 
 def test_metrics_are_finite(name):
-    """Every metric of every seed is finite, and counts are not negative."""
-    run, _ = runner(name)
-    keys, states = start(name)
-    _, metrics = run(CASES[name].hypers, states, keys, 0, 60)
-    assert metrics
-    for metric, (total, count) in metrics.items():
+    """Every metric of every seed is finite, counts are not negative, and no seed is held to have diverged."""
+    carry = after(name, 60)
+    assert carry.sums
+    for metric, (total, count) in carry.sums.items():
         assert np.all(np.isfinite(total)), metric
         assert np.all(count >= 0), metric
+    np.testing.assert_array_equal(carry.diverged_at, [program.NEVER] * NUM_SEEDS)
 
 
 def test_acts_and_evaluates(name):
     """``act`` answers one observation and a batch alike; evaluation returns so many finished episodes."""
     algorithm, hypers = algorithm_of(name), CASES[name].hypers
-    state = jax.tree.map(lambda x: x[0], start(name)[1])
+    state = jax.tree.map(lambda x: x[0], start(name).states)
     episodes = jax.jit(algorithm.spec.evaluate, static_argnums=3)(hypers, state, jax.random.key(1), 5)
     assert episodes.returns.shape == episodes.lengths.shape == (5,)
     assert np.all(np.isfinite(episodes.returns)) and np.all(np.asarray(episodes.lengths) > 0)

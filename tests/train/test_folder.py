@@ -40,8 +40,9 @@ def test_one_owner_at_a_time(tmp_path):
     code = "import sys\nfrom purerl.train.folder import claim\nwith claim(sys.argv[1], resume=True): pass"
     with claim(tmp_path):
         for options in ({}, {"resume": True}, {"overwrite": True}):
-            with pytest.raises(FolderError, match=f"Another run is writing to {tmp_path}: wait for it"), claim(
-                tmp_path, **options
+            with (
+                pytest.raises(FolderError, match=f"Another run is writing to {tmp_path}: wait for it"),
+                claim(tmp_path, **options),
             ):
                 pass
         other = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True)
@@ -60,8 +61,9 @@ def test_the_claim_of_a_process_that_died_does_not_stand(tmp_path):
 def test_a_place_that_cannot_be_written_to_is_refused(tmp_path):
     """A path beneath a file: one line with the path and what to do."""
     (tmp_path / "file").write_text("")
-    with pytest.raises(FolderError, match=f"Cannot write to {tmp_path}/file/run .*: choose another folder"), claim(
-        tmp_path / "file" / "run"
+    with (
+        pytest.raises(FolderError, match=f"Cannot write to {tmp_path}/file/run .*: choose another folder"),
+        claim(tmp_path / "file" / "run"),
     ):
         pass
 
@@ -70,8 +72,9 @@ def test_a_folder_with_a_run_is_refused(tmp_path):
     """Neither resumed nor overwritten: refused with the ways out, every file as it was."""
     write_run(tmp_path)
     before = {path.name for path in tmp_path.iterdir()}
-    with pytest.raises(FolderError, match=f"{tmp_path} holds a run already: resume it, choose another"), claim(
-        tmp_path
+    with (
+        pytest.raises(FolderError, match=f"{tmp_path} holds a run already: resume it, choose another"),
+        claim(tmp_path),
     ):
         pass
     assert {path.name for path in tmp_path.iterdir()} == before | {".lock"}
@@ -124,7 +127,10 @@ def test_differences_name_what_has_another_value():
     now = CONFIG | {"hypers": {"rate": 0.5, "limit": None}, "num_seeds": 4, "num_env_steps": 20, "device": "other"}
     assert folder.differences(then, dict(then)) == []
     assert folder.differences(then, now) == ["hypers.rate: 1.0 then, 0.5 now", "num_seeds: 3 then, 4 now"]
-    assert folder.differences({"a": {"versions": 1}}, {"b": 2}) == ['a: {"versions": 1} then, null now', "b: null then, 2 now"]
+    assert folder.differences({"a": {"versions": 1}}, {"b": 2}) == [
+        'a: {"versions": 1} then, null now',
+        "b: null then, 2 now",
+    ]
     (long,) = folder.differences({"a": list(range(100))}, {"a": []})
     assert len(long) < 100 and long.endswith("... then, [] now")
 

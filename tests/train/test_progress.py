@@ -5,7 +5,7 @@ from purerl.train.progress import Progress
 
 def test_counts_the_steps_of_all_seeds(capsys):
     """Half of 100 steps of each of 4 seeds is 200 of 400; the return stands beside it; output goes to stderr."""
-    with Progress(100, 4, enabled=True) as bar:
+    with Progress(100, 4, start=0, enabled=True) as bar:
         bar.update(50, 12.34)
         bar._bar.refresh()
         half = capsys.readouterr().err
@@ -17,8 +17,17 @@ def test_counts_the_steps_of_all_seeds(capsys):
     assert printed.out == ""
 
 
+def test_a_resumed_run_begins_where_it_stands(capsys):
+    """At 25 of 100 steps of 4 members, before anything is run; what is counted from there is not counted twice."""
+    with Progress(100, 4, start=25, enabled=True) as bar:
+        bar._bar.refresh()
+        assert "100/400" in capsys.readouterr().err
+        bar.update(50, 0.0)
+    assert "200/400" in capsys.readouterr().err.strip().split("\r")[-1]
+
+
 def test_disabled_prints_nothing(capsys):
     """Not a character."""
-    with Progress(100, 4, enabled=False) as bar:
+    with Progress(100, 4, start=0, enabled=False) as bar:
         bar.update(100, 1.0)
     assert capsys.readouterr() == ("", "")

@@ -292,7 +292,7 @@ def ppo(env: Environment, config: PPOConfig | None = None) -> Algorithm:
 
         def gradient_step(carry, indices: jax.Array):
             params, opt_state, num_steps, stopped = carry
-            minibatch = jax.tree.map(lambda x: x[indices], batch)
+            minibatch = rollout.split(jax.tree.map(lambda x: x[indices], batch))
             elapsed = jnp.minimum(num_steps / hypers.decay_steps, 1.0)
             clip_epsilon = hypers.clip_epsilon * (1 - hypers.clip_decay * elapsed)
             learning_rate = hypers.learning_rate * (1 - hypers.learning_rate_decay * elapsed)

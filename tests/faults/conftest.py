@@ -1,0 +1,43 @@
+"""What the tests of faults share: processes to disturb, and a run that nothing disturbed."""
+
+import functools
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from purerl.train import TrainResult
+from tests.faults import victim
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory) -> tuple[TrainResult, pathlib.Path]:
+    """The victim's run in one piece, with all its files; only to be read."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    return victim.run(folder, checkpoint_every=790), folder
+
+
+@pytest.fixture(scope="session")
+def start(tmp_path_factory):
+    """``start(module, *arguments) -> Popen``; all the processes share their compiled programs."""
+    environment = os.environ | {
+        "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("compiled")),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+    return functools.partial(_start, environment)
+
+
+def _start(environment: dict[str, str], module: str, *arguments) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-m", module, *map(str, arguments)],
+        cwd=ROOT,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )

@@ -1,0 +1,84 @@
+"""Run Python modules in processes of their own, with so many made-up devices on the CPU."""
+
+import contextlib
+import json
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+ROOT = pathlib.Path(__file__).parents[2]
+SECONDS = 300  # far more than any of them takes
+
+
+class Finished(NamedTuple):
+    """What a process left."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+    def report(self) -> dict[str, str | None]:
+        """The JSON in its last line."""
+        assert self.returncode == 0, self.stderr
+        return json.loads(self.stdout.splitlines()[-1])
+
+
+def run(module: str, *arguments: object, num_devices: int) -> Finished:
+    """One process to its end."""
+    with _started([(module, *arguments)], num_devices) as (process,):
+        return _finished(process)
+
+
+def run_pair(module: str, *arguments: object, num_devices: int, coordinated: Sequence[str]) -> list[Finished]:
+    """Two processes that work together, to their ends.
+
+    Args:
+        module: what both run.
+        arguments: of both.
+        num_devices: of each.
+        coordinated: further arguments, in which ``{address}`` and ``{process}`` stand for what they need to meet.
+    """
+    for _ in range(3):  # somebody else may take the port in the meantime
+        address = f"127.0.0.1:{_free_port()}"
+        commands = [
+            (module, *arguments, *(text.format(address=address, process=i) for text in coordinated)) for i in range(2)
+        ]
+        with _started(commands, num_devices) as processes:
+            finished = [_finished(process) for process in processes]
+        if not any("address already in use" in done.stderr.lower() for done in finished):
+            break
+    return finished
+
+
+@contextlib.contextmanager
+def _started(commands: Sequence[tuple], num_devices: int) -> Iterator[list[subprocess.Popen]]:
+    """Processes that do not outlive the block."""
+    # Programs that are compiled with less care are there in half the time; what is asked is only how they are split.
+    flags = f"--xla_force_host_platform_device_count={num_devices} --xla_backend_optimization_level=0"
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
+    processes: list[subprocess.Popen] = []
+    try:
+        for command in commands:
+            line = [sys.executable, "-m", *map(str, command)]
+            pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+            processes.append(subprocess.Popen(line, cwd=ROOT, env=environment, text=True, **pipes))
+        yield processes
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
+
+
+def _finished(process: subprocess.Popen) -> Finished:
+    stdout, stderr = process.communicate(timeout=SECONDS)
+    return Finished(process.returncode, stdout, stderr)
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
