@@ -53,7 +53,12 @@ def overhead(num_seeds: int, num_env_steps: int, repeats: int) -> common.Row:
     for _ in range(repeats):
         seconds = common.seconds_per_call(scan)
         with tempfile.TemporaryDirectory() as folder:
-            options = {"num_env_steps": num_env_steps, "num_seeds": num_seeds, "eval_every": 0, "progress": False}
+            options: dict[str, Any] = {
+                "num_env_steps": num_env_steps,
+                "num_seeds": num_seeds,
+                "eval_every": 0,
+                "progress": False,
+            }
             summary = train(algo, hypers, key, out_dir=folder, **options).summary
         # A bare scan initialises its states, too; the driver counts that among its updates.
         rounds.append((seconds, summary["run_seconds"], summary["log_seconds"], summary["checkpoint_seconds"]))
@@ -75,7 +80,12 @@ def sweep(num_points: int, num_seeds: int, num_env_steps: int) -> list[common.Ro
     """A sweep in one program against one run after the other, each compiled anew as a new process would."""
     algo, key = algorithm(num_envs=4), jax.random.key(0)
     rates = jnp.geomspace(1e-4, 1e-2, num_points).tolist()
-    options = {"num_env_steps": num_env_steps, "num_seeds": num_seeds, "eval_every": 0, "progress": False}
+    options: dict[str, Any] = {
+        "num_env_steps": num_env_steps,
+        "num_seeds": num_seeds,
+        "eval_every": 0,
+        "progress": False,
+    }
 
     def timed(hypers) -> dict[str, float]:
         start = time.perf_counter()

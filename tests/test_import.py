@@ -19,7 +19,7 @@ ARROWS = {
     "algorithm.py": (),
     "kernels": ("kernels", "types"),
     "nets": ("nets", "kernels", "spaces", "types"),
-    "envs": ("envs", "spaces", "types"),
+    "envs": ("envs", "kernels.mdp", "spaces", "types"),
     "rollout.py": ("envs.base", "envs.wrappers", "kernels", "types"),
     "algorithms": ("algorithm", "rollout", "search", "nets", "data", "kernels", "envs.base", "spaces", "types"),
     "train": ("train", "algorithm", "types", "xla"),

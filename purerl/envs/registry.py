@@ -1,14 +1,25 @@
 """Environments by name."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 from purerl.envs.base import Environment
 from purerl.envs.gymnax import from_gymnax, gymnax_names
+from purerl.envs.mdp import environment
 from purerl.envs.names import suggestion
 from purerl.envs.probes import PROBES
+from purerl.envs.textbook import TEXTBOOK
 
-_factories: dict[str, Callable[..., Environment]] = {f"probe/{name}": probe.env for name, probe in PROBES.items()}
+
+def _textbook(name: str, max_steps: int | None = None, **kwargs: Any) -> Environment:
+    return environment(TEXTBOOK[name](**kwargs), name, max_steps)
+
+
+_factories: dict[str, Callable[..., Environment]] = {
+    **{f"probe/{name}": probe.env for name, probe in PROBES.items()},
+    **{name: functools.partial(_textbook, name) for name in TEXTBOOK},
+}
 
 
 def register(name: str, factory: Callable[..., Environment]) -> None:
@@ -36,8 +47,9 @@ def make(name: str, **kwargs: Any) -> Environment:
 
     Args:
         name: one of :func:`registered`.
-        **kwargs: passed to its factory; for gymnax environments, fields of its parameters
-            (``max_steps_in_episode=200``) or arguments of its constructor.
+        **kwargs: passed to its factory; for the textbook's problems, arguments of their function in
+            :mod:`purerl.envs.textbook` and ``max_steps``, after which episodes are truncated; for gymnax environments,
+            fields of its parameters (``max_steps_in_episode=200``) or arguments of its constructor.
 
     Returns:
         The environment.

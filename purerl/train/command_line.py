@@ -149,6 +149,8 @@ def main(experiment: Experiment, arguments: Sequence[str] | None = None) -> Trai
     if options.curve is not None and _speaks():
         result.plot(options.curve)
     _say(report(result, out_dir, options.curve), sys.stdout)
+    if _speaks() and not (out_dir / folder.SUMMARY).exists():  # the disk was full, and a warning has said so
+        sys.exit(1)
     return result
 
 

@@ -52,7 +52,8 @@ class Blocks(NamedTuple):
     """How M members are spread: in so many equal blocks, one after the other, each over all devices of a mesh.
 
     Where M is not a multiple, the last member is repeated to fill up; its copies are dropped again. What a member
-    computes depends on how many share a device with it (the rounding of batched products), on nothing else.
+    computes depends on how many share a device with it (the rounding of batched products), and on nothing else from one
+    mesh to another; without a mesh the compiler may round otherwise, too.
     """
 
     num_members: int
@@ -91,10 +92,6 @@ class Blocks(NamedTuple):
             return blocks[0]
         sharding = devices.split_if_even(self.mesh, self.num_members)
         return _jitted(_join, sharding, static_argnums=1)(blocks, self.num_members)
-
-    def join_host(self, blocks: list[PyTree]) -> PyTree:
-        """The same of NumPy arrays."""
-        return jax.tree.map(lambda *leaves: np.concatenate(leaves)[: self.num_members], *blocks)
 
 
 def _select(tree: PyTree, indices: jax.Array) -> PyTree:

@@ -1,7 +1,7 @@
 """Algorithms on a mesh of eight devices, as a program: JAX is told of its devices before it starts.
 
-``python -m tests.conformance.mesh NAME`` is for an algorithm of the list, without a name it is for what PPO shows of each
-axis. The last line printed is JSON: every check, with what went wrong or null.
+``python -m tests.conformance.mesh NAME`` is for an algorithm of the list; without a name it is for what PPO shows of
+each axis. The last line printed is JSON: every check, with what went wrong or null.
 """
 
 import functools
@@ -95,10 +95,10 @@ def assert_close(a, b) -> None:
         compare(np.asarray(x), np.asarray(y), err_msg=jax.tree_util.keystr(path), **tolerance)
 
 
-def both_axes(case: Case) -> None:
-    """Eight members, two on each of four groups of devices, their environments over the two of a group."""
-    found, _ = on_mesh(case, devices.make_mesh(4, 2), NUM_MEMBERS)
-    assert_close(found.states, one_by_one(case, NUM_MEMBERS).states)
+def both_axes(case: Case = PPO, number: int = NUM_MEMBERS) -> None:
+    """Members over four pairs of devices, eight of them two to a pair, their environments over the two of a pair."""
+    found, _ = on_mesh(case, devices.make_mesh(4, 2), number)
+    assert_close(found.states, one_by_one(case, number).states)
 
 
 def member_axis() -> None:
@@ -122,9 +122,9 @@ def env_axis() -> None:
 
 
 if __name__ == "__main__":
-    checks: dict[str, Callable[[], None]] = {"member_axis": member_axis, "env_axis": env_axis}
+    checks: dict[str, Callable[[], None]] = {"members": member_axis, "envs": env_axis, "both": both_axes}
     if len(sys.argv) > 1:
-        checks = {"both_axes": lambda: both_axes(CASES[sys.argv[1]])}
+        checks = {"both": lambda: both_axes(CASES[sys.argv[1]], 4)}
     report: dict[str, str | None] = dict.fromkeys(checks)
     for name, check in checks.items():
         try:

@@ -8,6 +8,7 @@ import itertools
 from typing import NamedTuple
 
 import numpy as np
+import scipy.optimize
 
 
 class MDP(NamedTuple):
@@ -135,6 +136,28 @@ def trajectories(mdp: MDP, policy: np.ndarray, horizon: int) -> Trajectories:
     possible = probability > 0
     state, action = state[:, possible], action[:, possible]
     return Trajectories(state, action, mdp.reward[state[:-1], action], probability[possible])
+
+
+def backup(mdp: MDP, value: np.ndarray) -> np.ndarray:
+    """One sweep of value iteration, ``V'[s] = max_a (R[s, a] + g sum_z P[s, a, z] V[z])``."""
+    return (mdp.reward + mdp.gamma * mdp.transition @ value).max(-1)
+
+
+def brute_force(mdp: MDP) -> np.ndarray:
+    """``V*[s] = max V_pi[s]`` over all deterministic policies, each by a linear solve."""
+    num_states, num_actions = mdp.reward.shape
+    tables = (np.eye(num_actions)[list(choice)] for choice in np.ndindex(*(num_actions,) * num_states))
+    return np.max([values(mdp, policy).state for policy in tables], axis=0)
+
+
+def linear_program(mdp: MDP) -> np.ndarray:
+    """``V* = argmin sum_s V[s]`` subject to ``V[s] >= R[s, a] + g sum_z P[s, a, z] V[z]`` for all s, a."""
+    num_states, num_actions = mdp.reward.shape
+    own = np.repeat(np.eye(num_states), num_actions, axis=0)
+    constraint = mdp.gamma * mdp.transition.reshape(-1, num_states) - own
+    solved = scipy.optimize.linprog(np.ones(num_states), constraint, -mdp.reward.ravel(), bounds=(None, None))
+    assert solved.success, solved.message
+    return solved.x
 
 
 def kl(p: np.ndarray, q: np.ndarray) -> np.ndarray:

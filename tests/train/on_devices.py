@@ -1,7 +1,7 @@
 """What must hold on several devices, as a program: JAX is told of devices and processes before it starts.
 
-``python -m tests.train.on_devices FOLDER`` is for one process with all devices, ``... FOLDER HOST:PORT PROCESS`` for one
-of two. The last line printed is JSON: every check that ran, with what went wrong or null. The learner is the toy
+``python -m tests.train.on_devices FOLDER`` is for one process with all devices, ``... FOLDER HOST:PORT PROCESS`` for
+one of two. The last line printed is JSON: every check that ran, with what went wrong or null. The learner is the toy,
 whose sums round alike in every program, so everything is compared bit for bit.
 """
 

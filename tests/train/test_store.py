@@ -2,6 +2,7 @@
 
 import gc
 import os
+import shutil
 import signal
 import warnings
 
@@ -72,6 +73,20 @@ def whole(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def halves(tmp_path_factory):
+    """Copies of runs of each kind that have half their steps."""
+    done = {}
+
+    def copy(kind: str, folder):
+        if kind not in done:
+            done[kind] = tmp_path_factory.mktemp("half") / kind
+            train(**OPTIONS | KINDS[kind] | {"num_env_steps": 40}, out_dir=done[kind])
+        return shutil.copytree(done[kind], folder, dirs_exist_ok=True)
+
+    return copy
+
+
+@pytest.fixture(scope="module")
 def parent(tmp_path_factory):
     """A run of two seeds with all its checkpoints, at every 20 steps; not to be changed."""
     folder = tmp_path_factory.mktemp("parent")
@@ -100,10 +115,10 @@ def stop_at(monkeypatch):
 
 
 @pytest.mark.parametrize("kind", ["lone", "seeds", "sweep", "blocks"])
-def test_a_run_that_is_made_longer_is_the_long_run(whole, tmp_path, kind):
+def test_a_run_that_is_made_longer_is_the_long_run(whole, halves, tmp_path, kind):
     """Half the steps, then resumed to all: states, curves and every byte of the log are those of the run in one."""
     result, folder = whole(kind)
-    train(**OPTIONS | KINDS[kind] | {"num_env_steps": 40}, out_dir=tmp_path)
+    halves(kind, tmp_path)
     resumed = train(**OPTIONS, **KINDS[kind], out_dir=tmp_path, resume=True)
     assert_same_results(resumed, result)
     assert logged(tmp_path) == logged(folder)
@@ -132,10 +147,10 @@ def test_a_run_that_is_stopped_and_resumed_is_the_run_in_one(whole, tmp_path, st
     assert resumed.summary["resumed_at_step"] == step
 
 
-def test_what_was_logged_after_the_checkpoint_is_cut_off(whole, tmp_path):
+def test_what_was_logged_after_the_checkpoint_is_cut_off(whole, halves, tmp_path):
     """Rows and half a row that a killed process wrote after its last checkpoint are gone from the resumed log."""
     result, folder = whole("seeds")
-    train(**OPTIONS | KINDS["seeds"] | {"num_env_steps": 40}, out_dir=tmp_path)
+    halves("seeds", tmp_path)
     with (tmp_path / "metrics.csv").open("a") as file:
         file.write("0,60,x,123.0\n1,60,x,12")
     assert_same_results(train(**OPTIONS, **KINDS["seeds"], out_dir=tmp_path, resume=True), result)
@@ -143,10 +158,10 @@ def test_what_was_logged_after_the_checkpoint_is_cut_off(whole, tmp_path):
 
 
 @pytest.mark.parametrize("left", [None, 0, 60])
-def test_a_log_that_is_too_short_is_said(whole, tmp_path, left):
+def test_a_log_that_is_too_short_is_said(whole, halves, tmp_path, left):
     """The file is gone, empty, or cut in the middle of a row: a warning; the states are right, the rows whole."""
     result, folder = whole("seeds")
-    train(**OPTIONS | KINDS["seeds"] | {"num_env_steps": 40}, out_dir=tmp_path)
+    halves("seeds", tmp_path)
     path = tmp_path / "metrics.csv"
     path.unlink() if left is None else os.truncate(path, left)
     with pytest.warns(UserWarning, match=r"metrics.csv is shorter than it was: a part of what was logged before is"):

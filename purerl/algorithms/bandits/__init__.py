@@ -1,0 +1,1 @@
+"""Bandits: reinforcement learning without states, exploration alone."""

@@ -1,0 +1,88 @@
+"""Policies of an agent that knows action values, as probabilities, and how to draw from them.
+
+A policy that is a vector of probabilities can be enumerated, weighed, and drawn from with a single uniform number.
+"""
+
+import jax
+import jax.numpy as jnp
+
+Scalar = jax.Array | float
+
+
+def greedy(value: jax.Array) -> jax.Array:
+    """The actions of highest value, all as likely.
+
+    ``pi(a) = 1[q_a = max q] / |argmax q|``
+
+    Args:
+        value: ``[..., A]``; infinite where an action must come first.
+
+    Returns:
+        ``[..., A]`` probabilities.
+    """
+    best = (value == jnp.max(value, axis=-1, keepdims=True)).astype(value.dtype)
+    return best / jnp.sum(best, axis=-1, keepdims=True)
+
+
+def epsilon_greedy(value: jax.Array, epsilon: Scalar) -> jax.Array:
+    """The greedy action, and now and then any action.
+
+    ``pi(a) = (1 - epsilon) greedy(a) + epsilon / A``
+
+    Args:
+        value: ``[..., A]``.
+        epsilon: share of uniform actions, in [0, 1]; broadcasts to ``[..., 1]``.
+
+    Returns:
+        ``[..., A]`` probabilities.
+
+    Source: Sutton & Barto 2018, section 2.2; ties share what the greedy action gets.
+    """
+    return (1 - epsilon) * greedy(value) + epsilon / value.shape[-1]
+
+
+def boltzmann(value: jax.Array, temperature: Scalar) -> jax.Array:
+    """Better actions more often: ``pi(a) = exp(q_a / temperature) / sum_b exp(q_b / temperature)``.
+
+    Args:
+        value: ``[..., A]``.
+        temperature: in units of value, > 0; broadcasts to ``[..., 1]``.
+
+    Returns:
+        ``[..., A]`` probabilities.
+    """
+    return jax.nn.softmax(value / temperature, axis=-1)
+
+
+def power_decay(initial: Scalar, count: jax.Array, exponent: Scalar) -> jax.Array:
+    """``initial * count^-exponent``: constant at exponent 0, harmonic at 1.
+
+    An exploration rate ``epsilon / t`` and a step size ``1 / N`` are of this form. As a step size it satisfies the
+    conditions of Robbins and Monro for exponents in (1/2, 1].
+
+    Args:
+        initial: value at count 1.
+        count: ``[...]``, at least 1.
+        exponent: at least 0.
+
+    Returns:
+        ``[...]``.
+    """
+    return initial * jnp.asarray(count, jnp.result_type(float)) ** -exponent
+
+
+def sample(probability: jax.Array, uniform: jax.Array) -> jax.Array:
+    """Draw an action by the inverse of the cumulative distribution; one of probability 0 never.
+
+    ``min {a : p_0 + ... + p_a > u}``
+
+    Args:
+        probability: ``[..., A]``, with a positive sum, which need not be 1.
+        uniform: ``[...]`` in [0, 1).
+
+    Returns:
+        ``[...]`` int32.
+    """
+    cumulative = jnp.cumsum(probability, axis=-1)
+    reached = cumulative <= (uniform * cumulative[..., -1])[..., None]
+    return jnp.sum(reached, axis=-1, dtype=jnp.int32)

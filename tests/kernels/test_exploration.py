@@ -1,0 +1,77 @@
+"""Policies from action values: exact probabilities, exact draws."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from purerl.kernels import exploration
+from tests.oracles import mdp as oracle
+
+pytestmark = pytest.mark.usefixtures("x64")
+
+VALUE = np.array([[0.0, 2.0, 1.0, 2.0], [3.0, -np.inf, 0.0, 1.0]])
+
+
+@pytest.mark.covers("eps-greedy")
+def test_epsilon_greedy_probabilities():
+    """By hand: best actions share 1 - eps, all share eps; eps = 0 is greedy and eps = 1 uniform; rows sum to one."""
+    for epsilon in (0.0, 0.2, 1.0):
+        policy = np.asarray(exploration.epsilon_greedy(jnp.asarray(VALUE), epsilon))
+        best = np.array([[0, 0.5, 0, 0.5], [1.0, 0, 0, 0]])
+        np.testing.assert_allclose(policy, (1 - epsilon) * best + epsilon / 4, atol=1e-15)
+        np.testing.assert_allclose(policy.sum(-1), 1, atol=1e-15)
+    np.testing.assert_array_equal(exploration.greedy(jnp.asarray(VALUE)), best)
+
+
+@pytest.mark.covers("eps-greedy")
+@pytest.mark.parametrize("seed", range(5))
+def test_epsilon_greedy_improves_any_soft_policy(seed):
+    """On random MDPs V of the policy that is epsilon-greedy in Q_pi is nowhere below V_pi, for an epsilon-soft pi."""
+    epsilon, mdp = 0.3, oracle.random_mdp(seed)
+    policy = epsilon / 3 + (1 - epsilon) * oracle.softmax(oracle.random_logits(seed, mdp))
+    before = oracle.values(mdp, policy)
+    improved = np.asarray(exploration.epsilon_greedy(jnp.asarray(before.action), epsilon))
+    gain = oracle.values(mdp, improved).state - before.state
+    assert gain.min() > -1e-12 and gain.max() > 1e-3
+
+
+@pytest.mark.covers("eps-greedy")
+def test_power_decay():
+    """Exponent 0 stays, exponent 1 is eps0 / t, and 1/N sums the harmonic series."""
+    t = jnp.arange(1, 6)
+    np.testing.assert_allclose(exploration.power_decay(0.5, t, 0.0), 0.5)
+    np.testing.assert_allclose(exploration.power_decay(0.5, t, 1.0), 0.5 / np.arange(1, 6))
+    np.testing.assert_allclose(jnp.sum(exploration.power_decay(1.0, t, 1.0)), 137 / 60)
+
+
+def test_boltzmann_tends_to_greedy_and_to_uniform():
+    """Odds are exp of differences over temperature; cold is greedy, hot is uniform, -inf is never chosen."""
+    value = jnp.asarray(VALUE)
+    policy = exploration.boltzmann(value, 0.5)
+    np.testing.assert_allclose(policy[0, 1] / policy[0, 2], np.exp(2), rtol=1e-12)
+    np.testing.assert_allclose(exploration.boltzmann(value, 1e-3), exploration.greedy(value), atol=1e-12)
+    np.testing.assert_allclose(exploration.boltzmann(value[0], 1e6), 0.25, atol=1e-5)
+    assert policy[1, 1] == 0
+
+
+@pytest.mark.covers("eps-greedy")
+def test_draws_have_the_probabilities():
+    """Evenly spaced uniforms draw each action as often as its probability says, to within one draw."""
+    policy, number = jnp.array([0.0, 0.25, 0.0, 0.7, 0.05, 0.0]), 10_000
+    uniforms = (jnp.arange(number) + 0.5) / number
+    drawn = jax.vmap(exploration.sample, (None, 0))(policy, uniforms)
+    np.testing.assert_allclose(np.bincount(drawn, minlength=6), number * np.asarray(policy), atol=1)
+
+
+def test_draws_nothing_impossible():
+    """In single precision, at both ends of the uniform and at every step of the distribution, no draw is impossible."""
+    with jax.enable_x64(False):
+        keys = jax.random.split(jax.random.key(0), 200)
+        policies = jax.vmap(lambda key: jax.random.dirichlet(key, jnp.ones(7)))(keys).at[:, jnp.array([0, 3, 6])].set(0)
+        last = np.float32(1 - 2**-24)
+        cumulative = jnp.cumsum(policies, axis=-1) / jnp.sum(policies, axis=-1, keepdims=True)
+        for uniform in (0.0, last, *jnp.minimum(cumulative, last).T):
+            drawn = exploration.sample(policies, jnp.broadcast_to(uniform, 200))
+            assert drawn.dtype == jnp.int32
+            assert np.all(np.take_along_axis(np.asarray(policies), np.asarray(drawn)[:, None], -1) > 0)
