@@ -1,10 +1,10 @@
 """Bandits: every agent on the same few thousand games, all in one program.
 
-python -m experiments.bandits                    # the 10-armed testbed
-python -m experiments.bandits --study gradient   # gradient bandits where rewards are far from 0
-python -m experiments.bandits --study walk       # arms that change
-python -m experiments.bandits --study regret     # coins, with what theory says about the regret
-python -m experiments.bandits --study context    # arms that depend on what is seen
+    python -m experiments.bandits                    # the 10-armed testbed
+    python -m experiments.bandits --study gradient   # gradient bandits where rewards are far from 0
+    python -m experiments.bandits --study walk       # arms that change
+    python -m experiments.bandits --study regret     # coins, with what theory says about the regret
+    python -m experiments.bandits --study context    # arms that depend on what is seen
 """
 
 import dataclasses

@@ -103,8 +103,10 @@ class Log:
     def last(self, name: str) -> np.ndarray:
         """The last value of a metric that each member has, ``[M]``; NaN where it has none."""
         last = np.full(self.columns.num_members, np.nan)
-        for row in self.curves.get(name, ([], []))[1]:
-            last = np.where(np.isnan(row), last, row)
+        for row in reversed(self.curves.get(name, ([], []))[1]):
+            last = np.where(np.isnan(last), row, last)
+            if not np.isnan(last).any():
+                break
         return last
 
 

@@ -39,7 +39,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("schedule", "equation"), CASES, ids=str)
+@pytest.mark.parametrize(("schedule", "equation"), CASES, ids=("linear", "cosine", "piecewise"))
 @pytest.mark.parametrize("initial", [1.0, 0.0, -3.0])
 def test_follows_its_equation(schedule, equation, initial, x64):
     """At eleven points of the run, in double precision, whatever the initial value."""
@@ -47,7 +47,7 @@ def test_follows_its_equation(schedule, equation, initial, x64):
     np.testing.assert_allclose(values, [equation(initial, p) for p in PROGRESS], rtol=1e-12, atol=1e-15)
 
 
-@pytest.mark.parametrize(("schedule", "equation"), CASES, ids=str)
+@pytest.mark.parametrize(("schedule", "equation"), CASES, ids=("linear", "cosine", "piecewise"))
 def test_one_compile_serves_all_values_dtypes_keep(schedule, equation):
     """Traced initial values and progress: one trace per shape and dtype, which the result keeps; vmap agrees."""
     traces = []

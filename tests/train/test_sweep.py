@@ -87,7 +87,7 @@ def test_points_of_a_list():
 @pytest.mark.parametrize(
     ("distribution", "expected"),
     [(uniform(-1, 3), stats.uniform(-1, 4)), (log_uniform(1e-5, 1e-2), stats.loguniform(1e-5, 1e-2))],
-    ids=str,
+    ids=("uniform", "log_uniform"),
 )
 def test_quantiles_and_draws_agree_with_scipy(distribution, expected):
     """The quantile function is SciPy's ppf, and 2000 draws pass its Kolmogorov-Smirnov test."""
