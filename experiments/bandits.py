@@ -5,6 +5,8 @@
     python -m experiments.bandits --study walk       # arms that change
     python -m experiments.bandits --study regret     # coins, with what theory says about the regret
     python -m experiments.bandits --study context    # arms that depend on what is seen
+
+Each prints a table and draws a picture.
 """
 
 import dataclasses
