@@ -92,7 +92,7 @@ def test_a_result_of_an_older_version(results, capsys):
     change(results / "toy" / "nowhere" / "config.json", **dict.fromkeys(newer))
     code, said = reproduced(capsys, results)
     assert code == 0 and said["now"].endswith("the same in every seed")
-    assert said["versions"].startswith("jax None then, ")
+    assert "jax None then, " in said["versions"]
 
 
 def test_everything_of_a_run_is_reproduced(monkeypatch, tmp_path, capsys):
