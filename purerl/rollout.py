@@ -1,4 +1,4 @@
-"""The only scan over ``env.step``: rollouts for learning, complete episodes for evaluation.
+"""The scans over ``env.step``: rollouts for learning, complete episodes for evaluation.
 
 Automatic reset happens here, not in the environments, which buys two things. The observation before a reset is
 never lost (``Transition.next_obs``), so truncation can bootstrap. And the keys of a whole rollout are drawn in one
