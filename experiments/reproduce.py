@@ -22,7 +22,7 @@ from typing import Any
 
 import tyro
 
-from experiments.table import RESULTS
+from experiments.table import RESULTS, final_return
 from purerl import xla
 from purerl.train import files, folder, records
 from purerl.train.command_line import one_line_errors
@@ -206,12 +206,12 @@ def _few(items: Sequence[str]) -> str:
 
 
 def _interval(summary: Mapping[str, Any]) -> Interval:
-    """The final return of a ``summary.json``, where NaN is null.
+    """The final return of a kept result.
 
     Raises:
         ValueError: if there is none.
     """
-    found = Interval(*(math.nan if end is None else float(end) for end in summary["final_return"].values()))
+    found = final_return(summary)
     if math.isnan(found.estimate):
         raise ValueError("no seed has any")
     return found

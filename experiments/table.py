@@ -6,11 +6,19 @@ Each folder there is what a run left in its ``--out-dir``; ``experiments/results
 """
 
 import json
+import math
 import pathlib
+from collections.abc import Mapping
+from typing import Any
 
 from purerl.train.statistics import Interval
 
 RESULTS = pathlib.Path(__file__).parent / "results"
+
+
+def final_return(summary: Mapping[str, Any]) -> Interval:
+    """The final return of a ``summary.json``, where NaN is null."""
+    return Interval(*(math.nan if end is None else float(end) for end in summary["final_return"].values()))
 
 
 def rows() -> list[str]:
@@ -19,11 +27,10 @@ def rows() -> list[str]:
     for path in sorted(RESULTS.glob("*/*/summary.json")):
         summary = json.loads(path.read_text())
         config = json.loads(path.with_name("config.json").read_text())
-        final = Interval(*(float("nan") if x is None else x for x in summary["final_return"].values()))
         curve = (path.parent / "curve.png").relative_to(RESULTS.parent.parent)
         lines.append(
             f"| {config['algorithm']} | {config['settings']['env']} | {summary['num_env_steps']:,} | "
-            f"{summary['num_seeds']} | {final} | [curve]({curve}) |"
+            f"{summary['num_seeds']} | {final_return(summary)} | [curve]({curve}) |"
         )
     return lines
 

@@ -16,9 +16,7 @@ from jax.sharding import AxisType, PartitionSpec
 from purerl.envs.base import Environment
 from purerl.envs.wrappers import episode_statistics
 from purerl.kernels.recurrence import forward_linear_recurrence
-from purerl.types import Episodes, Mean, PyTree, Transition
-
-ENVS = "envs"  # axis of a mesh over which the environments of one run are split
+from purerl.types import ENVS, Episodes, Mean, PyTree, Transition
 
 # Resets whose state and observation are at most this large are computed for all steps before the loop, larger
 # ones inside it: writing and slicing them would cost more than it saves (benchmarks/env.py shows both sides).

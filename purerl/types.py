@@ -3,7 +3,8 @@
 Axis letters, used in every shape comment and docstring:
 
     T time    B batch (environments)    A actions or action dimensions    N nodes
-    S seeds   V vocabulary              M minibatch                       ... any further axes
+    S seeds   P points of a sweep       V vocabulary                      ... any further axes
+    M members of a run (P times S); in a gradient step, a minibatch
 
 Arrays of a rollout are time-major, ``[T, B, ...]``.
 """
@@ -15,6 +16,7 @@ from flax import struct
 
 PyTree = Any
 Metrics = dict[str, Any]  # name -> scalar array, or Mean where the scalar is an average
+ENVS = "envs"  # axis of a mesh of devices over which B is split: the driver makes it, rollouts heed it
 
 
 class Mean(NamedTuple):

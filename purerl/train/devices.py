@@ -9,10 +9,9 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from purerl.train.program import MEMBERS
-from purerl.types import PyTree
+from purerl.types import ENVS, PyTree
 
 Result = TypeVar("Result")
-ENVS = "envs"  # axis of a mesh over which the environments of one run are split; purerl/rollout.py heeds it
 
 
 def make_mesh(members: int = 1, envs: int = 1) -> Mesh:
@@ -79,7 +78,8 @@ def _placing(sharding: NamedSharding) -> Callable[[PyTree], PyTree]:
 
 def whole(tree: PyTree, mesh: Mesh | None) -> PyTree:
     """Arrays on the mesh, whole on every device, so that each process can read them."""
-    return tree if mesh is None else placed(tree, NamedSharding(mesh, PartitionSpec()))
+    sharding = copied(mesh)
+    return tree if sharding is None else placed(tree, sharding)
 
 
 def is_writer() -> bool:

@@ -19,7 +19,7 @@ from purerl.train.runs import read_run
 
 
 class Origin(NamedTuple):
-    """Where a run goes on: its own folder, or that of the run from which it is forked."""
+    """The run, and the moment, from which another is forked."""
 
     folder: pathlib.Path
     update: int | None = None  # None: the last checkpoint

@@ -138,11 +138,6 @@ def trajectories(mdp: MDP, policy: np.ndarray, horizon: int) -> Trajectories:
     return Trajectories(state, action, mdp.reward[state[:-1], action], probability[possible])
 
 
-def backup(mdp: MDP, value: np.ndarray) -> np.ndarray:
-    """One sweep of value iteration, ``V'[s] = max_a (R[s, a] + g sum_z P[s, a, z] V[z])``."""
-    return (mdp.reward + mdp.gamma * mdp.transition @ value).max(-1)
-
-
 def brute_force(mdp: MDP) -> np.ndarray:
     """``V*[s] = max V_pi[s]`` over all deterministic policies, each by a linear solve."""
     num_states, num_actions = mdp.reward.shape

@@ -6,6 +6,7 @@ import struct
 import sys
 import types
 import warnings
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -18,36 +19,29 @@ SEEDS = Columns(2, {})
 SWEEP = Columns(2, {"rate": np.array([0.5, 2.0, 8.0]), "calm": np.array([1, 2, 3])})
 
 
-def events(folder) -> list[tuple[int, dict[str, float]]]:
-    """Steps and values of the event files in a folder; a record is a length, its checksum, the event, its checksum."""
+def records(folder) -> Iterator:
+    """What the event files in a folder hold; a record is a length, its checksum, the event, its checksum."""
     from tensorboardX.proto.event_pb2 import Event
 
-    found = []
     for path in sorted(folder.glob("events.*")):
         data = path.read_bytes()
         while data:
             (length,) = struct.unpack("<Q", data[:8])
-            event = Event.FromString(data[12 : 12 + length])
+            yield Event.FromString(data[12 : 12 + length])
             data = data[16 + length :]
-            if event.HasField("summary"):
-                found.append((event.step, {value.tag: value.simple_value for value in event.summary.value}))
-    return found
+
+
+def events(folder) -> list[tuple[int, dict[str, float]]]:
+    """Steps and values of the event files in a folder."""
+    summaries = [event for event in records(folder) if event.HasField("summary")]
+    return [(event.step, {value.tag: value.simple_value for value in event.summary.value}) for event in summaries]
 
 
 def purged_from(folder) -> list[int]:
     """Steps from which an event file takes back what earlier ones said."""
-    from tensorboardX.proto.event_pb2 import Event, SessionLog
+    from tensorboardX.proto.event_pb2 import SessionLog
 
-    found = []
-    for path in sorted(folder.glob("events.*")):
-        data = path.read_bytes()
-        while data:
-            (length,) = struct.unpack("<Q", data[:8])
-            event = Event.FromString(data[12 : 12 + length])
-            data = data[16 + length :]
-            if event.session_log.status == SessionLog.START:
-                found.append(event.step)
-    return found
+    return [event.step for event in records(folder) if event.session_log.status == SessionLog.START]
 
 
 # --- columns and memory -----------------------------------------------------------------------------------
