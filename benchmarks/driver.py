@@ -27,31 +27,35 @@ def algorithm(num_envs: int = 8):
     return ppo(envs.make("CartPole-v1"), PPOConfig(num_envs=num_envs))
 
 
-def bare(algo, hypers, keys: jax.Array, num_updates: int) -> Callable[[], Any]:
-    """``jit(vmap(scan(update)))`` and nothing else: no metrics kept, no logs, no look from outside."""
+def bare(algo, hypers, keys: jax.Array, num_updates: int, metrics: bool) -> Callable[[], Any]:
+    """``jit(vmap(scan(update)))`` and nothing else: no logs, no look from outside.
+
+    Without ``metrics`` the compiler leaves out all that is computed for them alone.
+    """
 
     def run(key: jax.Array):
         init_key, run_key = jax.random.split(key)
 
         def update(state, t):
-            state, _ = algo.update(hypers, state, jax.random.fold_in(run_key, t))
-            return state, None
+            state, measured = algo.update(hypers, state, jax.random.fold_in(run_key, t))
+            return state, measured if metrics else None
 
-        return jax.lax.scan(update, algo.init(hypers, init_key), jnp.arange(num_updates))[0]
+        return jax.lax.scan(update, algo.init(hypers, init_key), jnp.arange(num_updates))
 
     run_all, _ = common.compiled(jax.vmap(run) if keys.shape[0] > 1 else lambda keys: run(keys[0]), keys)
     return partial(run_all, keys)
 
 
 def overhead(num_seeds: int, num_env_steps: int, repeats: int) -> common.Row:
-    """Seconds of updates, logs and checkpoints in ``train`` with all its files, against the bare scan. By turns."""
+    """Seconds of updates, logs and checkpoints in ``train`` with all its files, against bare scans. By turns."""
     algo, hypers, key = algorithm(), PPOHypers(), jax.random.key(0)
     num_updates = -(-num_env_steps // algo.spec.env_steps_per_update)
-    scan = bare(algo, hypers, program.seed_keys(key, num_seeds), num_updates)
-    common.seconds_per_call(scan)
+    scans = [bare(algo, hypers, program.seed_keys(key, num_seeds), num_updates, metrics) for metrics in (False, True)]
+    for scan in scans:
+        common.seconds_per_call(scan)
     rounds = []
     for _ in range(repeats):
-        seconds = common.seconds_per_call(scan)
+        seconds = [common.seconds_per_call(scan) for scan in scans]
         with tempfile.TemporaryDirectory() as folder:
             options: dict[str, Any] = {
                 "num_env_steps": num_env_steps,
@@ -61,17 +65,21 @@ def overhead(num_seeds: int, num_env_steps: int, repeats: int) -> common.Row:
             }
             summary = train(algo, hypers, key, out_dir=folder, **options).summary
         # A bare scan initialises its states, too; the driver counts that among its updates.
-        rounds.append((seconds, summary["run_seconds"], summary["log_seconds"], summary["checkpoint_seconds"]))
-    scan_s, run_s, log_s, checkpoint_s = (statistics.median(column) for column in zip(*rounds, strict=True))
-    ratio = statistics.median((run + log) / seconds for seconds, run, log, _ in rounds)
+        rounds.append((*seconds, summary["run_seconds"], summary["log_seconds"], summary["checkpoint_seconds"]))
+    scan_s, metrics_s, run_s, log_s, checkpoint_s = (statistics.median(column) for column in zip(*rounds, strict=True))
+    to_scan, to_metrics = (
+        statistics.median((row[2] + row[3]) / row[baseline] for row in rounds) for baseline in (0, 1)
+    )
     return {
         "seeds": num_seeds,
         "updates": num_updates,
         "bare scan, s": scan_s,
+        "scan with metrics, s": metrics_s,
         "driver: updates, s": run_s,
         "driver: 100 log entries, s": log_s,
         "driver: last checkpoint, s": checkpoint_s,
-        "updates and logs / scan": ratio,
+        "updates and logs / bare scan": to_scan,
+        "updates and logs / scan with metrics": to_metrics,
         "log entries / run": log_s / run_s,
     }
 
@@ -146,7 +154,7 @@ def checkpoints(repeats: int) -> list[common.Row]:
 
 
 def main(
-    num_env_steps: int = 500_736,
+    num_env_steps: int = 4_005_888,
     num_points: int = 64,
     num_seeds: int = 8,
     sweep_env_steps: int = 10_240,
@@ -156,7 +164,7 @@ def main(
     """Measure everything.
 
     Args:
-        num_env_steps: length of the runs whose overhead is measured; that of CartPole's preset in whole updates.
+        num_env_steps: steps, of all seeds together, of the runs whose overhead is measured.
         num_points: points of the sweep.
         num_seeds: seeds of each.
         sweep_env_steps: length of the sweep's runs.
@@ -164,7 +172,7 @@ def main(
         threads: threads of XLA; None: one per core.
     """
     suffix = common.set_flags(threads=threads)
-    overheads = [overhead(n, num_env_steps, repeats) for n in (1, 8)]
+    overheads = [overhead(n, num_env_steps // n, repeats) for n in (1, 8)]
     sweeps = sweep(num_points, num_seeds, sweep_env_steps)
     saved = checkpoints(repeats)
     setup = {"algorithm": "ppo", "env": "CartPole-v1", "num_env_steps": num_env_steps, "repeats": repeats}

@@ -17,12 +17,15 @@ class Spec(NamedTuple):
             of ``act``; an algorithm whose agent is deployed in one way alone may leave the argument out. None where
             nothing acts.
         settings: everything fixed at construction, as plain values by name, for the record of a run.
+        env_steps_of_init: environment steps that ``init`` takes, to fill a replay for example, from which a run's
+            count goes on.
     """
 
     name: str
     env_steps_per_update: int
     evaluate: Callable | None = None
     settings: Mapping[str, Any] = MappingProxyType({})
+    env_steps_of_init: int = 0
 
 
 class Algorithm(NamedTuple):

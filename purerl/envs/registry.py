@@ -4,6 +4,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+from purerl.envs import bandits
 from purerl.envs.base import Environment
 from purerl.envs.gymnax import from_gymnax, gymnax_names
 from purerl.envs.mdp import environment
@@ -18,6 +19,10 @@ def _textbook(name: str, max_steps: int | None = None, **kwargs: Any) -> Environ
 
 _factories: dict[str, Callable[..., Environment]] = {
     **{f"probe/{name}": probe.env for name, probe in PROBES.items()},
+    "bandit/gaussian": bandits.gaussian,
+    "bandit/bernoulli": bandits.bernoulli,
+    "bandit/random-walk": bandits.random_walk,
+    "bandit/linear": bandits.linear,
     **{name: functools.partial(_textbook, name) for name in TEXTBOOK},
 }
 

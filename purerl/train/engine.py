@@ -3,7 +3,6 @@
 import functools
 import math
 import pathlib
-import time
 import traceback
 from typing import Any, NamedTuple
 
@@ -17,7 +16,7 @@ from purerl.train import devices, population, program
 from purerl.train.members import Blocks, Members
 from purerl.train.plan import Plan
 from purerl.train.population import PBT
-from purerl.train.program import NEVER, Carry
+from purerl.train.program import NEVER, Carry, Reading
 from purerl.train.timer import Timer
 from purerl.types import Episodes, PyTree
 
@@ -54,7 +53,7 @@ class Engine:
         self._run = run
         self._keys = blocks.split(job.members.keys)
         self._carries: list[Carry] = []
-        self._nans = [jnp.zeros(keys.shape, bool) for keys in self._keys]  # members whose states hold NaN
+        self._readings: list[Reading] = []
         self._logged = True  # whether the sums of the metrics have been read, so that the next begin at zero
         self._snapshot: tuple[int, list[Carry], bool] | None = None
 
@@ -106,16 +105,19 @@ class Engine:
             out = devices.copied(self.job.mesh)
             self._evaluation = self.timer.compile(self._evaluate, carries[0], self._keys[0], 0, out_shardings=out)
 
-    def advance(self, stop: int) -> float:
-        """Run every member up to an update; returns seconds per update."""
-        start = time.perf_counter()
-        for block, keys in enumerate(self._keys):  # one at a time, so that its old arrays are gone before the next
+    def advance(self, stop: int) -> None:
+        """Send every member to an update. The devices may still be at work when this returns: see :meth:`wait`."""
+        self._readings = []
+        for block, keys in enumerate(self._keys):
+            self.wait()  # one block at a time, so that its old arrays are gone before the next
             bounds = (self.update, stop, self._logged)
-            self._carries[block], self._nans[block] = self.timer.run(
-                "run", self._run, self._carries[block], keys, *bounds
-            )
-        num_updates, self.update, self._logged = stop - self.update, stop, False
-        return (time.perf_counter() - start) / num_updates
+            self._carries[block], reading = self._run(self._carries[block], keys, *bounds)
+            self._readings.append(reading)
+        self.update, self._logged = stop, False
+
+    def wait(self) -> None:
+        """Wait until every member has arrived."""
+        jax.block_until_ready(self._readings)  # not all the leaves of the members, which come with them
 
     def read(self) -> tuple[dict[str, np.ndarray], list[int]]:
         """Metrics since the last call, and the members that have diverged since then.
@@ -123,16 +125,14 @@ class Engine:
         Returns:
             Means ``[M]`` by name, NaN over nothing and for members that are frozen; members frozen by this call.
         """
-        blocks = [(carry.sums, carry.diverged_at) for carry in self._carries]
-        (sums, diverged_at), nans = self._fetch(list(zip(blocks, self._nans, strict=True)))
-        fresh = self._freeze(diverged_at, nans) if self.job.population is None else []
+        reading = self._fetch(self._readings)
+        fresh = self._freeze(reading.diverged_at) if self.job.population is None else []
         self._logged = True
         self._remember()
         with np.errstate(invalid="ignore", divide="ignore"):
-            means = {name: total / number for name, (total, number) in sums.items()}
-        return {
-            name: self.without_frozen(np.where(np.isfinite(mean), mean, np.nan)) for name, mean in means.items()
-        }, fresh
+            means = reading.sums[..., 0] / reading.sums[..., 1]
+        means = self.without_frozen(np.where(np.isfinite(means), means, np.nan))
+        return dict(zip(sorted(self._carries[0].sums), means.T, strict=True)), fresh
 
     def evaluate(self) -> Episodes:
         """Play with every member: episodes ``[M, N]``."""
@@ -183,16 +183,15 @@ class Engine:
 
     # --- members that diverge -----------------------------------------------------------------------------
 
-    def _freeze(self, diverged_at: np.ndarray, nans: np.ndarray) -> list[int]:
+    def _freeze(self, diverged_at: np.ndarray) -> list[int]:
         """Set aside the members that have diverged and are not yet; returns them.
 
         Their lanes go on computing, so that the program, and with it every bit of the others, stays as it is; but
         what comes of it is not used.
         """
-        bad = np.flatnonzero((diverged_at != NEVER) | nans)
-        fresh = [member for member in bad.tolist() if member not in self.frozen]
+        fresh = [member for member in np.flatnonzero(diverged_at != NEVER).tolist() if member not in self.frozen]
         for member in fresh:
-            t = int(diverged_at[member]) if diverged_at[member] != NEVER else self.update - 1
+            t = int(diverged_at[member])
             if self.job.debug_nans:
                 self._find_operation(member, t)
             block, lane = divmod(member, self.blocks.size)

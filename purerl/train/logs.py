@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import io
+import operator
 import os
 import pathlib
 import time
@@ -58,28 +59,37 @@ class Log:
         self.columns = columns
         self.curves: dict[str, tuple[list[int], list[np.ndarray]]] = {}
         self._sinks: list[CsvFile | TensorBoard | WeightsAndBiases] = []
+        self._unwritten: list[tuple[int, dict[str, np.ndarray]]] = []
 
     def attach(self, sink: "CsvFile | TensorBoard | WeightsAndBiases") -> None:
         """Have everything that is added from now on written to ``sink`` too."""
         self._sinks.append(sink)
 
     def add(self, step: int, values: Mapping[str, np.ndarray]) -> None:
-        """Add metrics at an environment step. A sink that fails is reported and left; the others go on."""
+        """Add metrics at an environment step. They are in the curves at once, and in the sinks by :meth:`write`."""
         values = {name: np.asarray(row, np.float64) for name, row in values.items()}
         values = {name: row for name, row in values.items() if not np.isnan(row).all()}
         for name, row in values.items():
             steps, rows = self.curves.setdefault(name, ([], []))
             steps.append(step)
             rows.append(row)
-        self._each(lambda sink: sink.add(step, values))
+        self._unwritten.append((step, values))
+
+    def write(self) -> None:
+        """Hand what has been added to the sinks. One that fails is reported and left; the others go on."""
+        entries, self._unwritten = self._unwritten, []
+        for step, values in entries:
+            self._each(operator.methodcaller("add", step, values))
 
     def flush(self) -> None:
         """Have every sink write what it buffers: a checkpoint does not bring it back."""
-        self._each(lambda sink: sink.flush())
+        self.write()
+        self._each(operator.methodcaller("flush"))
 
     def close(self) -> None:
-        """Close every sink."""
-        self._each(lambda sink: sink.close())
+        """Write what is left and close every sink."""
+        self.write()
+        self._each(operator.methodcaller("close"))
         self._sinks.clear()
 
     def _each(self, action: "Callable[[CsvFile | TensorBoard | WeightsAndBiases], None]") -> None:

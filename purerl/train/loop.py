@@ -9,6 +9,7 @@ import dataclasses
 import os
 import pathlib
 import sys
+import time
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -145,7 +146,8 @@ def train(
     _warn_of_deadlock(members.num_members)
     if plan.num_env_steps != num_env_steps:
         say(
-            f"{num_env_steps} environment steps are not whole updates of {plan.steps_per_update}: "
+            f"{num_env_steps} environment steps are not whole updates of {plan.steps_per_update}"
+            f"{f' after the first {plan.first_step}' if plan.first_step else ''}: "
             f"running {plan.num_updates} updates, {plan.num_env_steps} steps."
         )
     settings = {
@@ -224,7 +226,12 @@ def _run(engine: Engine, log: Log, store: Store | None, request: StopRequest, pr
             if stopped_by:
                 _stop(engine, log, store, stopped_by)
             stop = min(plan.next_mark(engine.update), engine.update + devices.agree(piece))
-            seconds = engine.advance(stop)
+            num_updates, start = stop - engine.update, time.perf_counter()
+            with engine.timer.on("run"):
+                engine.advance(stop)
+                log.write()  # while the devices are at work
+                engine.wait()
+            seconds = (time.perf_counter() - start) / num_updates
             piece = max(1, min(8 * piece, int(_PIECE_SECONDS / max(seconds, 1e-9))))
 
 
@@ -265,7 +272,7 @@ def _stop(engine: Engine, log: Log, store: Store | None, signal: int) -> None:
 
 def _evolve(engine: Engine, log: Log) -> None:
     """One selection by the latest returns, and what came of it."""
-    parents = engine.evolve(_returns(log, engine.update * engine.job.plan.steps_per_update))
+    parents = engine.evolve(_returns(log, engine.job.plan.step(engine.update)))
     assert engine.job.population is not None
     hypers = engine.hypers()
     entry = {f"hyper_{name}": getattr(hypers, name) for name in engine.job.population.names}
@@ -332,7 +339,7 @@ def _result(
     diverged = np.isin(np.arange(columns.num_members), list(engine.frozen)).reshape(shape)
     steps, metrics = log.arrays(name for name in log.curves if not name.startswith("eval_"))
     eval_steps, evals = log.arrays(name for name in log.curves if name == "eval_return")
-    steps_run = job.plan.step(engine.update - first_update) * columns.num_members
+    steps_run = (engine.update - first_update) * job.plan.steps_per_update * columns.num_members
     evaluated = f"mean of {job.num_eval_episodes} evaluation episodes" if job.plan.evals_at else "training return"
     summary = {
         "title": f"{job.algorithm.spec.name} on {job.algorithm.spec.settings.get('env', 'its environment')}",
@@ -418,14 +425,18 @@ def _origin(
         if from_step is not None:
             raise ValueError(f"from_step = {from_step} says where to fork: give the folder of a run as fork, too.")
         return None
-    if from_step is not None and (from_step < 0 or from_step % plan.steps_per_update):
-        raise ValueError(f"from_step = {from_step} is not a multiple of an update's {plan.steps_per_update} steps.")
+    update = None if from_step is None else plan.update(from_step)
+    if from_step is not None and update is None:
+        after = f" after the first {plan.first_step}" if plan.first_step else ""
+        raise ValueError(
+            f"from_step = {from_step} is not a multiple of an update's {plan.steps_per_update} steps{after}."
+        )
     path = pathlib.Path(fork)
     if not path.is_dir():
         raise FileNotFoundError(f"No run to fork at {path}.")
     if out_dir is not None and path.resolve() == pathlib.Path(out_dir).resolve():
         raise ValueError(f"A fork of {path} needs a folder of its own: choose another out_dir.")
-    return Origin(path, None if from_step is None else from_step // plan.steps_per_update)
+    return Origin(path, update)
 
 
 def _check_numbers(**numbers: int | None) -> None:

@@ -10,6 +10,7 @@ from purerl.train.population import PBT
 class Plan(NamedTuple):
     """Numbers of updates after which to log, to evaluate, to let a population evolve, and to save."""
 
+    first_step: int  # environment steps of a member's initialisation
     steps_per_update: int
     num_updates: int
     logs_at: frozenset[int]
@@ -21,11 +22,16 @@ class Plan(NamedTuple):
     @property
     def num_env_steps(self) -> int:
         """Environment steps of each member."""
-        return self.num_updates * self.steps_per_update
+        return self.step(self.num_updates)
 
     def step(self, update: int) -> int:
         """Environment steps after so many updates."""
-        return update * self.steps_per_update
+        return self.first_step + update * self.steps_per_update
+
+    def update(self, step: int) -> int | None:
+        """After how many updates so many environment steps have been taken; None if they are not whole updates."""
+        update, rest = divmod(step - self.first_step, self.steps_per_update)
+        return update if update >= 0 and rest == 0 else None
 
     def next_mark(self, update: int) -> int:
         """The first number of updates above ``update`` at which there is something to do."""
@@ -42,9 +48,18 @@ class Plan(NamedTuple):
         checkpoint_every: int | None = None,
         population: PBT | None = None,
     ) -> "Plan":
-        """The plan of a run; every number is of environment steps and is rounded up to whole updates."""
-        steps_per_update = algorithm.spec.env_steps_per_update
-        num_updates = math.ceil(num_env_steps / steps_per_update)
+        """The plan of a run; every number is of environment steps and is rounded up to whole updates.
+
+        Raises:
+            ValueError: if there is no update, because initialisation takes all the steps.
+        """
+        first_step, steps_per_update = algorithm.spec.env_steps_of_init, algorithm.spec.env_steps_per_update
+        num_updates = math.ceil((num_env_steps - first_step) / steps_per_update)
+        if num_updates < 1:
+            raise ValueError(
+                f"num_env_steps = {num_env_steps}, but {algorithm.spec.name} takes {first_step} steps before its first "
+                f"update: at least {first_step + 1} are needed."
+            )
 
         def marks(every: int | None, default_count: int) -> frozenset[int]:
             """Every so many steps, and at the end."""
@@ -64,4 +79,4 @@ class Plan(NamedTuple):
                 logs_at |= evolves_at
         saves_at = frozenset() if checkpoint_every is None else marks(checkpoint_every, 1)
         may_save_at = (evals_at if evaluates else logs_at) if checkpoint_every is None else frozenset()
-        return cls(steps_per_update, num_updates, logs_at, evals_at, evolves_at, saves_at, may_save_at)
+        return cls(first_step, steps_per_update, num_updates, logs_at, evals_at, evolves_at, saves_at, may_save_at)

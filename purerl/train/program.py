@@ -8,7 +8,7 @@ bit for bit, neither in its states nor in its logs.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -38,6 +38,13 @@ class Carry(struct.PyTreeNode):
     diverged_at: jax.Array  # [M] int: first update with a metric that is not finite, or NEVER
 
 
+class Reading(NamedTuple):
+    """What the host looks at between two calls: two small arrays, for each that it fetches costs it time."""
+
+    sums: jax.Array  # [M, K, 2] totals and counts of the K metrics, by name in alphabetical order
+    diverged_at: jax.Array  # [M] int: ``Carry.diverged_at``; the last update, if only a state holds NaN
+
+
 def seed_keys(key: jax.Array, num_seeds: int) -> jax.Array:
     """The root keys of a run's seeds, ``[S]``. Seed ``i`` has the same key whatever ``num_seeds`` is."""
     return jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(num_seeds))
@@ -65,7 +72,7 @@ def run(
     fresh: jax.Array | bool = False,
     mesh: Mesh | None = None,
     adjust: Adjust = unchanged,
-) -> tuple[Carry, jax.Array]:
+) -> tuple[Carry, Reading]:
     """Updates ``start <= t < stop`` of every member.
 
     Args:
@@ -79,10 +86,10 @@ def run(
         adjust: ``(hypers, t) -> hypers`` that hold in update t: schedules.
 
     Returns:
-        The members, and whether each holds a NaN, ``[M]``.
+        The members, and what is to be read of them.
     """
 
-    def run_member(member: tuple[Carry, jax.Array], shared: tuple) -> tuple[Carry, jax.Array]:
+    def run_member(member: tuple[Carry, jax.Array], shared: tuple) -> tuple[Carry, Reading]:
         (carry, key), (start, stop, fresh) = member, shared
         _, run_key, _ = _streams(key)
         carry = carry.replace(sums=jax.tree.map(lambda x: jnp.where(fresh, 0, x), carry.sums))
@@ -99,7 +106,10 @@ def run(
             )
 
         carry = jax.lax.fori_loop(start, stop, update, carry)
-        return carry, has_nan(carry.states)
+        has_diverged = carry.diverged_at != NEVER
+        last_if_nan = jnp.where(has_nan(carry.states), stop - 1, NEVER)
+        sums = jnp.stack([jnp.stack(mean) for _, mean in sorted(carry.sums.items())])
+        return carry, Reading(sums, jnp.where(has_diverged, carry.diverged_at, last_if_nan))
 
     return over_members(run_member, mesh)((carry, keys), (start, stop, fresh))
 

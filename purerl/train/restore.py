@@ -121,7 +121,7 @@ def _chosen(checkpoints: Checkpoints, plan: Plan, folder: pathlib.Path, step: in
         return update
     if step is not None and step not in there:
         raise FileNotFoundError(f"{folder} has no checkpoint of step {step}; it has those of {known}.")
-    return None if step is None else step // plan.steps_per_update
+    return None if step is None else plan.update(step)
 
 
 def _population(recorded: Mapping[str, Any] | None) -> PBT | None:

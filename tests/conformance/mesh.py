@@ -1,6 +1,6 @@
 """Algorithms on a mesh of eight devices, as a program: JAX is told of its devices before it starts.
 
-``python -m tests.conformance.mesh NAME`` is for an algorithm of the list; without a name it is for what PPO shows of
+``python -m tests.conformance.mesh NAME...`` is for algorithms of the list; without a name it is for what PPO shows of
 each axis. The last line printed is JSON: every check, with what went wrong or null.
 """
 
@@ -124,7 +124,7 @@ def env_axis() -> None:
 if __name__ == "__main__":
     checks: dict[str, Callable[[], None]] = {"members": member_axis, "envs": env_axis, "both": both_axes}
     if len(sys.argv) > 1:
-        checks = {"both": lambda: both_axes(CASES[sys.argv[1]], 4)}
+        checks = {name: functools.partial(both_axes, CASES[name], 4) for name in sys.argv[1:]}
     report: dict[str, str | None] = dict.fromkeys(checks)
     for name, check in checks.items():
         try:

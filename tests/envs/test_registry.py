@@ -13,6 +13,15 @@ def test_every_registered_name_is_listed_once():
     assert {"CartPole-v1", "Breakout-MinAtar", "probe/memory"} <= set(names)
 
 
+@pytest.mark.covers("bandit")
+def test_bandits_have_names_and_arguments():
+    """The four games are made by name with the arguments of their functions."""
+    names = [name for name in envs.registered() if name.startswith("bandit/")]
+    games = [envs.make(name, num_arms=3) for name in names]
+    assert [game.name for game in games] == names
+    assert [game.action_space.n for game in games] == [3] * 4
+
+
 @pytest.mark.parametrize(
     ("wrong", "near"),
     [("cartpole", "CartPole-v1"), ("CartPole-v0", "CartPole-v1"), ("memory", "probe/memory")],

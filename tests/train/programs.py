@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 ROOT = pathlib.Path(__file__).parents[2]
-SECONDS = 300  # far more than any of them takes
+SECONDS = 900  # far more than any of them takes
 
 
 class Finished(NamedTuple):

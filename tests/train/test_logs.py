@@ -93,7 +93,8 @@ def test_csv_rows(tmp_path, columns):
     row = np.random.default_rng(0).normal(size=columns.num_members)
     row[1] = NAN
     log.add(10, {"a": row, "b": row.astype(np.float32)})
-    assert sink.size() == path.stat().st_size  # all that was added is there at once
+    log.write()
+    assert sink.size() == path.stat().st_size  # all that was written is there at once
     log.close()
     header, *lines = (line.split(",") for line in path.read_text().splitlines())
     assert header == columns.header()
@@ -181,6 +182,7 @@ def test_a_sink_that_fails_is_left_and_the_others_go_on(tmp_path):
     with pytest.warns(UserWarning, match=r"The broken log cannot be written \(gone\); the run goes on") as said:
         for step in (10, 20):
             log.add(step, {"a": np.array([1.0, NAN])})
+        log.write()
     log.close()
     assert len(said) == broken.calls == 1
     assert (tmp_path / "metrics.csv").read_text().splitlines()[1:] == ["0,10,a,1.0", "0,20,a,1.0"]

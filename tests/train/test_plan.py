@@ -41,6 +41,20 @@ def test_steps_are_rounded_up_to_updates(asked, num_updates):
     assert (made.num_updates, made.num_env_steps, made.step(3)) == (num_updates, 10 * num_updates, 30)
 
 
+def test_steps_of_the_initialisation_count():
+    """25 steps before the first update: 55 to 64 asked for make four updates, whose ends are known by their steps; a
+    run that ends before its first update is refused."""
+    algorithm = toy()
+    algorithm = algorithm._replace(spec=algorithm.spec._replace(env_steps_of_init=25))
+    made = Plan.of(algorithm, 58)
+    assert (made.num_updates, made.num_env_steps, made.step(0)) == (4, 65, 25)
+    assert [made.update(step) for step in (15, 25, 35, 40, 65)] == [None, 0, 1, None, 4]
+    with pytest.raises(
+        ValueError, match="num_env_steps = 25, but toy takes 25 steps before its first update: at least 26"
+    ):
+        Plan.of(algorithm, 25)
+
+
 @pytest.mark.parametrize("evaluates", [True, False])
 def test_every_selection_has_a_score_of_its_moment(evaluates):
     """Selections stand at every second update but not at the end, each with an evaluation, or else a log entry."""
