@@ -20,8 +20,12 @@ ARROWS = {
     "kernels": ("kernels", "types"),
     "nets": ("nets", "kernels", "spaces", "types"),
     "envs": ("envs", "kernels.mdp", "spaces", "types"),
+    "learning.py": ("rollout", "types"),
     "rollout.py": ("envs.base", "envs.wrappers", "kernels", "types"),
-    "algorithms": ("algorithm", "rollout", "search", "nets", "data", "kernels", "envs.base", "spaces", "types"),
+    "algorithms": (
+        *("algorithm", "rollout", "learning", "search", "nets", "data"),
+        *("kernels", "envs.base", "spaces", "types"),
+    ),
     "train": ("train", "algorithm", "types", "xla"),
 }
 

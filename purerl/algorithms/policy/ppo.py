@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
-from purerl import rollout
+from purerl import learning, rollout
 from purerl.algorithm import Algorithm, Spec
 from purerl.envs.base import Environment
 from purerl.kernels import distributions, moments, numerics, returns, surrogates
@@ -68,14 +68,7 @@ class PPOConfig:
         for name in ("num_envs", "num_steps", "num_epochs", "num_minibatches"):
             if getattr(self, name) < 1:
                 raise ValueError(f"PPOConfig.{name} = {getattr(self, name)}: it must be at least 1.")
-        batch_size = self.num_envs * self.num_steps
-        if batch_size % self.num_minibatches:
-            divisors = [n for n in range(1, batch_size + 1) if batch_size % n == 0]
-            nearest = min(divisors, key=lambda n: abs(n - self.num_minibatches))
-            raise ValueError(
-                f"PPOConfig.num_minibatches = {self.num_minibatches} does not divide num_envs * num_steps = "
-                f"{self.num_envs} * {self.num_steps} = {batch_size}. The nearest number that does is {nearest}."
-            )
+        learning.check_minibatches("PPOConfig", self.num_envs, self.num_steps, self.num_minibatches)
         if self.activation not in ACTIVATIONS:
             raise ValueError(f"PPOConfig.activation = {self.activation!r}: choose one of {', '.join(ACTIVATIONS)}.")
         if self.objective not in ("clip", "kl", "both"):
@@ -185,6 +178,9 @@ def ppo(env: Environment, config: PPOConfig | None = None) -> Algorithm:
         shared_torso=config.shared_torso,
     )
 
+    def optimizer(hypers: PPOHypers) -> optax.GradientTransformation:
+        return learning.optimizer(hypers.max_grad_norm, hypers.adam_epsilon)
+
     def policy(params: PyTree, obs: jax.Array) -> PyTree:
         return net.apply(params, obs, method="policy")
 
@@ -206,7 +202,7 @@ def ppo(env: Environment, config: PPOConfig | None = None) -> Algorithm:
         envs = rollout.reset(env, env_key, config.num_envs)
         return PPOState(
             params=params,
-            opt_state=_optimizer(hypers).init(params),
+            opt_state=optimizer(hypers).init(params),
             envs=envs,
             obs_moments=moments.init(obs_shape),
             return_moments=moments.init(()),
@@ -287,31 +283,24 @@ def ppo(env: Environment, config: PPOConfig | None = None) -> Algorithm:
 
     def learn(hypers: PPOHypers, state: PPOState, batch: Batch, key: jax.Array) -> tuple[PPOState, Metrics]:
         """``num_epochs * num_minibatches`` gradient steps; metrics have that leading axis."""
-        optimizer = _optimizer(hypers)
-        batch = jax.tree.map(lambda x: x.reshape(config.batch_size, *x.shape[2:]), batch)
 
-        def gradient_step(carry, indices: jax.Array):
+        def gradient_step(carry, minibatch: Batch):
             params, opt_state, num_steps, stopped = carry
-            minibatch = rollout.split(jax.tree.map(lambda x: x[indices], batch))
             elapsed = jnp.minimum(num_steps / hypers.decay_steps, 1.0)
             clip_epsilon = hypers.clip_epsilon * (1 - hypers.clip_decay * elapsed)
             learning_rate = hypers.learning_rate * (1 - hypers.learning_rate_decay * elapsed)
             grads, terms = jax.grad(loss, has_aux=True)(params, hypers, clip_epsilon, state.kl_coef, minibatch)
-            direction, new_opt_state = optimizer.update(grads, opt_state, params)
-            new_params = optax.apply_updates(params, optax.tree.scale(-learning_rate, direction))
-            new = (new_params, new_opt_state, num_steps + 1)
+            new = (*learning.descend(optimizer(hypers), learning_rate, grads, params, opt_state), num_steps + 1)
             if config.early_stop:
                 stopped = stopped | (terms["approximate_kl"] > 1.5 * hypers.target_kl)
                 old = (params, opt_state, num_steps)
                 new = jax.tree.map(lambda o, n: jnp.where(stopped, o, n), old, new)
             return (*new, stopped), terms
 
-        shuffled = jax.vmap(lambda k: jax.random.permutation(k, config.batch_size))(
-            jax.random.split(key, config.num_epochs)
-        )
-        minibatches = shuffled.reshape(config.num_epochs * config.num_minibatches, -1)
         carry = (state.params, state.opt_state, state.num_optimizer_steps, jnp.zeros((), bool))
-        (params, opt_state, num_steps, _), terms = jax.lax.scan(gradient_step, carry, minibatches)
+        (params, opt_state, num_steps, _), terms = learning.minibatches(
+            gradient_step, carry, batch, key, config.num_epochs, config.num_minibatches
+        )
         return state.replace(params=params, opt_state=opt_state, num_optimizer_steps=num_steps), terms
 
     def update(hypers: PPOHypers, state: PPOState, key: jax.Array) -> tuple[PPOState, Metrics]:
@@ -360,13 +349,6 @@ def ppo(env: Environment, config: PPOConfig | None = None) -> Algorithm:
 
     spec = Spec("ppo", config.batch_size, evaluate, settings={"env": env.name, **dataclasses.asdict(config)})
     return Algorithm(init, update, act, spec)
-
-
-def _optimizer(hypers: PPOHypers) -> optax.GradientTransformation:
-    """Adam on clipped gradients, before the learning rate: built from traced leaves, so no value recompiles."""
-    return optax.flatten(
-        optax.chain(optax.clip_by_global_norm(hypers.max_grad_norm), optax.scale_by_adam(eps=hypers.adam_epsilon))
-    )
 
 
 def _scale_to_box(action: jax.Array, space) -> jax.Array:
