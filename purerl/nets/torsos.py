@@ -15,17 +15,22 @@ def dense(features: int, scale: float = 2**0.5) -> nn.Dense:
 
 
 class MLP(nn.Module):
-    """``[..., *obs_shape] -> [..., hidden_sizes[-1]]``: flatten, then dense layers with an activation each."""
+    """``[..., *obs_shape] -> [..., hidden_sizes[-1]]``: flatten, then dense layers with an activation each.
+
+    ``layer_norm`` normalises what enters each activation (Ba et al. 2016); ``layer`` makes a layer of a given size.
+    """
 
     obs_ndim: int
     hidden_sizes: tuple[int, ...]
     activation: str
+    layer_norm: bool = False
+    layer: Callable[[int], nn.Module] = dense
 
     @nn.compact
     def __call__(self, obs: jax.Array) -> jax.Array:
         x = obs.reshape(*obs.shape[: obs.ndim - self.obs_ndim], -1).astype(jnp.float32)
         for size in self.hidden_sizes:
-            x = ACTIVATIONS[self.activation](dense(size)(x))
+            x = ACTIVATIONS[self.activation](_maybe_norm(self.layer_norm, self.layer(size)(x)))
         return x
 
 
@@ -42,27 +47,36 @@ class SmallCNN(nn.Module):
     num_filters: int
     hidden_sizes: tuple[int, ...]
     activation: str
+    layer_norm: bool = False
 
     @nn.compact
     def __call__(self, obs: jax.Array) -> jax.Array:
         x = obs.astype(jnp.float32)
         height, width = x.shape[-3] - 2, x.shape[-2] - 2
         shifts = [x[..., i : i + height, j : j + width, :] for i in range(3) for j in range(3)]
-        x = ACTIVATIONS[self.activation](dense(self.num_filters)(jnp.concatenate(shifts, axis=-1)))
-        return MLP(obs_ndim=3, hidden_sizes=self.hidden_sizes, activation=self.activation)(x)
+        x = dense(self.num_filters)(jnp.concatenate(shifts, axis=-1))
+        x = ACTIVATIONS[self.activation](_maybe_norm(self.layer_norm, x))
+        return MLP(3, self.hidden_sizes, self.activation, self.layer_norm)(x)
 
 
-def make_torso(kind: str, obs_shape: tuple[int, ...], hidden_sizes: tuple[int, ...], activation: str) -> nn.Module:
+def _maybe_norm(layer_norm: bool, x: jax.Array) -> jax.Array:
+    """``x`` with mean 0 and deviation 1 over its features (of an image: at each place), then a learnt affine map."""
+    return nn.LayerNorm()(x) if layer_norm else x
+
+
+def make_torso(
+    kind: str, obs_shape: tuple[int, ...], hidden_sizes: tuple[int, ...], activation: str, layer_norm: bool = False
+) -> nn.Module:
     """The torso of a given kind, ``"mlp"`` or ``"cnn"``, for observations of one shape.
 
     Raises:
         ValueError: for a convolution over anything but an image of at least 3x3.
     """
     if kind == "mlp":
-        return MLP(obs_ndim=len(obs_shape), hidden_sizes=hidden_sizes, activation=activation)
+        return MLP(len(obs_shape), hidden_sizes, activation, layer_norm)
     if len(obs_shape) != 3 or min(obs_shape[:2]) < 3:
         raise ValueError(
             f'torso="cnn" needs observations [height, width, channels] of at least 3x3, but they are '
             f'{list(obs_shape)}. Use torso="mlp".'
         )
-    return SmallCNN(num_filters=16, hidden_sizes=hidden_sizes, activation=activation)
+    return SmallCNN(16, hidden_sizes, activation, layer_norm)

@@ -49,9 +49,7 @@ def test_steps_of_the_initialisation_count():
     made = Plan.of(algorithm, 58)
     assert (made.num_updates, made.num_env_steps, made.step(0)) == (4, 65, 25)
     assert [made.update(step) for step in (15, 25, 35, 40, 65)] == [None, 0, 1, None, 4]
-    with pytest.raises(
-        ValueError, match="toy takes 25 steps before its first update: at least 26"
-    ):
+    with pytest.raises(ValueError, match="toy takes 25 steps before its first update: at least 26"):
         Plan.of(algorithm, 25)
 
 

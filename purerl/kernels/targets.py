@@ -1,0 +1,191 @@
+"""What Q-learning regresses on: the value of what comes next, and one Bellman step back from it.
+
+A target is ``td_target(reward, discount, next_value)``, where ``next_value`` is one of the functions of ``q [..., A]``
+below: this, and nothing else, is in which DQN, Double DQN, expected SARSA and soft Q-learning differ.
+
+One convention for n steps: ``reward`` is the discounted sum of the rewards that were there, ``discount`` is
+``gamma^k (1 - terminated)`` with the number k of steps it really took, which an episode's end may make smaller than n.
+An episode that was only cut off keeps its discount.
+
+No gradient is stopped here. Q-learning follows a *semi*-gradient: what depends on the parameters that are being
+learned, the whole target, must be stopped by the caller.
+"""
+
+import chex
+import jax
+import jax.numpy as jnp
+
+Scalar = jax.Array | float
+
+
+def taken(x: jax.Array, action: jax.Array) -> jax.Array:
+    """What belongs to the action: ``x_a``, an action value, or the atoms of a return's law.
+
+    Args:
+        x: ``[..., A]`` or ``[..., A, N]``.
+        action: ``[...]`` int in 0..A-1; its axes tell which axis of ``x`` is A.
+
+    Returns:
+        ``[...]`` or ``[..., N]``.
+    """
+    axis = action.ndim
+    chex.assert_equal_shape_prefix((x, action), axis)
+    chex.assert_rank(x, {axis + 1, axis + 2})
+    index = action.reshape(*action.shape, *(1,) * (x.ndim - axis))
+    return jnp.take_along_axis(x, index, axis=axis).squeeze(axis)
+
+
+def td_target(reward: jax.Array, discount: jax.Array, next_value: jax.Array) -> jax.Array:
+    """One Bellman step back: ``r + d V'``.
+
+    Args:
+        reward: ``[...]``, of one step, or the discounted sum of several.
+        discount: ``[...]`` in [0, 1], ``gamma^k (1 - terminated)`` after k steps.
+        next_value: ``[...]``, value of what the last of these steps led to, before any reset. It is not looked at
+            where the discount is 0.
+
+    Returns:
+        ``[...]``.
+
+    Source: Sutton & Barto 2018, (6.1) and (7.1); Hessel et al. 2018, "Multi-step learning".
+    """
+    chex.assert_equal_shape((reward, discount, next_value))
+    return reward + discount * jnp.where(discount == 0, 0, next_value)
+
+
+def max_value(q: jax.Array) -> jax.Array:
+    """Value of the greedy policy, by the estimates that choose it: ``max_a q_a``.
+
+    With noise in ``q`` it is too high on average, since ``E[max q] >= max E[q]``.
+
+    Args:
+        q: ``[..., A]``; -inf where an action is illegal.
+
+    Returns:
+        ``[...]``.
+
+    Source: Watkins 1989; Mnih et al. 2015, with the target network's ``q``.
+    """
+    return jnp.max(q, axis=-1)
+
+
+def double_value(q: jax.Array, selector: jax.Array) -> jax.Array:
+    """Value of the policy that is greedy in other estimates: ``q_b`` with ``b = argmax_a selector_a``.
+
+    Never above :func:`max_value`. Of two independent estimates it is not too high on average, and may be too low; an
+    online and a target network are not independent, so in Double DQN the excess is smaller, not gone.
+
+    Args:
+        q: ``[..., A]``, estimates that value; the target network's in Double DQN.
+        selector: ``[..., A]``, estimates that choose; the online network's in Double DQN. First of equals wins.
+
+    Returns:
+        ``[...]``.
+
+    Source: van Hasselt 2010; van Hasselt et al. 2016, section "Double DQN".
+    """
+    chex.assert_equal_shape((q, selector))
+    return taken(q, jnp.argmax(selector, axis=-1))
+
+
+def expected_value(q: jax.Array, policy: jax.Array) -> jax.Array:
+    """Value of a given policy: ``sum_a pi_a q_a``, with ``0 * inf = 0``.
+
+    Args:
+        q: ``[..., A]``; anything where the policy never goes.
+        policy: ``[..., A]`` probabilities.
+
+    Returns:
+        ``[...]``.
+
+    Source: Sutton & Barto 2018, (6.9), expected SARSA.
+    """
+    chex.assert_equal_shape((q, policy))
+    return jnp.sum(policy * jnp.where(policy > 0, q, 0), axis=-1)
+
+
+def soft_value(q: jax.Array, temperature: Scalar) -> jax.Array:
+    """Most that a policy can have of value and entropy together, a smooth maximum.
+
+    ``tau log sum_a exp(q_a / tau) = max_pi sum_a pi_a (q_a - tau log pi_a)``, reached by ``pi = softmax(q / tau)``
+
+    Between ``max q`` and ``max q + tau log A``.
+
+    Args:
+        q: ``[..., A]``; -inf where an action is illegal.
+        temperature: tau, in units of value, at least 0; at 0 it is :func:`max_value`.
+
+    Returns:
+        ``[...]``.
+
+    Source: Haarnoja et al. 2017 (arXiv 1702.08165), (3).
+    """
+    highest = max_value(q)
+    # Any positive number will do at tau = 0, since the logarithm below is then multiplied by 0.
+    scale = jnp.where(jnp.asarray(temperature) > 0, temperature, 1)
+    return highest + temperature * jax.nn.logsumexp((q - highest[..., None]) / scale, axis=-1)
+
+
+def munchausen_bonus(
+    q: jax.Array, action: jax.Array, temperature: Scalar, alpha: Scalar, lowest: Scalar = -1.0
+) -> jax.Array:
+    """What Munchausen adds to the reward: a share of the log-probability of the action that was taken.
+
+    ``alpha clip(tau log pi(a), lowest, 0)`` with ``pi = softmax(q / tau)``, so ``tau log pi(a) = q_a - soft_value(q)``
+
+    The target's next value is then :func:`soft_value` at the same temperature. ``alpha = 0`` is soft Q-learning; at
+    ``tau = 0`` the bonus is a share of the advantage ``q_a - max q``: advantage learning.
+
+    Args:
+        q: ``[..., A]``, the target network's values of the observation *acted upon*.
+        action: ``[...]`` int.
+        temperature: tau, in units of value, at least 0; 0.03 in the paper.
+        alpha: share of the log-probability, in [0, 1]; 0.9 in the paper.
+        lowest: bound on ``tau log pi``, below 0, which an action the policy never takes would make infinite.
+
+    Returns:
+        ``[...]``, at most 0.
+
+    Source: Vieillard et al. 2020 (arXiv 2007.14430).
+    """
+    return alpha * jnp.clip(taken(q, action) - soft_value(q, temperature), lowest, 0)
+
+
+def rescale(value: jax.Array, epsilon: Scalar = 1e-3) -> jax.Array:
+    """Returns of any size brought near each other: close to linear around 0, a square root far out.
+
+    ``h(x) = sign(x) (sqrt(|x| + 1) - 1) + epsilon x``, written without cancellation as ``x / (sqrt(|x| + 1) + 1) +
+    epsilon x``. A target in this scale is ``h(r + d h^-1(V'))``.
+
+    Args:
+        value: ``[...]``.
+        epsilon: slope that is left far out, at least 0.
+
+    Returns:
+        ``[...]``.
+
+    Source: Pohlen et al. 2018 (arXiv 1805.11593), proposition A.2.
+    """
+    return value * (1 / (jnp.sqrt(jnp.abs(value) + 1) + 1) + epsilon)
+
+
+def rescale_inverse(scaled: jax.Array, epsilon: Scalar = 1e-3) -> jax.Array:
+    """The inverse of :func:`rescale`.
+
+    ``h^-1(y) = t (|t| + 2)``, where ``t = sign(x) (sqrt(|x| + 1) - 1)`` solves ``epsilon t (|t| + 2) + t = y``
+
+    The root is taken in the form that subtracts nothing: the printed formula loses all digits of small values in
+    float32, and divides by epsilon.
+
+    Args:
+        scaled: ``[...]``.
+        epsilon: that of :func:`rescale`.
+
+    Returns:
+        ``[...]``.
+
+    Source: Pohlen et al. 2018, proposition A.2.
+    """
+    slope = 1 + 2 * epsilon
+    t = 2 * scaled / (slope + jnp.sqrt(slope**2 + 4 * epsilon * jnp.abs(scaled)))
+    return t * (jnp.abs(t) + 2)

@@ -1,0 +1,45 @@
+"""A linear layer that explores: its weights are random, and how random is learnt."""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+
+class NoisyDense(nn.Module):
+    """``[..., P] -> [..., features]``: a linear layer plus noise that is a product of one draw per input and output.
+
+    ``y = x W + b + f_out * ((x * f_in) S + s)`` with ``f = sgn(e) sqrt|e|``, ``e`` standard normal: weight (i, j) has
+    the noise ``S_ij f_in,i f_out,j``, bias j the noise ``s_j f_out,j``. The law of the noise never changes; only the
+    learnt scales ``S`` and ``s`` may shrink, and they may grow as well.
+
+    The noise is drawn from the stream ``"noise"``: ``apply(params, x, rngs={"noise": key})``. One draw per call serves
+    all leading axes, a whole minibatch or all environments. ``vmap`` over keys gives each its own at the same cost,
+    since the noisy weights are never formed. Without that stream the layer is its mean, ``x W + b``: how to evaluate.
+
+    At first W, b are uniform in ``+-1/sqrt(P)``, S, s equal to ``noise_scale / sqrt(P)``.
+
+    Source: Fortunato et al. 2018 (arXiv 1706.10295), (9) to (11) and section 3.2.
+    """
+
+    features: int
+    noise_scale: float = 0.5
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        num_inputs = x.shape[-1]
+        bound = num_inputs**-0.5
+
+        def uniform(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+            return jax.random.uniform(key, shape, minval=-bound, maxval=bound)
+
+        scale = nn.initializers.constant(self.noise_scale * bound)
+        kernel = self.param("kernel", uniform, (num_inputs, self.features))
+        bias = self.param("bias", uniform, (self.features,))
+        kernel_scale = self.param("kernel_scale", scale, (num_inputs, self.features))
+        bias_scale = self.param("bias_scale", scale, (self.features,))
+        mean = x @ kernel + bias
+        if not self.has_rng("noise"):
+            return mean
+        normal = jax.random.normal(self.make_rng("noise"), (num_inputs + self.features,), x.dtype)
+        noise_in, noise_out = jnp.split(jnp.sign(normal) * jnp.sqrt(jnp.abs(normal)), [num_inputs])
+        return mean + noise_out * ((x * noise_in) @ kernel_scale + bias_scale)

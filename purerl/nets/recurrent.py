@@ -1,0 +1,33 @@
+"""A memory for sequences that hold many episodes."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+Carry = tuple[jax.Array, jax.Array]  # cell and output of an LSTM, [B, size] each
+
+
+class Memory(nn.Module):
+    """An LSTM over time that forgets where an episode starts: ``carry, (x, start) -> carry, output``.
+
+    ``x [T, B, F]`` and ``start [T, B] bool``, true where ``x[t]`` is the first of an episode: the carry is set to zero
+    *before* that step. The output is ``[T, B, size]``. A step is a sequence with T = 1, and a sequence cut anywhere,
+    with its carry handed on, gives what the whole sequence gives.
+
+    Source: Hochreiter & Schmidhuber 1997.
+    """
+
+    size: int
+
+    @functools.partial(nn.scan, variable_broadcast="params", split_rngs={"params": False})
+    @nn.compact
+    def __call__(self, carry: Carry, x_and_start: tuple[jax.Array, jax.Array]) -> tuple[Carry, jax.Array]:
+        x, start = x_and_start
+        carry = jax.tree.map(lambda c: jnp.where(start[:, None], 0, c), carry)
+        return nn.OptimizedLSTMCell(self.size)(carry, x)
+
+    def start(self, batch_size: int) -> Carry:
+        """What an episode starts with, for B sequences."""
+        return jnp.zeros((batch_size, self.size)), jnp.zeros((batch_size, self.size))
