@@ -7,21 +7,21 @@ the transition ``s, a -> s'``; its mean :func:`expected_reward` decides every va
 A terminal state is worth nothing: its row of every ``V`` and ``Q`` is 0, whatever the arrays say. This makes
 ``gamma = 1`` mean the plain sum of rewards until the end.
 
-Every function takes one process; ``jax.vmap`` takes many.
+Every function takes one process; ``jax.vmap`` takes many. A process of many states is better kept as
+:class:`SparseMDP`, which lists each pair's successors.
 """
 
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from purerl.kernels import mdp_checks as checked
 from purerl.kernels.numerics import safe_divide
 
 Scalar = jax.Array | float
-
-_ROW_TOLERANCE = 1e-5  # by which a row of probabilities may miss 1: a float32 sum of thousands of entries
 
 
 class MDP(struct.PyTreeNode):
@@ -38,6 +38,31 @@ class MRP(struct.PyTreeNode):
     """A Markov reward process: what is left of a decision process when the policy has decided."""
 
     transition: jax.Array  # [S, S] rows sum to 1
+    reward: jax.Array  # [S] expected reward of the step out of s
+    terminal: jax.Array  # [S] bool
+    gamma: jax.Array  # []
+
+
+class SparseMDP(struct.PyTreeNode):
+    """A decision process that lists where a step may lead: for many states, each with few successors.
+
+    ``K`` is the number of successors listed for each pair; one may be listed twice. :mod:`purerl.kernels.sparse_mdp`
+    makes them. :func:`lookahead`, :func:`induced`, :func:`backup` and all that rests on these take either form.
+    """
+
+    transition: jax.Array  # [S, A, K] probability of each successor, rows sum to 1
+    next_state: jax.Array  # [S, A, K] int, the successors
+    reward: jax.Array  # [S, A, K] of the transition to each; 0 out of terminal states
+    start: jax.Array  # [S] distribution of the first state
+    terminal: jax.Array  # [S] bool
+    gamma: jax.Array  # []
+
+
+class SparseMRP(struct.PyTreeNode):
+    """What is left of a sparse decision process when the policy has decided. ``N = A K``."""
+
+    transition: jax.Array  # [S, N] probability of each successor, rows sum to 1
+    next_state: jax.Array  # [S, N] int
     reward: jax.Array  # [S] expected reward of the step out of s
     terminal: jax.Array  # [S] bool
     gamma: jax.Array  # []
@@ -75,14 +100,14 @@ def make(transition: Any, reward: Any, *, gamma: float, start: Any = None, termi
     if transition.ndim != 3 or transition.shape[0] != transition.shape[2] or 0 in transition.shape:
         raise ValueError(f"transition has the shape {transition.shape}; it must be [S, A, S] with S, A at least 1.")
     num_states = len(transition)
-    if not 0 <= gamma <= 1:
-        raise ValueError(f"gamma={gamma} must lie in [0, 1].")
-    terminal = _checked_terminal(terminal, num_states)
-    transition = _checked_rows("transition", transition, ignored=terminal)
-    reward = _checked_reward(reward, transition.shape, ignored=terminal)
-    start = _checked_start(start, terminal)
+    checked.discount(gamma)
+    terminal = checked.terminal(terminal, num_states)
+    transition = checked.rows("transition", transition, ignored=terminal)
+    reward = checked.reward(reward, transition.shape, ignored=terminal)
+    start = checked.start(start, terminal)
     if gamma == 1:
-        _check_ends(transition, terminal)
+        leads_to = (transition > 0).any(1)  # [S, S]
+        checked.ends(terminal, lambda ends: leads_to[:, ends].any(1))
     transition, reward = _absorb(jnp.asarray(transition, float), jnp.asarray(reward, float), jnp.asarray(terminal))
     return MDP(
         transition=transition,
@@ -113,7 +138,7 @@ def make_pomdp(mdp: MDP, observation: Any) -> POMDP:
         raise ValueError(
             f"observation has the shape {observation.shape}; it must be [S, A, O] = ({num_states}, {num_actions}, O)."
         )
-    observation = _checked_rows("observation", observation, ignored=np.zeros(num_states, bool))
+    observation = checked.rows("observation", observation, ignored=np.zeros(num_states, bool))
     full = np.broadcast_to(observation, (num_states, num_actions, observation.shape[2]))
     return POMDP(mdp, jnp.asarray(full, float))
 
@@ -168,7 +193,7 @@ def random_mdp(
     )
 
 
-def expected_reward(mdp: MDP) -> jax.Array:
+def expected_reward(mdp: MDP | SparseMDP) -> jax.Array:
     """``R[s, a] = sum_s' P[s, a, s'] R[s, a, s']``, ``[S, A]``: all that a value knows of the reward.
 
     One way only: the noise of the reward given ``s, a`` is gone.
@@ -183,7 +208,11 @@ def deterministic(action: jax.Array, num_actions: int) -> jax.Array:
     return jax.nn.one_hot(action, num_actions, dtype=float)
 
 
-def induced(mdp: MDP, policy: jax.Array) -> MRP:
+@overload
+def induced(mdp: MDP, policy: jax.Array) -> MRP: ...
+@overload
+def induced(mdp: SparseMDP, policy: jax.Array) -> SparseMRP: ...
+def induced(mdp: MDP | SparseMDP, policy: jax.Array) -> MRP | SparseMRP:
     """The reward process that a policy makes of a decision process.
 
     ``P_pi[s, s'] = sum_a pi[s, a] P[s, a, s']``, ``r_pi[s] = sum_a pi[s, a] R[s, a]``
@@ -193,20 +222,30 @@ def induced(mdp: MDP, policy: jax.Array) -> MRP:
         policy: ``[S, A]``, rows sum to 1.
 
     Returns:
-        The reward process.
+        The reward process, in the form of the decision process.
 
     Source: Puterman 1994, section 5.6.
     """
-    transition = _sum("sa,saz->sz", policy, mdp.transition)
-    return MRP(transition, average(policy, expected_reward(mdp)), mdp.terminal, mdp.gamma)
+    reward = average(policy, expected_reward(mdp))
+    if isinstance(mdp, SparseMDP):
+        transition = (policy[:, :, None] * mdp.transition).reshape(len(reward), -1)
+        return SparseMRP(transition, mdp.next_state.reshape(transition.shape), reward, mdp.terminal, mdp.gamma)
+    return MRP(_sum("sa,saz->sz", policy, mdp.transition), reward, mdp.terminal, mdp.gamma)
 
 
-def backup(mrp: MRP, value: jax.Array) -> jax.Array:
+def next_value(process: MDP | MRP | SparseMDP | SparseMRP, value: jax.Array) -> jax.Array:
+    """``sum_s' P[s, a, s'] V[s']``, ``[S, A]``, or ``[S]`` for a reward process: what every backup rests on."""
+    if isinstance(process, SparseMDP | SparseMRP):
+        return (process.transition * value[process.next_state]).sum(-1)
+    return _sum("...z,z->...", process.transition, value)
+
+
+def backup(mrp: MRP | SparseMRP, value: jax.Array) -> jax.Array:
     """One sweep of a reward process: ``V'[s] = r[s] + gamma sum_s' P[s, s'] V[s']``, ``[S]``, 0 in terminal states.
 
     Source: Sutton & Barto 2018, (4.5).
     """
-    return jnp.where(mrp.terminal, 0.0, mrp.reward + mrp.gamma * _sum("sz,z->s", mrp.transition, value))
+    return jnp.where(mrp.terminal, 0.0, mrp.reward + mrp.gamma * next_value(mrp, value))
 
 
 def solve(mrp: MRP) -> jax.Array:
@@ -220,11 +259,24 @@ def solve(mrp: MRP) -> jax.Array:
     Returns:
         ``[S]`` values, 0 in terminal states.
 
+    Raises:
+        TypeError: if the process is a sparse one.
+
     Source: Puterman 1994, theorem 6.1.1.
     """
+    require_dense("solve", mrp)
     going_on = jnp.where(mrp.terminal[:, None], 0.0, mrp.transition)
     system = jnp.eye(len(mrp.reward)) - mrp.gamma * going_on
     return jnp.linalg.solve(system, jnp.where(mrp.terminal, 0.0, mrp.reward))
+
+
+def require_dense(where: str, process: Any) -> None:
+    """Complain of a sparse process where every pair of states is needed."""
+    if isinstance(process, SparseMDP | SparseMRP):
+        raise TypeError(
+            f"{where}: needs a dense process, not {type(process).__name__}; convert it by `sparse_mdp.to_dense`, or "
+            "use policy_evaluation, value_iteration or modified_policy_iteration, which take both."
+        )
 
 
 def state_value(mdp: MDP, policy: jax.Array) -> jax.Array:
@@ -261,7 +313,7 @@ def trajectory_log_prob(mdp: MDP, policy: jax.Array, state: jax.Array, action: j
     return jnp.log(mdp.start[state[0]]) + steps.sum()
 
 
-def lookahead(mdp: MDP, value: jax.Array, reward: jax.Array | None = None) -> jax.Array:
+def lookahead(mdp: MDP | SparseMDP, value: jax.Array, reward: jax.Array | None = None) -> jax.Array:
     """Action values from the values of where actions lead.
 
     ``Q[s, a] = R[s, a] + gamma sum_s' P[s, a, s'] V[s']``, 0 in terminal states
@@ -277,7 +329,7 @@ def lookahead(mdp: MDP, value: jax.Array, reward: jax.Array | None = None) -> ja
     Source: Sutton & Barto 2018, (4.6).
     """
     reward = expected_reward(mdp) if reward is None else reward
-    q = reward + mdp.gamma * _sum("saz,z->sa", mdp.transition, value)
+    q = reward + mdp.gamma * next_value(mdp, value)
     return jnp.where(mdp.terminal[:, None], 0.0, q)
 
 
@@ -294,7 +346,7 @@ def advantage(policy: jax.Array, q: jax.Array) -> jax.Array:
     return q - average(policy, q)[:, None]
 
 
-def expectation_backup(mdp: MDP, policy: jax.Array, value: jax.Array) -> jax.Array:
+def expectation_backup(mdp: MDP | SparseMDP, policy: jax.Array, value: jax.Array) -> jax.Array:
     """Bellman's operator of a policy on state values.
 
     ``(T_pi V)[s] = sum_a pi[s, a] (R[s, a] + gamma sum_s' P[s, a, s'] V[s'])``
@@ -312,7 +364,7 @@ def expectation_backup(mdp: MDP, policy: jax.Array, value: jax.Array) -> jax.Arr
     return average(policy, lookahead(mdp, value))
 
 
-def expectation_backup_q(mdp: MDP, policy: jax.Array, q: jax.Array) -> jax.Array:
+def expectation_backup_q(mdp: MDP | SparseMDP, policy: jax.Array, q: jax.Array) -> jax.Array:
     """Bellman's operator of a policy on action values.
 
     ``(T_pi Q)[s, a] = R[s, a] + gamma sum_s' P[s, a, s'] sum_a' pi[s', a'] Q[s', a']``, all ``[S, A]``
@@ -322,7 +374,7 @@ def expectation_backup_q(mdp: MDP, policy: jax.Array, q: jax.Array) -> jax.Array
     return lookahead(mdp, average(policy, q))
 
 
-def optimality_backup(mdp: MDP, value: jax.Array) -> jax.Array:
+def optimality_backup(mdp: MDP | SparseMDP, value: jax.Array) -> jax.Array:
     """Bellman's optimality operator on state values.
 
     ``(T V)[s] = max_a (R[s, a] + gamma sum_s' P[s, a, s'] V[s'])``, both ``[S]``
@@ -332,7 +384,7 @@ def optimality_backup(mdp: MDP, value: jax.Array) -> jax.Array:
     return lookahead(mdp, value).max(-1)
 
 
-def optimality_backup_q(mdp: MDP, q: jax.Array) -> jax.Array:
+def optimality_backup_q(mdp: MDP | SparseMDP, q: jax.Array) -> jax.Array:
     """Bellman's optimality operator on action values.
 
     ``(T Q)[s, a] = R[s, a] + gamma sum_s' P[s, a, s'] max_a' Q[s', a']``, both ``[S, A]``
@@ -448,69 +500,3 @@ def _absorb(transition: jax.Array, reward: jax.Array, terminal: jax.Array) -> tu
     ended = terminal[:, None, None]
     stay = jnp.eye(len(terminal), dtype=transition.dtype)[:, None]
     return jnp.where(ended, stay, transition), jnp.where(ended, 0.0, reward)
-
-
-def _checked_terminal(terminal: Any, num_states: int) -> np.ndarray:
-    """``[S] bool``."""
-    terminal = np.zeros(num_states, bool) if terminal is None else np.asarray(terminal)
-    if terminal.shape != (num_states,) or terminal.dtype != bool:
-        found = f"{terminal.dtype}{list(terminal.shape)}"
-        raise ValueError(f"terminal is {found}; it must be bool[{num_states}], one flag for each state.")
-    if terminal.all():
-        raise ValueError("terminal: every state is terminal; at least one must be left to act in.")
-    return terminal
-
-
-def _checked_rows(name: str, rows: np.ndarray, ignored: np.ndarray) -> np.ndarray:
-    """``rows [S, A, N]`` as distributions that sum to 1 exactly, but for the ignored states."""
-    total = np.where(ignored[:, None], 1.0, rows.sum(-1))
-    # Written so that NaN fails too.
-    bad = ~(np.abs(total - 1) <= _ROW_TOLERANCE) | (~(rows >= 0).all(-1) & ~ignored[:, None])
-    if bad.any():
-        state, action = np.argwhere(bad)[0]
-        row = rows[state, action]
-        what = f"sums to {row.sum():.6g}, not to 1" if (row >= 0).all() else f"has the entry {row[~(row >= 0)][0]:g}"
-        raise ValueError(f"{name}[{state}, {action}] {what}; each row must be a distribution.")
-    return rows / total[..., None]
-
-
-def _checked_reward(reward: np.ndarray, shape: tuple[int, ...], ignored: np.ndarray) -> np.ndarray:
-    """``[S, A, S]`` from any of the forms."""
-    try:
-        full = np.broadcast_to(reward.reshape(reward.shape + (1,) * (3 - reward.ndim)), shape)
-    except ValueError:
-        raise ValueError(
-            f"reward has the shape {reward.shape}; it must be [], [S], [S, A] or [S, A, S] = {shape}."
-        ) from None
-    bad = ~np.isfinite(full) & ~ignored[:, None, None]
-    if bad.any():
-        state, action, after = np.argwhere(bad)[0]
-        raise ValueError(f"reward[{state}, {action}, {after}] = {full[state, action, after]}; rewards must be finite.")
-    return full
-
-
-def _checked_start(start: Any, terminal: np.ndarray) -> np.ndarray:
-    """``[S]`` distribution over the states that are not terminal."""
-    start = (~terminal).astype(float) / (~terminal).sum() if start is None else np.asarray(start, np.float64)
-    if start.shape != terminal.shape:
-        raise ValueError(f"start has the shape {start.shape}; it must be [S] = {terminal.shape}.")
-    if not ((start >= 0).all() and abs(start.sum() - 1) <= _ROW_TOLERANCE):
-        raise ValueError(
-            f"start sums to {start.sum():.6g} with smallest entry {start.min():g}; it must be a distribution."
-        )
-    if (start[terminal] > 0).any():
-        state = np.argmax(terminal & (start > 0))
-        raise ValueError(f"start[{state}] = {start[state]:g}, but state {state} is terminal: no episode starts there.")
-    return start / start.sum()
-
-
-def _check_ends(transition: np.ndarray, terminal: np.ndarray) -> None:
-    """Some terminal state can be reached from everywhere."""
-    leads_to, ends = (transition > 0).any(1), terminal  # [S, S], [S]
-    while (grown := ends | leads_to[:, ends].any(1)).sum() > ends.sum():
-        ends = grown
-    if not ends.all():
-        raise ValueError(
-            f"gamma=1, but no terminal state can be reached from state {np.argmin(ends)}: "
-            "its value may be infinite. Use gamma < 1, or mark where episodes end in `terminal`."
-        )

@@ -1,6 +1,7 @@
 """Dynamic programming: the values and the best policy of a known finite process.
 
-Plain pure functions of an :class:`~purerl.kernels.mdp.MDP`: ``jit`` them, ``vmap`` them over many processes at once
+Plain pure functions of an :class:`~purerl.kernels.mdp.MDP`, and where sweeps suffice of a
+:class:`~purerl.kernels.mdp.SparseMDP` as well: ``jit`` them, ``vmap`` them over many processes at once
 (each freezes when it is done, its counts are its own). All of them stop by the same rule and say how far from the
 answer they may be. One sweep ``V' = T V`` with a contraction ``T`` of factor gamma, whose fixed point is ``V*``, gives
 
@@ -29,7 +30,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from purerl.kernels import mdp as kernel
-from purerl.kernels.mdp import MDP, deterministic, expected_reward, induced, lookahead, state_value
+from purerl.kernels.mdp import MDP, SparseMDP, deterministic, expected_reward, induced, lookahead, state_value
 
 Scalar = jax.Array | float
 
@@ -53,7 +54,7 @@ class Plan(struct.PyTreeNode):
 
 
 def policy_evaluation(
-    mdp: MDP,
+    mdp: MDP | SparseMDP,
     policy: jax.Array,
     *,
     value: jax.Array | None = None,
@@ -90,7 +91,7 @@ def policy_evaluation(
 
 
 def value_iteration(
-    mdp: MDP,
+    mdp: MDP | SparseMDP,
     *,
     value: jax.Array | None = None,
     order: jax.Array | None = None,
@@ -194,7 +195,7 @@ def policy_iteration(
 
 
 def modified_policy_iteration(
-    mdp: MDP,
+    mdp: MDP | SparseMDP,
     num_sweeps: int | jax.Array,
     *,
     value: jax.Array | None = None,
@@ -272,6 +273,7 @@ def prioritized_sweeping(
 
     Source: Moore & Atkeson 1993, section 4; Sutton & Barto 2018, section 8.4.
     """
+    kernel.require_dense("prioritized_sweeping", mdp)
     value = jnp.zeros_like(mdp.start) if value is None else value
     leads_to = mdp.gamma * jnp.where(mdp.terminal[:, None, None], 0.0, mdp.transition)
 
@@ -298,7 +300,7 @@ def prioritized_sweeping(
     return _with_bellman_bound(mdp, value, backups)
 
 
-def backward_induction(mdp: MDP, horizon: int, *, final: jax.Array | None = None) -> Plan:
+def backward_induction(mdp: MDP | SparseMDP, horizon: int, *, final: jax.Array | None = None) -> Plan:
     """Best values and actions when the process stops after ``horizon`` steps: one sweep a step, from the end.
 
     ``V_H = final``, ``V_t(s) = max_a (R[s, a] + gamma sum_s' P[s, a, s'] V_{t+1}(s'))``
@@ -331,7 +333,7 @@ def backward_induction(mdp: MDP, horizon: int, *, final: jax.Array | None = None
 
 
 def _until_settled(
-    sweep: Callable, mdp: MDP, value: jax.Array | None, tolerance: Scalar, max_sweeps: int | jax.Array
+    sweep: Callable, mdp: MDP | SparseMDP, value: jax.Array | None, tolerance: Scalar, max_sweeps: int | jax.Array
 ) -> Solution:
     """Repeat ``sweep`` until no value changes by more than the tolerance."""
 
@@ -370,8 +372,8 @@ def _in_place(backup: Callable[[jax.Array, jax.Array], jax.Array], order: jax.Ar
 
 def _rows(process: Any, state: jax.Array) -> Any:
     """An MDP or MRP that keeps only the steps out of one state: a sweep of it backs up that state."""
-    kept = {name: getattr(process, name)[state][None] for name in ("transition", "reward", "terminal")}
-    return process.replace(**kept)
+    names = ("transition", "next_state", "reward", "terminal")
+    return process.replace(**{name: getattr(process, name)[state][None] for name in names if hasattr(process, name)})
 
 
 def _with_bellman_bound(mdp: MDP, value: jax.Array, iterations: jax.Array) -> Solution:
