@@ -501,7 +501,7 @@ def weighted_per_decision(ahead: RewardsAhead, episode: Episode, ratio: jax.Arra
     Returns:
         What is known now; :func:`ahead_value` makes values of it.
 
-    Source: Thomas 2015, section 3.9 (consistent weighted per-decision importance sampling).
+    Source: Thomas 2015, Safe reinforcement learning, on consistent weighted per-decision importance sampling.
     """
     steps = _steps(episode)
     reward = jnp.where(steps < episode.length, episode.reward, 0.0)
