@@ -54,6 +54,26 @@ def boltzmann(value: jax.Array, temperature: Scalar) -> jax.Array:
     return jax.nn.softmax(value / temperature, axis=-1)
 
 
+def upper_confidence(value: jax.Array, count: jax.Array, bonus: Scalar) -> jax.Array:
+    """Optimism in the face of uncertainty: the action of the highest bound, one that was never taken before any other.
+
+    ``pi(a) = greedy(q_a + bonus sqrt(ln n / N_a))``, with ``n`` the sum of the counts
+
+    Args:
+        value: ``[..., A]``.
+        count: ``[..., A]``, how often each action was taken, at least 0.
+        bonus: in units of value, at least 0.
+
+    Returns:
+        ``[..., A]`` probabilities.
+
+    Source: Auer, Cesa-Bianchi and Fischer 2002, figure 1; Sutton & Barto 2018, (2.10).
+    """
+    total = jnp.sum(count, axis=-1, keepdims=True)
+    width = jnp.sqrt(jnp.log(jnp.maximum(total, 1)) / jnp.maximum(count, 1))
+    return greedy(jnp.where(count == 0, jnp.inf, value + bonus * width))
+
+
 def power_decay(initial: Scalar, count: jax.Array, exponent: Scalar) -> jax.Array:
     """``initial * count^-exponent``: constant at exponent 0, harmonic at 1.
 
@@ -69,6 +89,22 @@ def power_decay(initial: Scalar, count: jax.Array, exponent: Scalar) -> jax.Arra
         ``[...]``.
     """
     return initial * jnp.asarray(count, jnp.result_type(float)) ** -exponent
+
+
+def linear_decay(initial: Scalar, final: Scalar, count: jax.Array, duration: Scalar) -> jax.Array:
+    """From one value to another in a straight line, and there to stay: ``x_0 + (x_1 - x_0) min(count / duration, 1)``.
+
+    Args:
+        initial: value at count 0.
+        final: value from count ``duration`` on.
+        count: ``[...]``, at least 0.
+        duration: at least 0; with 0 it is ``final`` throughout.
+
+    Returns:
+        ``[...]``.
+    """
+    elapsed = jnp.where(count < duration, count / jnp.maximum(duration, 1), 1)
+    return initial + (final - initial) * elapsed
 
 
 def sample(probability: jax.Array, uniform: jax.Array) -> jax.Array:

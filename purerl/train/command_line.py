@@ -198,8 +198,8 @@ def _parse(experiment: Experiment, arguments: Sequence[str]) -> tuple[RunOptions
     source = known.resume or known.fork
     if source is None:
         env = known.env or experiment.default_env
-        config, hypers, num_env_steps = experiment.preset(env)
-        run = RunOptions(env=env, num_env_steps=num_env_steps)
+        config, hypers, num_env_steps, schedule = experiment.preset(env)
+        run = RunOptions(env=env, num_env_steps=num_env_steps, schedule=schedule)
     else:
         record = folder.read_config(source)
         made_by = record.get("experiment") or record["algorithm"]

@@ -17,6 +17,7 @@ class Preset(NamedTuple):
     config: Any
     hypers: Any
     num_env_steps: int
+    schedule: tuple[str, ...] = ()  # such as "learning_rate=linear:0"
 
 
 class Experiment(NamedTuple):

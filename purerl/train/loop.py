@@ -356,7 +356,7 @@ def _result(
         "members_on_device": engine.blocks.per_device,
         "num_blocks": engine.blocks.num_blocks,
         "bytes_per_member": engine.bytes_per_member,
-        "resumed_at_step": job.plan.step(first_update),
+        "resumed_at_step": job.plan.step(first_update) if first_update else 0,
         "env_steps_per_second": steps_run / max(timer.spent["run"], 1e-9),
         **timer.seconds(),
         **records.peak_memory(),
