@@ -5,11 +5,14 @@ because :func:`side_by_side` lets the contestants take turns.
 """
 
 import importlib.metadata
+import json
 import math
 import os
 import pathlib
 import platform
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -21,6 +24,7 @@ from purerl.envs.base import Environment
 from purerl.spaces import Discrete
 from purerl.train.files import write_json
 
+ROOT = pathlib.Path(__file__).parent.parent
 RESULTS = pathlib.Path(__file__).parent / "results"
 REPEATS = 5
 _SHORTEST_SAMPLE_S = 0.05  # quicker calls are timed in groups, so that the clock and the dispatch do not matter
@@ -60,6 +64,40 @@ def side_by_side(contestants: Mapping[str, Callable[[], Any]], repeats: int = RE
         groups[name] = max(1, math.ceil(_SHORTEST_SAMPLE_S / seconds_per_call(call)))
     rounds = [{n: seconds_per_call(call, groups[n]) for n, call in contestants.items()} for _ in range(repeats)]
     return {name: statistics.median(r[name] for r in rounds) for name in contestants}
+
+
+def taking_turns(
+    commands: Mapping[str, Sequence[str]], setup: Mapping[str, Any], repeats: int
+) -> dict[str, dict[str, float]]:
+    """Medians of the JSON that processes print on their last line, by name; they take turns: A B C, A B C, ..."""
+    turns = [{name: run_peer(command, setup) for name, command in commands.items()} for _ in range(repeats)]
+    return {
+        name: {key: statistics.median(turn[name][key] for turn in turns) for key in turns[0][name]} for name in commands
+    }
+
+
+def run_peer(command: Sequence[str], setup: Mapping[str, Any]) -> dict[str, float]:
+    """What a process that was given the set-up printed on its last line."""
+    environment = os.environ | {"JAX_PLATFORMS": "cpu"}  # the peers have no other
+    result = subprocess.run([*command, json.dumps(setup)], capture_output=True, text=True, cwd=ROOT, env=environment)
+    if result.returncode != 0:
+        sys.exit(f"{' '.join(command)} failed:\n{result.stderr}")
+    return json.loads(result.stdout.splitlines()[-1])
+
+
+def libraries(medians: Mapping[str, Mapping[str, float]], num_env_steps: int) -> list[Row]:
+    """Each library's compile and run time, and its speed as a multiple of purerl's."""
+    return [
+        {
+            "library": name,
+            "compile s": median["compile_s"],
+            "run s": median["run_s"],
+            "CPU s": median["cpu_s"],
+            "env steps/s": num_env_steps / median["run_s"],
+            "speed / purerl's": medians["purerl"]["run_s"] / median["run_s"],
+        }
+        for name, median in medians.items()
+    ]
 
 
 def num_actions(env: Environment) -> int:

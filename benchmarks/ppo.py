@@ -6,11 +6,6 @@ The set-up is that of CleanRL and PureJaxRL. Nothing is evaluated; compiling is 
 in a process and a virtual environment of its own, and they take turns.
 """
 
-import json
-import os
-import pathlib
-import statistics
-import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -25,7 +20,6 @@ from benchmarks import common, setup_peers
 from benchmarks.peers.run_purerl import make_train
 from purerl import envs, rollout
 
-ROOT = pathlib.Path(__file__).parent.parent
 SETUP = {
     "env": "CartPole-v1",
     "num_envs": 4,
@@ -74,27 +68,13 @@ def main(
 
 
 def libraries(setup: Setup, repeats: int) -> list[common.Row]:
-    """Each library's compile and run time, and its speed as a multiple of purerl's."""
-    commands: dict[str, list[str]] = {
+    """purerl beside its peers."""
+    commands = {
         "purerl": [sys.executable, "-m", "benchmarks.peers.run_purerl"],
-        "Rejax 0.1.3": [str(setup_peers.python_of("rejax")), "benchmarks/peers/run_rejax.py"],
-        "Stable-Baselines3 2.9.2": [str(setup_peers.python_of("sb3")), "benchmarks/peers/run_sb3.py"],
+        "Rejax 0.1.3": [str(setup_peers.python_of("rejax")), "-m", "benchmarks.peers.run_rejax"],
+        "Stable-Baselines3 2.9.2": [str(setup_peers.python_of("sb3")), "-m", "benchmarks.peers.run_sb3"],
     }
-    turns = [{name: _run(command, setup) for name, command in commands.items()} for _ in range(repeats)]
-    medians = {
-        name: {key: statistics.median(turn[name][key] for turn in turns) for key in turns[0][name]} for name in commands
-    }
-    return [
-        {
-            "library": name,
-            "compile s": median["compile_s"],
-            "run s": median["run_s"],
-            "CPU s": median["cpu_s"],
-            "env steps/s": _num_env_steps(setup) / median["run_s"],
-            "speed / purerl's": medians["purerl"]["run_s"] / median["run_s"],
-        }
-        for name, median in medians.items()
-    ]
+    return common.libraries(common.taking_turns(commands, setup, repeats), _num_env_steps(setup))
 
 
 def seeds(setup: Setup, num_seeds: int, repeats: int) -> list[common.Row]:
@@ -202,15 +182,6 @@ def _mlp(setup: Setup, num_outputs: int) -> nn.Module:
 
 def _num_env_steps(setup: Setup) -> int:
     return setup["num_updates"] * setup["num_envs"] * setup["num_steps"]
-
-
-def _run(command: list[str], setup: Setup) -> dict[str, float]:
-    """The JSON that a runner prints on its last line."""
-    environment = os.environ | {"JAX_PLATFORMS": "cpu"}  # the peers have no other
-    result = subprocess.run([*command, json.dumps(setup)], capture_output=True, text=True, cwd=ROOT, env=environment)
-    if result.returncode != 0:
-        sys.exit(f"{' '.join(command)} failed:\n{result.stderr}")
-    return json.loads(result.stdout.splitlines()[-1])
 
 
 if __name__ == "__main__":

@@ -10,6 +10,9 @@ BENCHMARKS = (
     ("benchmarks.env", "--small-loops"),
     ("benchmarks.ppo",),
     ("benchmarks.ppo", "--threads", "1"),
+    ("benchmarks.tabular",),
+    ("benchmarks.value_iteration",),
+    ("benchmarks.replay",),
     ("benchmarks.driver",),
     ("benchmarks.deadlock",),
 )

@@ -11,8 +11,8 @@ import sys
 HERE = pathlib.Path(__file__).parent
 VENVS = HERE.parent / ".venvs"
 
-# The Python that a peer prefers; ours where that is not to be had. Rejax runs on ours, to get the same JAX.
-PEERS = {"rejax": None, "sb3": "python3.11"}
+# The Python that a peer prefers; ours where that is not to be had. Those on JAX run on ours, to get the same JAX.
+PEERS = {"rejax": None, "flashbax": None, "numba": None, "sb3": "python3.11"}
 
 
 def python_of(peer: str) -> pathlib.Path:

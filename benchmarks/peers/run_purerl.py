@@ -2,13 +2,13 @@
 
 import json
 import sys
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from benchmarks.peers import jax_run
 from purerl import envs
 from purerl.algorithms.policy.ppo import PPOConfig, PPOHypers, ppo
 
@@ -51,18 +51,6 @@ def make_train(setup: Mapping[str, Any]) -> tuple[Callable, PPOHypers]:
     return train, hypers
 
 
-def main(setup: Mapping[str, Any]) -> None:
-    train, hypers = make_train(setup)
-    start = time.perf_counter()
-    train = jax.jit(train).lower(hypers, jax.random.key(0)).compile()
-    compile_s = time.perf_counter() - start
-
-    jax.block_until_ready(train(hypers, jax.random.key(0)))
-    start, cpu_start = time.perf_counter(), time.process_time()
-    jax.block_until_ready(train(hypers, jax.random.key(1)))
-    run_s, cpu_s = time.perf_counter() - start, time.process_time() - cpu_start
-    print(json.dumps({"compile_s": compile_s, "run_s": run_s, "cpu_s": cpu_s}))
-
-
 if __name__ == "__main__":
-    main(json.loads(sys.argv[1]))
+    train, hypers = make_train(json.loads(sys.argv[1]))
+    jax_run.measure(train, hypers)

@@ -6,10 +6,10 @@ element by element, the value loss is clipped, and actor and critic have an opti
 
 import json
 import sys
-import time
 
-import jax
 import rejax
+
+from benchmarks.peers import jax_run
 
 setup = json.loads(sys.argv[1])
 num_env_steps = setup["num_updates"] * setup["num_envs"] * setup["num_steps"]
@@ -33,12 +33,4 @@ algo = rejax.PPO.create(
 )
 algo = algo.replace(eval_callback=lambda *_: ())  # the one evaluation left, after the last update
 
-start = time.perf_counter()
-train = jax.jit(lambda key: algo.train(key)).lower(jax.random.key(0)).compile()
-compile_s = time.perf_counter() - start
-
-jax.block_until_ready(train(jax.random.key(0)))
-start, cpu_start = time.perf_counter(), time.process_time()
-jax.block_until_ready(train(jax.random.key(1)))
-run_s, cpu_s = time.perf_counter() - start, time.process_time() - cpu_start
-print(json.dumps({"compile_s": compile_s, "run_s": run_s, "cpu_s": cpu_s}))
+jax_run.measure(lambda key: algo.train(key))

@@ -1,17 +1,16 @@
 """Stable-Baselines3's PPO with the settings given as JSON; prints one line of JSON.
 
-Runs in an environment of its own. A short run with each number of threads warms it up and finds the fastest,
-which is the one that is measured.
+Runs in an environment of its own.
 """
 
 import json
-import os
 import sys
-import time
 
 import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.env_util import make_vec_env
+
+from benchmarks.peers import sb3_run
 
 setup = json.loads(sys.argv[1])
 batch_size = setup["num_envs"] * setup["num_steps"]
@@ -37,18 +36,4 @@ algo = PPO(
     seed=0,
 )
 
-
-def seconds(num_updates: int, num_threads: int) -> float:
-    torch.set_num_threads(num_threads)
-    start = time.perf_counter()
-    algo.learn(num_updates * batch_size, reset_num_timesteps=False)
-    return time.perf_counter() - start
-
-
-seconds(1, 1)
-trials = {n: seconds(5, n) for n in sorted({1, 2, os.cpu_count() or 1})}
-num_threads = min(trials, key=trials.__getitem__)
-cpu_start = time.process_time()
-run_s = seconds(setup["num_updates"], num_threads)
-cpu_s = time.process_time() - cpu_start
-print(json.dumps({"compile_s": 0.0, "run_s": run_s, "cpu_s": cpu_s, "num_threads": num_threads}))
+sb3_run.measure(algo, setup["num_updates"] * batch_size, 5 * batch_size)

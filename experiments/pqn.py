@@ -1,0 +1,35 @@
+"""PQN on any registered environment, with settings that work for those that have a preset.
+
+python -m experiments.pqn --env Breakout-MinAtar --num-seeds 2
+"""
+
+from purerl import envs
+from purerl.algorithms.value.pqn import PQNConfig, PQNHypers, pqn
+from purerl.train import command_line
+from purerl.train.command_line import Preset
+
+_FALLING = ("learning_rate=linear:0",)
+_MINATAR = Preset(
+    PQNConfig(num_envs=128, num_steps=32, num_epochs=2, num_minibatches=32, torso="cnn", hidden_sizes=(128,)),
+    PQNHypers(learning_rate=5e-4, exploration_steps=1_000_000.0),
+    num_env_steps=10_000_000,
+    schedule=_FALLING,
+)
+
+PRESETS = {
+    "CartPole-v1": Preset(PQNConfig(), PQNHypers(), num_env_steps=500_000, schedule=_FALLING),
+    **{f"{name}-MinAtar": _MINATAR for name in ("Breakout", "Asterix", "Freeway", "SpaceInvaders")},
+}
+
+EXPERIMENT = command_line.Experiment(
+    name="pqn",
+    description="Train a parallelised Q-network: Q-learning without a replay or a target network.",
+    make_env=envs.make,
+    make_algorithm=pqn,
+    presets=PRESETS,
+    default_env="CartPole-v1",
+    fallback=Preset(PQNConfig(), PQNHypers(), num_env_steps=1_000_000, schedule=_FALLING),
+)
+
+if __name__ == "__main__":
+    command_line.main(EXPERIMENT)

@@ -1,0 +1,59 @@
+"""Rainbow: DQN with all of its six additions at once (Hessel et al. 2018).
+
+python -m experiments.rainbow --env CartPole-v1 --num-seeds 8
+"""
+
+import dataclasses
+
+from experiments import dqn as plain
+from purerl import envs
+from purerl.algorithms.value.dqn import DQNConfig, DQNHypers, dqn
+from purerl.train import command_line
+from purerl.train.command_line import Preset
+
+PARTS = {
+    "target": "double",
+    "dueling": "mean",
+    "prioritized": True,
+    "n_step": 3,
+    "law": "c51",
+    "noisy": True,
+}
+"""What each part sets of the config, in the order of the paper."""
+
+# The support of the returns: discounted ones, so 100 is the most that rewards of 1 can add up to at gamma 0.99.
+_SUPPORT = {
+    "CartPole-v1": (0.0, 100.0),
+    "Acrobot-v1": (-100.0, 0.0),
+    "MountainCar-v0": (-100.0, 0.0),
+}
+_MINATAR_SUPPORT = (0.0, 50.0)
+
+
+def rainbow(config: DQNConfig, without: str | None = None) -> DQNConfig:
+    """All six parts on top of a config, or all but one."""
+    return dataclasses.replace(config, **{name: value for name, value in PARTS.items() if name != without})
+
+
+def _hypers(env: str, hypers: DQNHypers) -> DQNHypers:
+    lowest, highest = _SUPPORT.get(env, _MINATAR_SUPPORT)
+    return hypers.replace(lowest=lowest, highest=highest, learning_rate=hypers.learning_rate / 2)
+
+
+PRESETS = {
+    env: preset._replace(config=rainbow(preset.config), hypers=_hypers(env, preset.hypers))
+    for env, preset in plain.PRESETS.items()
+}
+
+EXPERIMENT = command_line.Experiment(
+    name="rainbow",
+    description="Train Rainbow.",
+    make_env=envs.make,
+    make_algorithm=dqn,
+    presets=PRESETS,
+    default_env="CartPole-v1",
+    fallback=Preset(rainbow(DQNConfig()), DQNHypers(), num_env_steps=500_000),
+)
+
+if __name__ == "__main__":
+    command_line.main(EXPERIMENT)
