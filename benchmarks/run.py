@@ -10,6 +10,8 @@ BENCHMARKS = (
     ("benchmarks.env", "--small-loops"),
     ("benchmarks.ppo",),
     ("benchmarks.ppo", "--threads", "1"),
+    ("benchmarks.dqn",),
+    ("benchmarks.dqn", "--threads", "1"),
     ("benchmarks.tabular",),
     ("benchmarks.value_iteration",),
     ("benchmarks.replay",),
