@@ -81,7 +81,7 @@ def law_error_bound(error: Scalar, horizon: Scalar) -> jax.Array:
         error: ``eps`` of the chains, in [0, 2].
         horizon: H, at least 0.
 
-    Source: Janner et al. 2019 (arXiv 1906.08253), lemma B.2.
+    Source: Janner et al. 2019 (arXiv 1906.08253), appendix B.
     """
     return jnp.minimum(horizon * error / 2, 1.0)
 
