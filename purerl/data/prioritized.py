@@ -1,0 +1,170 @@
+"""Prioritised replay: draw more often what there is more to learn from.
+
+    P(i) = m_i / sum_j m_j,    m_i = p_i^alpha    or    m_i = rank(i)^-alpha
+
+An item's priority p is what its learner says, as a rule the absolute TD error plus a small number. Until then it is
+the largest one so far, so that everything is seen at least once. An item of priority 0 is never drawn.
+
+Source: Schaul et al. 2016, Prioritized experience replay (arXiv 1511.05952).
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from purerl.data import priorities
+from purerl.data import ring as rings
+from purerl.data.replay import Draw, Replay, ReplayConfig, ReplayState, Scalar, num_drawable
+from purerl.types import PyTree
+
+
+class Proportional(struct.PyTreeNode):
+    """What draws in proportion to p^alpha depend on. N: places where an item may start."""
+
+    masses: priorities.SumTree  # of the N items; 0 where none is complete
+    highest: jax.Array  # [] largest priority so far, what a new item gets
+    alpha: jax.Array  # []
+
+
+class RankBased(struct.PyTreeNode):
+    """What draws in proportion to rank^-alpha depend on."""
+
+    masses: priorities.SumTree  # of the N items; 0 where none is complete
+    highest: jax.Array  # [] largest priority so far, what a new item gets
+    alpha: jax.Array  # []
+    priority: jax.Array  # [N] 0 where no item is complete
+    ranked: jax.Array  # [N] the priorities when they were last sorted, ascending
+
+
+def proportional(config: ReplayConfig) -> Replay:
+    """``P(i) ~ p_i^alpha``. Source: Schaul et al. 2016, (1) and section 3.3."""
+
+    def begin(alpha: jax.Array) -> Proportional:
+        return Proportional(masses=priorities.empty(config.num_items), highest=jnp.ones(()), alpha=alpha)
+
+    def put(now: Proportional, item: jax.Array, priority: jax.Array) -> Proportional:
+        mass = jnp.where(priority > 0, priority**now.alpha, 0)
+        return now.replace(masses=priorities.update(now.masses, item, mass))
+
+    return _prioritized(config, begin, put, lambda now: now)
+
+
+def rank_based(config: ReplayConfig) -> Replay:
+    """``P(i) ~ rank(i)^-alpha``, rank 1 being the largest priority: whatever the scale of errors, and of outliers.
+
+    Sorting at every change would cost more than it is worth. Ranks are exact after ``refresh``, for ties in any order;
+    until the next one a changed priority gets the rank it would have had then. Before the first all are 1.
+
+    Source: Schaul et al. 2016, (1) and section 3.3.
+    """
+
+    def begin(alpha: jax.Array) -> RankBased:
+        nothing = jnp.zeros(config.num_items)
+        masses = priorities.empty(config.num_items)
+        return RankBased(masses=masses, highest=jnp.ones(()), alpha=alpha, priority=nothing, ranked=nothing)
+
+    def mass(now: RankBased, priority: jax.Array, rank: jax.Array) -> jax.Array:
+        return jnp.where(priority > 0, rank.astype(jnp.float32) ** -now.alpha, 0)
+
+    def put(now: RankBased, item: jax.Array, priority: jax.Array) -> RankBased:
+        rank = 1 + config.num_items - jnp.searchsorted(now.ranked, priority, side="right")
+        return now.replace(
+            masses=priorities.update(now.masses, item, mass(now, priority, rank)),
+            priority=priorities.write(now.priority, item, priority),
+        )
+
+    def sort(now: RankBased) -> RankBased:
+        order = jnp.argsort(now.priority)
+        ranked = now.priority[order]
+        sorted_masses = mass(now, ranked, config.num_items - jnp.arange(config.num_items))
+        masses = jnp.zeros_like(ranked).at[order].set(sorted_masses, unique_indices=True)
+        return now.replace(masses=priorities.fill(now.masses, masses), ranked=ranked)
+
+    return _prioritized(config, begin, put, sort)
+
+
+def importance_weights(mass: jax.Array, beta: Scalar) -> jax.Array:
+    """``w_i = (N P(i))^-beta / max_j w_j``, which is ``(min_j m_j / m_i)^beta``: N and the sum of masses cancel.
+
+    With ``beta = 1`` weighted draws have the expectation of uniform ones, up to the scale that the maximum takes out.
+
+    Args:
+        mass: of the drawn items, ``[M]``, at least 0.
+        beta: share of the bias that is taken back, in [0, 1].
+
+    Returns:
+        ``[M]``, at most 1; 0 where the mass is.
+
+    Source: Schaul et al. 2016, section 3.4.
+    """
+    drawn = mass > 0
+    smallest = jnp.min(jnp.where(drawn, mass, jnp.inf))
+    return jnp.where(drawn, (smallest / jnp.where(drawn, mass, smallest)) ** beta, 0)
+
+
+def _prioritized(config: ReplayConfig, begin: Callable, put: Callable, refresh: Callable) -> Replay:
+    """A replay whose masses are kept by ``put(priorities, item [K], priority [K])``, repetitions allowed."""
+
+    def init(item: PyTree, alpha: Scalar = 0.6) -> ReplayState:
+        ring = rings.empty(item, config.num_rows, config.num_envs)
+        return ReplayState(ring=ring, priorities=begin(jnp.asarray(alpha, jnp.float32)))
+
+    def add(state: ReplayState, items: PyTree) -> ReplayState:
+        ring = rings.push(state.ring, items)
+        num_steps = jax.tree.leaves(items)[0].shape[0]
+        item, complete = _touched(config, state.ring, ring, num_steps)
+        priority = jnp.where(complete, state.priorities.highest, 0)
+        return ReplayState(ring=ring, priorities=put(state.priorities, item, priority))
+
+    def sample(state: ReplayState, key: jax.Array, beta: Scalar = 1.0) -> Draw:
+        masses = state.priorities.masses
+        item = priorities.draw(masses, key, config.batch_size)
+        weight = importance_weights(masses.levels[0][item], beta)
+        return Draw(row=item // config.num_envs * config.period, env=item % config.num_envs, weight=weight)
+
+    def update_priorities(state: ReplayState, draw: Draw, priority: jax.Array) -> ReplayState:
+        item = draw.row // config.period * config.num_envs + draw.env
+        # What an empty replay gave is no item. And the weights are read first this way: were they still to be computed
+        # when masses are overwritten, XLA would keep a copy of all masses for them.
+        priority = jnp.where(draw.weight > 0, priority, 0)
+        highest = jnp.maximum(state.priorities.highest, jnp.max(priority))
+        return state.replace(priorities=put(state.priorities.replace(highest=highest), item, priority))
+
+    def can_sample(state: ReplayState) -> jax.Array:
+        return num_drawable(config, state.ring) >= config.batch_size
+
+    return Replay(
+        init,
+        add,
+        sample,
+        update_priorities,
+        can_sample,
+        lambda state: state.replace(priorities=refresh(state.priorities)),
+    )
+
+
+def _touched(
+    config: ReplayConfig, before: rings.Ring, after: rings.Ring, num_steps: int
+) -> tuple[jax.Array, jax.Array]:
+    """Items ``[K]`` that a rollout changed a step of, and whether all their steps are there now.
+
+    They start at most ``length - 1`` rows before the first that was written. Rows count on from the old head here,
+    also past the end of the ring and before its beginning.
+    """
+    num_rows = config.num_rows
+    if num_steps + config.length - 1 > num_rows:
+        raise ValueError(
+            f"A rollout of {num_steps} steps and a sequence of {config.length} overlap in a replay of {num_rows} steps "
+            "per environment: increase capacity or add shorter rollouts."
+        )
+    end = before.head + num_steps
+    first = -(-(before.head - config.length + 1) // config.period)
+    count = -(-(num_steps + config.length - 1) // config.period)
+    # The last one repeats where the rollout touches one less than it could; saying the same twice does no harm.
+    start = jnp.minimum(first + jnp.arange(count), (end - 1) // config.period) * config.period
+    complete = (start + config.length <= end) & (start >= end - after.size)
+    place = start % num_rows // config.period * config.num_envs
+    item = place[:, None] + jnp.arange(config.num_envs)
+    return item.reshape(-1), jnp.repeat(complete, config.num_envs)

@@ -1,0 +1,75 @@
+"""What is read where a draw starts: one step, the return of the next n, a sequence."""
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from purerl.data import ring as rings
+from purerl.data.replay import Draw, Scalar
+from purerl.types import PyTree
+
+
+class NStep(struct.PyTreeNode):
+    """Steps pooled for a target ``reward + discount * value(next_obs)``."""
+
+    obs: PyTree  # [M, ...] where the first action was taken
+    action: PyTree  # [M, ...] the first one
+    reward: jax.Array  # [M] discounted sum
+    discount: jax.Array  # [M] of the value of next_obs; 0 where it is terminal
+    next_obs: PyTree  # [M, ...] what the last step led to, before any reset
+
+
+def first_steps(ring: rings.Ring, draw: Draw) -> PyTree:
+    """The steps that were drawn, ``[M, ...]``."""
+    return rings.read(ring, draw.row, draw.env)
+
+
+def n_step(ring: rings.Ring, draw: Draw, n: int, gamma: Scalar) -> NStep:
+    """At most n steps pooled: fewer where the episode ends, is cut, or goes on beyond what was written last.
+
+    ``R = sum_{k<m} gamma^k r_{t+k}``, ``discount = gamma^m (1 - terminated_{t+m-1})``, where ``m`` is n or the number
+    of steps to such an end, whichever is smaller
+
+    For m < n that is an m-step target, which is as good: what each step led to is kept, so any may be the last.
+
+    Args:
+        ring: of :class:`~purerl.types.Transition`.
+        draw: where to start.
+        n: static, at least 1.
+        gamma: discount in [0, 1], scalar.
+
+    Returns:
+        ``[M]`` pooled steps.
+
+    Raises:
+        ValueError: if ``n < 1``.
+
+    Source: Sutton & Barto 2018, (7.1); Hessel et al. 2018, section 3.
+    """
+    if n < 1:
+        raise ValueError(f"n_step: n = {n} must be at least 1; n = 1 is the one-step target.")
+    steps = jnp.arange(n)[:, None]
+    row = draw.row + steps  # [n, M]
+    kept = ring.items
+    numbers = (kept.reward, kept.terminated, kept.truncated)
+    reward, terminated, truncated = rings.read(ring.replace(items=numbers), row, draw.env)
+    ends = (terminated | truncated | rings.is_newest(ring, row)).at[-1].set(True)
+    last = jnp.argmax(ends, axis=0)  # [M]
+    inside = steps <= last
+    gamma = jnp.asarray(gamma, reward.dtype)
+    obs, action = rings.read(ring.replace(items=(kept.obs, kept.action)), draw.row, draw.env)
+    return NStep(
+        obs=obs,
+        action=action,
+        reward=jnp.sum(jnp.where(inside, gamma**steps * reward, 0), axis=0),
+        discount=jnp.where(jnp.any(inside & terminated, axis=0), 0, gamma ** (last + 1)),
+        next_obs=rings.read(ring.replace(items=kept.next_obs), draw.row + last, draw.env),
+    )
+
+
+def sequences(ring: rings.Ring, draw: Draw, length: int) -> PyTree:
+    """Consecutive steps, ``[length, M, ...]``, with episodes ending and beginning among them as they did.
+
+    Never across the newest step, if length is at most that of the replay's config.
+    """
+    return rings.read(ring, draw.row + jnp.arange(length)[:, None], draw.env)

@@ -1,0 +1,103 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+from purerl.data import priorities
+
+update, fill = jax.jit(priorities.update), jax.jit(priorities.fill)
+draw = jax.jit(priorities.draw, static_argnums=2)
+
+
+def check_sums(tree):
+    """Every node is the sum of its children."""
+    for below, level in zip(tree.levels[:-1], tree.levels[1:], strict=True):
+        sums = np.asarray(below, np.float64).reshape(-1, tree.fan_out).sum(axis=-1)
+        np.testing.assert_allclose(level[: sums.size], sums, rtol=1e-6, atol=0)
+        np.testing.assert_array_equal(level[sums.size :], 0)
+
+
+@pytest.mark.covers("per")
+@pytest.mark.parametrize(
+    "num_leaves, fan_out, widest_root", [(1, 8, 4), (5, 2, 1), (100, 3, 2), (700, 8, 16)], ids=["1", "5", "100", "700"]
+)
+def test_tree_follows_an_array(num_leaves, fan_out, widest_root):
+    """Updates with repetitions against a NumPy array, of which the largest value given counts; every node is the sum
+    of its children, in one step from there by ``fill`` as well."""
+    rng = np.random.default_rng(0)
+    expected = np.zeros(num_leaves, np.float32)
+    tree = priorities.empty(num_leaves, fan_out, widest_root)
+    for _ in range(4):
+        leaf, mass = rng.integers(num_leaves, size=40), rng.exponential(size=40).astype(np.float32)
+        mass[::7] = 0
+        tree = update(tree, jnp.asarray(leaf), jnp.asarray(mass))
+        expected[leaf] = 0
+        np.maximum.at(expected, leaf, mass)
+        np.testing.assert_array_equal(tree.levels[0][:num_leaves], expected)
+        check_sums(tree)
+    for level, at_once in zip(tree.levels, fill(tree, jnp.asarray(expected)).levels, strict=True):
+        np.testing.assert_allclose(level, at_once, rtol=1e-6, atol=0)
+    assert len(tree.levels) > 1 and tree.levels[-1].shape[0] <= max(widest_root, 1)
+
+
+@pytest.mark.covers("per")
+def test_draws_are_stratified():
+    """One draw falls into each M-th of the sum: below any leaf there are M times its share of draws, give or take one,
+    which is far more than independent draws would keep."""
+    mass = np.random.default_rng(0).exponential(size=500).astype(np.float32) ** 3
+    tree = fill(priorities.empty(500), jnp.asarray(mass))
+    leaf = np.asarray(draw(tree, jax.random.key(0), 128))
+    below = np.array([np.sum(leaf <= i) for i in range(500)])
+    share = np.cumsum(mass, dtype=np.float64) / np.sum(mass, dtype=np.float64)
+    assert np.all(np.abs(below - 128 * share) < 1 + 1e-3)
+
+
+@pytest.mark.covers("per")
+@pytest.mark.parametrize("fan_out", [2, 8, 32])
+def test_draws_are_as_frequent_as_masses(fan_out):
+    """Counts of 100,000 draws by chi-square against the masses, which differ by a factor of 10^4; those of mass 0,
+    among them whole nodes and both ends, are never drawn."""
+    mass = np.geomspace(1, 1e4, 200).astype(np.float32)
+    mass[[0, 17, 199]] = mass[64:128] = 0
+    tree = fill(priorities.empty(200, fan_out, 8), jnp.asarray(mass))
+    leaves = jax.jit(jax.vmap(lambda key: priorities.draw(tree, key, 50)))(jax.random.split(jax.random.key(2), 2000))
+    count = np.bincount(np.ravel(leaves), minlength=200)
+    assert np.all(count[mass == 0] == 0)
+    drawn = mass > 0
+    expected = mass[drawn] / mass.sum(dtype=np.float64) * count.sum()
+    assert stats.chisquare(count[drawn], expected, sum_check=False).pvalue > 1e-3
+
+
+@pytest.mark.covers("per")
+def test_a_million_leaves_in_float32():
+    """Two million draws of a million leaves, every other of mass 0: none of these is drawn, and the rest equally often
+    by chi-square, which eight or nine floats for a leaf would fail by many standard deviations."""
+    num_leaves, num_draws, num_batches = 2**20 + 40, 4096, 500
+    mass = jnp.where(jnp.arange(num_leaves) % 2, 1.0, 0.0)
+    tree = fill(priorities.empty(num_leaves), mass)
+
+    @jax.jit
+    def counts(tree, keys):
+        def more(count, key):
+            return count.at[priorities.draw(tree, key, num_draws)].add(1), None
+
+        return jax.lax.scan(more, jnp.zeros(num_leaves, jnp.int32), keys)[0]
+
+    count = np.asarray(counts(tree, jax.random.split(jax.random.key(3), num_batches)))
+    assert count[::2].sum() == 0 and count.sum() == num_draws * num_batches
+    statistic, degrees = stats.chisquare(count[1::2]).statistic, num_leaves // 2 - 1
+    assert abs(statistic - degrees) < 6 * np.sqrt(2 * degrees)
+
+
+@pytest.mark.covers("per")
+def test_sums_do_not_drift():
+    """After 500 batches of changes by eight orders of magnitude every node is still the sum of its children."""
+
+    def change(tree, key):
+        leaf_key, mass_key = jax.random.split(key)
+        leaf = jax.random.randint(leaf_key, (64,), 0, 3000)
+        return priorities.update(tree, leaf, 10 ** jax.random.uniform(mass_key, (64,), minval=-4, maxval=4)), None
+
+    keys = jax.random.split(jax.random.key(4), 500)
+    check_sums(jax.jit(lambda tree: jax.lax.scan(change, tree, keys)[0])(priorities.empty(3000, 8, 64)))

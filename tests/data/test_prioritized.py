@@ -1,0 +1,123 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+from purerl.data.prioritized import importance_weights, proportional, rank_based
+from purerl.data.replay import Draw, ReplayConfig
+from tests.data.cases import labels
+from tests.oracles import replay as oracle
+
+ROWS, B = 10, 4
+N = ROWS * B
+CONFIG = ReplayConfig(capacity=N, num_envs=B, batch_size=16)
+EVERYTHING = Draw(
+    row=jnp.repeat(jnp.arange(ROWS), B), env=jnp.tile(jnp.arange(B), ROWS), weight=jnp.ones(N, jnp.float32)
+)
+
+
+def filled(replay, priority, alpha=0.6):
+    """A full replay with these priorities ``[N]``."""
+    state = replay.add(replay.init(jnp.int32(0), alpha), jnp.int32(labels(0, ROWS, B)))
+    return replay.update_priorities(state, EVERYTHING, jnp.asarray(priority, jnp.float32))
+
+
+def items(draw):
+    return np.ravel(draw.row * B + draw.env)
+
+
+def masses(state):
+    return np.asarray(state.priorities.masses.levels[0][:N])
+
+
+def some_priorities():
+    """Of very different sizes, in no order, some 0."""
+    priority = np.random.default_rng(0).permutation(np.geomspace(1e-3, 30, N))
+    priority[[3, 20]] = 0
+    return priority
+
+
+@pytest.mark.covers("per")
+@pytest.mark.parametrize("alpha", [0.0, 0.6, 1.0])
+def test_proportional_frequencies_and_weights(alpha):
+    """Counts of 64,000 draws by chi-square against p^alpha / sum p^alpha, weights of every batch against
+    (N P)^-beta / max; alpha = 0 is uniform, but for items of priority 0, which are never drawn."""
+    replay, priority, beta = proportional(CONFIG), some_priorities(), 0.7
+    state = filled(replay, priority, alpha)
+    draws = jax.jit(jax.vmap(replay.sample, (None, 0, None)))(state, jax.random.split(jax.random.key(0), 4000), beta)
+    probability, weight = oracle.prioritized(priority, alpha, beta)
+    count = np.bincount(items(draws), minlength=N)
+    assert np.all(count[priority == 0] == 0)
+    drawn = (probability * count.sum()) > 5
+    pooled = [np.append(x[drawn], x[~drawn].sum() + 1e-9) for x in (count, probability * count.sum())]
+    assert stats.chisquare(*pooled, sum_check=False).pvalue > 1e-3
+    expected = weight[items(draws)].reshape(draws.weight.shape)
+    np.testing.assert_allclose(draws.weight, expected / expected.max(axis=1, keepdims=True), rtol=1e-4)
+
+
+@pytest.mark.covers("per")
+def test_full_correction_makes_draws_unbiased():
+    """With beta = 1, P times weight is the same for all items, so that E_P[w f] is the mean of f up to a scale."""
+    mass = np.geomspace(1e-3, 30, N)
+    weight = importance_weights(jnp.asarray(mass), 1.0)
+    np.testing.assert_allclose(mass * weight, mass.min(), rtol=1e-5)
+    assert float(weight.max()) == 1
+    np.testing.assert_array_equal(importance_weights(jnp.asarray(mass), 0.0), 1)
+    np.testing.assert_array_equal(importance_weights(jnp.array([0.0, 2.0, 8.0]), 0.5), [0.0, 1.0, 0.5])
+
+
+@pytest.mark.covers("per")
+def test_new_items_get_the_largest_priority_so_far():
+    """1 at first, then the largest ever reported, also after that item is gone; of what is reported for one item
+    twice the larger."""
+    replay = proportional(CONFIG)
+    state = replay.init(jnp.int32(0), 1.0)
+    state = replay.add(state, jnp.int32(labels(0, 2, B)))
+    np.testing.assert_array_equal(masses(state).reshape(ROWS, B)[:3, 0], [1, 1, 0])
+    twice = Draw(row=jnp.array([0, 0, 1]), env=jnp.array([2, 2, 0]), weight=jnp.ones(3))
+    state = replay.update_priorities(state, twice, jnp.array([9.0, 4.0, 0.5]))
+    np.testing.assert_array_equal(masses(state)[: 2 * B], [1, 1, 9, 1, 0.5, 1, 1, 1])
+    state = replay.add(state, jnp.int32(labels(2, ROWS, B)))
+    np.testing.assert_array_equal(masses(state), 9)
+
+
+@pytest.mark.covers("per")
+def test_rank_based_probabilities():
+    """Sorted: masses are rank^-alpha by SciPy's ranks, whatever the scale of priorities. Between two sortings: a
+    changed priority gets the rank it would have had, a new item the first, and one of priority 0 is never drawn."""
+    replay, priority, alpha = rank_based(CONFIG), some_priorities(), 0.7
+
+    def expected(priority):
+        return np.where(priority > 0, stats.rankdata(-priority, "ordinal") ** -alpha, 0)
+
+    state = replay.refresh(filled(replay, priority, alpha))
+    np.testing.assert_allclose(masses(state), expected(priority), rtol=1e-5)
+    scaled = replay.refresh(filled(replay, 1000 * priority, alpha))
+    np.testing.assert_allclose(masses(scaled), masses(state), rtol=1e-5)
+
+    changed = Draw(row=jnp.array([0, 1, 2]), env=jnp.array([1, 1, 1]), weight=jnp.ones(3))
+    report = np.array([1.0, 0.0, 100.0], np.float32)
+    state = replay.update_priorities(state, changed, jnp.asarray(report))
+    rank = 1 + np.array([np.sum(priority > p) for p in report])
+    np.testing.assert_allclose(masses(state)[[1, 5, 9]], [rank[0] ** -alpha, 0, 1], rtol=1e-5)
+
+    priority[[1, 5, 9]] = report
+    np.testing.assert_allclose(masses(replay.refresh(state)), expected(priority), rtol=1e-5)
+    np.testing.assert_array_equal(masses(replay.add(state, jnp.int32(labels(ROWS, 1, B))))[:B], 1)
+
+
+@pytest.mark.covers("per")
+def test_exponents_are_traced():
+    """One compiled program serves every alpha and beta, and vmap sweeps both."""
+    replay, priority = proportional(CONFIG), jnp.asarray(some_priorities())
+
+    @jax.jit
+    def run(alpha, beta):
+        return replay.sample(filled(replay, priority, alpha), jax.random.key(0), beta).weight
+
+    values = jnp.array([[0.3, 0.4], [0.6, 0.7], [1.0, 1.0]])
+    alone = [run(alpha, beta) for alpha, beta in values]
+    assert run._cache_size() == 1
+    np.testing.assert_allclose(jax.vmap(run)(*values.T), alone, rtol=1e-6)
+    assert not np.allclose(alone[0], alone[2])

@@ -1,0 +1,201 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+from purerl.data import ring as rings
+from purerl.data.prioritized import proportional
+from purerl.data.replay import ReplayConfig, num_drawable, uniform
+from purerl.data.windows import first_steps, n_step, sequences
+from tests.data.cases import KINDS, item_of, labels, transitions
+from tests.oracles.replay import Memory
+
+B = 3
+
+
+@pytest.mark.covers("replay")
+def test_ring_keeps_the_last_steps():
+    """Rollouts of lengths that do not divide the capacity, the longest as long as it, against a deque; any tree of any
+    dtypes comes back as it was."""
+    ring = rings.empty({"label": jnp.int32(0), "more": (np.zeros((2, 2), np.uint8), np.zeros((), bool))}, 7, B)
+    memory = Memory(7)
+    for num_steps in (3, 1, 5, 2, 7, 4):
+        label = labels(memory.num_steps, num_steps, B)
+        frame = np.broadcast_to((label % 256)[..., None, None], (num_steps, B, 2, 2)).astype(np.uint8)
+        ring = rings.push(ring, {"label": jnp.int32(label), "more": (jnp.asarray(frame), jnp.asarray(label % 2 == 0))})
+        memory.add(label)
+        kept = {time % 7: step for time, step in memory.steps}
+        assert int(ring.size) == len(kept) and int(ring.head) == memory.num_steps % 7
+        row = np.array(sorted(kept))
+        items = rings.read(ring, row[:, None], np.arange(B))
+        expected = np.stack([kept[r] for r in row])
+        np.testing.assert_array_equal(items["label"], expected)
+        np.testing.assert_array_equal(
+            items["more"][0], np.broadcast_to((expected % 256)[..., None, None], (*expected.shape, 2, 2))
+        )
+        np.testing.assert_array_equal(items["more"][1], expected % 2 == 0)
+        assert items["more"][0].dtype == np.uint8 and items["more"][1].dtype == bool
+        np.testing.assert_array_equal(rings.is_newest(ring, row), row == (memory.num_steps - 1) % 7)
+
+
+@pytest.mark.covers("replay")
+@pytest.mark.parametrize("length, period", [(1, 1), (3, 1), (4, 2), (3, 3)], ids=["steps", "every", "overlap", "apart"])
+@pytest.mark.parametrize("kind", ["uniform", "proportional"])
+def test_draws_are_the_complete_items(kind, length, period):
+    """After every addition, across several laps, the starts drawn are exactly those of the complete sequences that a
+    deque holds, and a sequence read is consecutive: the newest step is never crossed."""
+    config = ReplayConfig(capacity=12 * B, num_envs=B, batch_size=8, length=length, period=period)
+    replay = KINDS[kind](config)
+    state = replay.init(jnp.int32(0))
+    add = jax.jit(replay.add)
+
+    @jax.jit
+    def sample(state, keys):
+        draws = jax.vmap(replay.sample, (None, 0))(state, keys)
+        return draws, jax.vmap(lambda draw: sequences(state.ring, draw, length))(draws)
+
+    memory = Memory(12)
+    for turn in range(9):
+        label = labels(memory.num_steps, 5, B)
+        state = add(state, jnp.int32(label))
+        memory.add(label)
+        starts = memory.starts(length, period)
+        assert int(num_drawable(config, state.ring)) == len(starts) * B
+        assert bool(replay.can_sample(state)) == (len(starts) * B >= 8)
+        draws, read = sample(state, jax.random.split(jax.random.key(turn), 64))
+        expected = {(t % 12, b): 100 * t + b for t in starts for b in range(B)}
+        places = list(zip(np.ravel(draws.row).tolist(), np.ravel(draws.env).tolist(), strict=True))
+        assert set(places) == set(expected)
+        first = np.moveaxis(read, 1, 0).reshape(length, -1)
+        np.testing.assert_array_equal(first, [[expected[p] + 100 * k for p in places] for k in range(length)])
+        np.testing.assert_array_equal(draws.weight, 1)
+
+
+@pytest.mark.covers("replay")
+def test_uniform_frequencies():
+    """Counts of 40,000 draws from a ring that has wrapped, by chi-square against equal ones."""
+    replay = uniform(ReplayConfig(capacity=7 * B, num_envs=B, batch_size=20))
+    state = replay.init(jnp.int32(0))
+    state = replay.add(replay.add(state, jnp.int32(labels(0, 5, B))), jnp.int32(labels(5, 5, B)))
+    draws = jax.jit(jax.vmap(replay.sample, (None, 0)))(state, jax.random.split(jax.random.key(1), 2000))
+    count = np.bincount(np.ravel(draws.row * B + draws.env), minlength=7 * B)
+    assert stats.chisquare(count).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_empty_replay(kind):
+    """Drawing from nothing is no error, as it cannot be one in a compiled program: the first item, zeros, weight 0.
+    Nor does a priority that is reported for it make it an item."""
+    replay = KINDS[kind](ReplayConfig(capacity=8, batch_size=4))
+    state = replay.init(jnp.float32(0))
+    draw = replay.sample(state, jax.random.key(0), 0.5)
+    assert not replay.can_sample(state)
+    for zeros in (draw.row, draw.env, draw.weight, first_steps(state.ring, draw)):
+        np.testing.assert_array_equal(zeros, 0)
+    state = replay.refresh(replay.update_priorities(state, draw, jnp.ones(4)))
+    np.testing.assert_array_equal(replay.sample(state, jax.random.key(1), 0.5).weight, 0)
+
+
+def learner(replay):
+    """``(state, rollout, keys) -> state``, as a value-based agent goes on: add, sample, read, report priorities."""
+
+    def iterate(state, rollout, keys):
+        def body(carry, key):
+            state, total = carry
+            state = replay.add(state, rollout)
+            draw = replay.sample(state, key, 0.5)
+            batch = n_step(state.ring, draw, 3, 0.9)
+            state = replay.update_priorities(state, draw, jnp.abs(batch.reward) + 0.1)
+            return (state, total + jnp.sum(draw.weight * batch.reward) + jnp.sum(batch.obs["frame"])), None
+
+        return jax.lax.scan(body, (state, jnp.float32(0)), keys)[0]
+
+    return iterate
+
+
+@pytest.mark.covers("replay", "per")
+@pytest.mark.parametrize("kind", KINDS)
+def test_written_in_place(kind):
+    """Of a compiled, scanned, donated loop: all of the state is aliased to the input, working memory is a small part
+    of it, no instruction copies an array as large as the storage, and 300 additions need no more memory than 3."""
+    rollout = transitions(np.random.default_rng(0), 3, 8)
+    replay = KINDS[kind](ReplayConfig(capacity=2**15, num_envs=8, batch_size=32))
+    state = jax.eval_shape(replay.init, item_of(rollout))
+    num_bytes = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state))
+    working = []
+    for num_iterations in (3, 300):
+        keys = jax.random.split(jax.random.key(0), num_iterations)
+        program = jax.jit(learner(replay), donate_argnums=0).lower(state, rollout, keys).compile()
+        memory = program.memory_analysis()
+        assert memory.alias_size_in_bytes >= num_bytes
+        copies = [line for line in program.as_text().splitlines() if " copy(" in line]
+        assert not [line for line in copies if "32768" in line or "4096" in line]
+        working.append(memory.temp_size_in_bytes)
+    assert working[0] == working[1] < num_bytes / 20
+
+
+@pytest.mark.covers("replay", "per")
+@pytest.mark.parametrize("kind", ["proportional", "rank-based"])
+def test_a_seed_of_many_is_the_seed_alone(kind):
+    """Vmapped over four seeds, every leaf of the state is bit for bit that of the lone run."""
+    rollout = transitions(np.random.default_rng(0), 3, 4)
+    replay = KINDS[kind](ReplayConfig(capacity=32, num_envs=4, batch_size=8))
+    run = learner(replay)
+    keys = jax.random.split(jax.random.key(0), (4, 7))
+    many = jax.jit(jax.vmap(run, (None, None, 0)))(replay.init(item_of(rollout)), rollout, keys)
+    alone = jax.jit(run)(replay.init(item_of(rollout)), rollout, keys[2])
+    jax.tree.map(np.testing.assert_array_equal, jax.tree.map(lambda x: x[2], many), alone)
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"capacity": 0}, "capacity = 0: it must be at least 1"),
+        ({"capacity": 100, "num_envs": 8}, "capacity = 100 must be a multiple of num_envs = 8: 96 or 104 is one"),
+        ({"capacity": 16, "batch_size": 17}, "batch_size = 17 is more than the 16 items of length 1"),
+        ({"capacity": 16, "length": 4, "batch_size": 14}, "batch_size = 14 is more than the 13 items of length 4"),
+        ({"length": 2, "period": 3}, "period = 3 must be at most length = 2"),
+        (
+            {"capacity": 20, "num_envs": 2, "length": 4, "period": 4},
+            "not a multiple of period = 4: make it a multiple of 8",
+        ),
+    ],
+    ids=["zero", "envs", "batch", "sequences", "gaps", "period"],
+)
+def test_a_bad_config_says_what_to_do(settings, message):
+    """Each error names the field, the numbers and the remedy."""
+    with pytest.raises(ValueError, match="ReplayConfig") as error:
+        ReplayConfig(**{"batch_size": 4, **settings})
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "items, message",
+    [
+        ({"x": jnp.zeros((2, B), jnp.uint8)}, "is given"),
+        (
+            {"x": jnp.zeros((2, B)), "y": jnp.zeros((2, B))},
+            "items['x'] is float32[2, 3], but the replay keeps uint8[2, 3]",
+        ),
+        (
+            {"x": jnp.zeros((2, B), jnp.uint8), "y": jnp.zeros((2, 2))},
+            "items['y'] is float32[2, 2], but the replay keeps",
+        ),
+        ({"x": jnp.zeros((9, B), jnp.uint8), "y": jnp.zeros((9, B))}, "A rollout of 9 steps does not fit"),
+    ],
+    ids=["tree", "dtype", "shape", "long"],
+)
+def test_items_of_another_kind_are_refused(items, message):
+    """An array that is missing, of another dtype or shape, or too long is named, never converted."""
+    ring = rings.empty({"x": jnp.zeros((), jnp.uint8), "y": jnp.float32(0)}, 8, B)
+    with pytest.raises(ValueError) as error:
+        rings.push(ring, items)
+    assert message in str(error.value)
+
+
+def test_a_rollout_that_overlaps_its_sequences_is_refused():
+    """Where a sequence would touch a rollout at both its ends, prioritised replay says so."""
+    replay = proportional(ReplayConfig(capacity=8, batch_size=1, length=4))
+    with pytest.raises(ValueError, match="rollout of 6 steps and a sequence of 4 overlap in a replay of 8 steps"):
+        replay.add(replay.init(jnp.float32(0)), jnp.zeros((6, 1)))
