@@ -7,7 +7,12 @@ from purerl import envs
 from purerl.algorithm import Algorithm
 from purerl.algorithms.bandits import agents
 from purerl.algorithms.bandits.agents import BanditConfig, bandit
+from purerl.algorithms.model_based.dyna import DynaConfig, DynaHypers, dyna
 from purerl.algorithms.policy.ppo import PPOConfig, PPOHypers, ppo
+from purerl.algorithms.tabular import control, monte_carlo, traces
+from purerl.algorithms.tabular.control import ControlConfig, ControlHypers
+from purerl.algorithms.value.dqn import DQNConfig, DQNHypers, dqn
+from purerl.algorithms.value.pqn import PQNConfig, PQNHypers, pqn
 from purerl.envs import bandits
 from purerl.envs.base import Environment
 
@@ -42,6 +47,68 @@ _PPO_HYPERS = PPOHypers(
 
 def _bandit(env: Environment, agent: agents.Agent, hypers: Any, **others: float) -> Case:
     return Case(lambda: bandit(env, agent, BanditConfig(num_steps=4)), hypers, hypers.replace(**others))
+
+
+def _tabular(factory: Callable[..., Algorithm], *settings: Any, **config: Any) -> Case:
+    return Case(
+        make=lambda: factory(envs.make("Gridworld4x4", max_steps=6), ControlConfig(num_steps=8, **config), *settings),
+        hypers=ControlHypers(),
+        other_hypers=ControlHypers(
+            step_size=0.5,
+            step_decay=0.5,
+            gamma=0.9,
+            initial_value=1.0,
+            epsilon=0.5,
+            temperature=2.0,
+            exploration_decay=0.2,
+            bonus=3.0,
+            target_epsilon=0.2,
+            sigma=0.3,
+            lambda_=0.5,
+        ),
+    )
+
+
+def _dyna(**config: Any) -> Case:
+    return Case(
+        make=lambda: dyna(envs.make("Gridworld5x5", max_steps=12), DynaConfig(num_steps=8, **config)),
+        hypers=DynaHypers(),
+        other_hypers=DynaHypers(step_size=0.5, gamma=0.8, epsilon=0.3, kappa=0.01, theta=0.1, initial_value=1.0),
+    )
+
+
+def _dqn(**config: Any) -> Case:
+    sizes: dict[str, Any] = {
+        "num_envs": 2,
+        "num_steps": 2,
+        "batch_size": 4,
+        "replay_capacity": 64,
+        "num_warmup_steps": 16,
+    }
+    return Case(
+        make=lambda: dqn(envs.make("CartPole-v1"), DQNConfig(**sizes, hidden_sizes=(8,), num_atoms=5, **config)),
+        hypers=DQNHypers(),
+        other_hypers=DQNHypers(
+            learning_rate=1e-3,
+            gamma=0.9,
+            epsilon_start=0.9,
+            epsilon_end=0.2,
+            exploration_steps=50.0,
+            target_update_every=5.0,
+            polyak=0.1,
+            huber_delta=0.5,
+            lowest=-1.0,
+            highest=10.0,
+            munchausen_share=0.5,
+            temperature=0.1,
+            priority_alpha=0.8,
+            priority_epsilon=1e-2,
+            priority_beta_start=0.6,
+            priority_beta_steps=100.0,
+            max_grad_norm=1.0,
+            adam_epsilon=1e-6,
+        ),
+    )
 
 
 CASES: dict[str, Case] = {
@@ -98,4 +165,37 @@ CASES: dict[str, Case] = {
     ),
     "bandit-exp3": _bandit(bandits.bernoulli(3), agents.exp3, agents.EXP3Hypers(), exploration=0.5),
     "bandit-linucb": _bandit(bandits.linear(3, 4), agents.linucb, agents.LinUCBHypers(), bonus=0.1, ridge=3.0),
+    "sarsa": _tabular(control.sarsa, 3),
+    "expected-sarsa": _tabular(control.expected_sarsa),
+    "q-learning": _tabular(control.q_learning),
+    "off-policy-sarsa": _tabular(control.off_policy_sarsa, 2),
+    "tree-backup": _tabular(control.tree_backup, 3),
+    "q-sigma": _tabular(control.q_sigma, 3, exploration="boltzmann"),
+    "double-q-learning": _tabular(control.double_q_learning, exploration="ucb"),
+    "double-expected-sarsa": _tabular(control.double_expected_sarsa),
+    "sarsa-lambda": _tabular(traces.sarsa_lambda),
+    "true-online-sarsa-lambda": _tabular(traces.sarsa_lambda, "dutch"),
+    "q-lambda": _tabular(traces.q_lambda, "replacing"),
+    "monte-carlo": _tabular(monte_carlo.monte_carlo),
+    "off-policy-monte-carlo": _tabular(monte_carlo.off_policy_monte_carlo, exploring_starts=True),
+    "dyna-q+": _dyna(num_planning_steps=3, plan_untried=True),
+    "prioritized-sweeping": _dyna(num_planning_steps=3, planning="prioritized", model="counts"),
+    "dqn": _dqn(),
+    "dqn-rainbow": _dqn(target="double", dueling="mean", law="c51", noisy=True, prioritized=True, n_step=3),
+    "dqn-implicit": _dqn(target="double", law="implicit", target_update="polyak"),
+    "dqn-munchausen": _dqn(target="munchausen", num_gradient_steps=2),
+    "pqn": Case(
+        make=lambda: pqn(envs.make("CartPole-v1"), PQNConfig(**_TINY)),
+        hypers=PQNHypers(),
+        other_hypers=PQNHypers(
+            learning_rate=1e-3,
+            gamma=0.9,
+            lambda_=0.3,
+            epsilon_start=0.9,
+            epsilon_end=0.2,
+            exploration_steps=50.0,
+            max_grad_norm=1.0,
+            adam_epsilon=1e-6,
+        ),
+    ),
 }
