@@ -8,7 +8,6 @@ buffers), or pairs of neighbouring steps (its flat buffers).
 """
 
 import functools
-import pathlib
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -19,7 +18,6 @@ import tyro
 from benchmarks import common, setup_peers
 from purerl.data import priorities
 
-ROOT = pathlib.Path(__file__).parent.parent
 ADD, SAMPLE = 64, 512
 CAPACITIES = (10**4 // ADD * ADD, 10**6)  # multiples of the number of environments
 # Children of a node and the widest top level: a binary tree, and wider ones below one row that all draws share.

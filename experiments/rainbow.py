@@ -4,6 +4,7 @@ python -m experiments.rainbow --env CartPole-v1 --num-seeds 8
 """
 
 import dataclasses
+from typing import Any
 
 from experiments import dqn as plain
 from purerl import envs
@@ -11,7 +12,7 @@ from purerl.algorithms.value.dqn import DQNConfig, DQNHypers, dqn
 from purerl.train import command_line
 from purerl.train.command_line import Preset
 
-PARTS = {
+PARTS: dict[str, Any] = {
     "target": "double",
     "dueling": "mean",
     "prioritized": True,

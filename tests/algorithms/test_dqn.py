@@ -558,6 +558,7 @@ def test_a_sweep_writes_its_replay_in_place(prioritized):
         ({"activation": "swish"}, r"DQNConfig.activation = 'swish': choose one of tanh, relu"),
         ({"law": "c51", "num_atoms": 1}, r"DQNConfig.num_atoms = 1: C51 needs at least 2"),
         ({"law": "c51", "target": "munchausen"}, r'target = "munchausen" needs law = "mean", but law = \'c51\''),
+        ({"n_step": 3, "target": "munchausen"}, r'target = "munchausen" needs n_step = 1, but n_step = 3'),
     ],
     ids=lambda value: "-".join(f"{k}-{v}" for k, v in value.items()) if isinstance(value, dict) else "",
 )

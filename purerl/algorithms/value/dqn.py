@@ -71,7 +71,7 @@ class DQNConfig:
     n_step: int = 1
     """Rewards before the value of what comes next."""
     loss: Literal["huber", "squared"] = "huber"
-    """Of the error of a mean."""
+    """Of the error of a mean. Where targets are random, the Huber loss has another minimum than their mean."""
     target_update: Literal["hard", "polyak"] = "hard"
     """Copy the parameters to the target network now and then, or move it a little with every update."""
     torso: Literal["mlp", "cnn"] = "mlp"
@@ -108,6 +108,11 @@ class DQNConfig:
             raise ValueError(f"DQNConfig.num_atoms = {self.num_atoms}: C51 needs at least 2.")
         if self.law != "mean" and self.target == "munchausen":
             raise ValueError(f'DQNConfig.target = "munchausen" needs law = "mean", but law = {self.law!r}.')
+        if self.n_step > 1 and self.target == "munchausen":
+            raise ValueError(
+                f'DQNConfig.target = "munchausen" needs n_step = 1, but n_step = {self.n_step}: later rewards would '
+                "have no bonus."
+            )
 
 
 _CHOICES = {
