@@ -19,7 +19,7 @@ ARROWS = {
     "algorithm.py": (),
     "kernels": ("kernels", "types"),
     "nets": ("nets", "kernels", "spaces", "types"),
-    "envs": ("envs", "kernels.mdp", "spaces", "types"),
+    "envs": ("envs", "kernels.mdp", "kernels.mdp_checks", "spaces", "types"),
     "data": ("data", "kernels", "types"),
     "learning.py": ("rollout", "types"),
     "rollout.py": ("envs.base", "envs.wrappers", "kernels", "types"),

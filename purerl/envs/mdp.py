@@ -9,6 +9,7 @@ import numpy as np
 
 from purerl.envs.base import Environment
 from purerl.envs.wrappers import time_limit
+from purerl.kernels import mdp_checks
 from purerl.kernels.mdp import MDP, make
 from purerl.spaces import Discrete
 from purerl.types import PyTree
@@ -44,7 +45,7 @@ def environment(mdp: MDP, name: str = "mdp", max_steps: int | None = None) -> En
         each reset and step.
 
     Raises:
-        ValueError: if ``max_steps < 1``.
+        ValueError: if ``max_steps < 1``; from a step whose action does not exist, unless it is traced.
     """
     num_states, num_actions, _ = mdp.transition.shape
     start, transition = _staircase(mdp.start), _staircase(mdp.transition)
@@ -54,6 +55,7 @@ def environment(mdp: MDP, name: str = "mdp", max_steps: int | None = None) -> En
         return state, state
 
     def step(key: jax.Array, state: jax.Array, action: jax.Array) -> tuple:
+        mdp_checks.actions(action, num_actions)
         after = _draw(key, transition[state, action])
         return after, after, mdp.reward[state, action, after], mdp.terminal[after], jnp.array(False), {}
 

@@ -204,7 +204,12 @@ def expected_reward(mdp: MDP | SparseMDP) -> jax.Array:
 
 
 def deterministic(action: jax.Array, num_actions: int) -> jax.Array:
-    """The policy ``[S, A]`` that always takes ``action [S]``."""
+    """The policy ``[S, A]`` that always takes ``action [S]``.
+
+    Raises:
+        ValueError: for an action that does not exist, unless it is traced.
+    """
+    checked.actions(action, num_actions)
     return jax.nn.one_hot(action, num_actions, dtype=float)
 
 

@@ -6,6 +6,7 @@ Each function returns its array as it shall be, or raises a ValueError that name
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import numpy as np
 
 _ROW_TOLERANCE = 1e-5  # by which a row of probabilities may miss 1: a float32 sum of thousands of entries
@@ -15,6 +16,17 @@ def discount(gamma: float) -> None:
     """A number in [0, 1]."""
     if not 0 <= gamma <= 1:
         raise ValueError(f"gamma={gamma} must lie in [0, 1].")
+
+
+def actions(action: Any, num_actions: int) -> None:
+    """Whole numbers from 0 to A - 1, ``[]`` or ``[S]``; of traced ones nothing is known before they are used."""
+    if isinstance(action, jax.core.Tracer):
+        return
+    action = np.asarray(action)
+    bad = ~((action >= 0) & (action < num_actions))
+    if bad.any():
+        where = "action" if action.ndim == 0 else f"action[{np.argmax(bad)}]"
+        raise ValueError(f"{where} = {action[bad].flat[0]}; the actions are 0 to {num_actions - 1}.")
 
 
 def terminal(terminal: Any, num_states: int) -> np.ndarray:

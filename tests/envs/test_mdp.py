@@ -184,3 +184,14 @@ def test_what_cannot_be_extracted_is_refused():
         extract(PROBES["observation-reward"].env(), gamma=GAMMA)
     with pytest.raises(ValueError, match=r"only Discrete ones can be listed"):
         extract(PROBES["continuous-action"].env(), gamma=GAMMA)
+
+
+@pytest.mark.parametrize(("action", "where"), [(2, "action = 2"), (-1, "action = -1")])
+def test_an_action_that_does_not_exist_is_refused(action, where):
+    """Of two actions the third, and one below the first: a step and a policy say so, and name the place in a table."""
+    mdp = small()
+    env = environment(mdp)
+    with pytest.raises(ValueError, match=rf"{where}; the actions are 0 to 1\."):
+        env.step(jax.random.key(0), jnp.int32(0), action)
+    with pytest.raises(ValueError, match=rf"action\[3\] = {action}; the actions are 0 to 1\."):
+        kernel.deterministic(jnp.array([0, 1, 1, action, 0]), 2)
