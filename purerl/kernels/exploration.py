@@ -20,7 +20,10 @@ def greedy(value: jax.Array) -> jax.Array:
     Returns:
         ``[..., A]`` probabilities.
     """
-    best = (value == jnp.max(value, axis=-1, keepdims=True)).astype(value.dtype)
+    # A compiler may compute a value twice, once for the maximum and once to compare it, and round it differently. Then
+    # nothing equals the maximum; one action must be best nevertheless.
+    first = jnp.arange(value.shape[-1]) == jnp.argmax(value, axis=-1, keepdims=True)
+    best = (first | (value == jnp.max(value, axis=-1, keepdims=True))).astype(value.dtype)
     return best / jnp.sum(best, axis=-1, keepdims=True)
 
 

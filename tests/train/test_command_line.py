@@ -98,7 +98,7 @@ def main(flags):
 @pytest.mark.parametrize("env", ["CartPole-v1", "Pendulum-v1"])
 def test_the_environment_chooses_the_defaults(call, env):
     """Without other flags everything is the preset's, with decays over the length of the run."""
-    config, hypers, num_env_steps = experiment.PRESETS[env]
+    config, hypers, num_env_steps, _ = experiment.PRESETS[env]
     result = call("--env", env, of=experiment.EXPERIMENT)
     assert dict(result.algorithm.spec.settings) == {"env": env, **dataclasses.asdict(config)}
     assert result.hypers == hypers.replace(decay_steps=float(config.num_optimizer_steps(num_env_steps)))
