@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -153,7 +153,12 @@ def checkpoints(repeats: int) -> list[common.Row]:
     return rows
 
 
+Part = Literal["overhead", "sweep", "checkpoints"]
+PARTS: tuple[Part, ...] = ("overhead", "sweep", "checkpoints")
+
+
 def main(
+    parts: tuple[Part, ...] = PARTS,
     num_env_steps: int = 4_005_888,
     num_points: int = 64,
     num_seeds: int = 8,
@@ -161,9 +166,10 @@ def main(
     repeats: int = common.REPEATS,
     threads: int | None = None,
 ) -> None:
-    """Measure everything.
+    """Measure the driver; each part has a file of its own.
 
     Args:
+        parts: what to measure.
         num_env_steps: steps, of all seeds together, of the runs whose overhead is measured.
         num_points: points of the sweep.
         num_seeds: seeds of each.
@@ -172,13 +178,14 @@ def main(
         threads: threads of XLA; None: one per core.
     """
     suffix = common.set_flags(threads=threads)
-    overheads = [overhead(n, num_env_steps // n, repeats) for n in (1, 8)]
-    sweeps = sweep(num_points, num_seeds, sweep_env_steps)
-    saved = checkpoints(repeats)
-    setup = {"algorithm": "ppo", "env": "CartPole-v1", "num_env_steps": num_env_steps, "repeats": repeats}
-    common.report(
-        f"driver{suffix}", setup, ("jax", "orbax-checkpoint"), overhead=overheads, sweep=sweeps, checkpoints=saved
-    )
+    setup = {"algorithm": "ppo", "env": "CartPole-v1", "repeats": repeats}
+    measure = {
+        "overhead": lambda: [overhead(n, num_env_steps // n, repeats) for n in (1, 8)],
+        "sweep": lambda: sweep(num_points, num_seeds, sweep_env_steps),
+        "checkpoints": lambda: checkpoints(repeats),
+    }
+    for part in parts:
+        common.report(f"driver-{part}{suffix}", setup, ("jax", "orbax-checkpoint"), **{part: measure[part]()})
 
 
 if __name__ == "__main__":
