@@ -26,3 +26,10 @@ def x64():
     """Double precision for one test, so that an identity holds to rounding and not to float32."""
     with jax.enable_x64(True):
         yield
+
+
+@pytest.fixture(autouse=True, scope="module")
+def release_programs():
+    """Let go of a module's compiled programs: thousands in one process use up its memory maps, and LLVM dies."""
+    yield
+    jax.clear_caches()
