@@ -100,6 +100,31 @@ def libraries(medians: Mapping[str, Mapping[str, float]], num_env_steps: int) ->
     ]
 
 
+def seeds(train: Callable, hypers: Any, num_seeds: int, num_env_steps: int, repeats: int) -> list[Row]:
+    """Many seeds as one vmapped program, against as many runs one after another."""
+    keys = jax.random.split(jax.random.key(0), num_seeds)
+    together, together_compile_s = compiled(jax.vmap(train, (None, 0)), hypers, keys)
+    alone, alone_compile_s = compiled(train, hypers, keys[0])
+    run_s = side_by_side(
+        {
+            "vmapped": lambda: together(hypers, keys),
+            "one after another": lambda: [alone(hypers, key) for key in keys],
+        },
+        repeats,
+    )
+    compile_s = {"vmapped": together_compile_s, "one after another": alone_compile_s}
+    return [
+        {
+            f"{num_seeds} seeds": name,
+            "compile s": compile_s[name],
+            "run s": run_s[name],
+            "env steps/s": num_seeds * num_env_steps / run_s[name],
+            "speed-up": run_s["one after another"] / run_s[name],
+        }
+        for name in run_s
+    ]
+
+
 def num_actions(env: Environment) -> int:
     """How many actions an environment has that is known to have discrete ones."""
     assert isinstance(env.action_space, Discrete), env.name

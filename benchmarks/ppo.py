@@ -62,7 +62,7 @@ def main(
         setup | {"num_seeds": num_seeds, "repeats": repeats},
         ("jax", "jaxlib", "flax", "optax", "gymnax"),
         libraries=libraries(setup, repeats),
-        seeds=seeds(setup, num_seeds, repeats),
+        seeds=common.seeds(*make_train(setup), num_seeds, _num_env_steps(setup), repeats),
         floor=floor(setup, repeats),
     )
 
@@ -75,32 +75,6 @@ def libraries(setup: Setup, repeats: int) -> list[common.Row]:
         "Stable-Baselines3 2.9.2": [str(setup_peers.python_of("sb3")), "-m", "benchmarks.peers.run_sb3"],
     }
     return common.libraries(common.taking_turns(commands, setup, repeats), _num_env_steps(setup))
-
-
-def seeds(setup: Setup, num_seeds: int, repeats: int) -> list[common.Row]:
-    """Many seeds as one vmapped program, against as many runs one after another."""
-    train, hypers = make_train(setup)
-    keys = jax.random.split(jax.random.key(0), num_seeds)
-    together, together_compile_s = common.compiled(jax.vmap(train, (None, 0)), hypers, keys)
-    alone, alone_compile_s = common.compiled(train, hypers, keys[0])
-    run_s = common.side_by_side(
-        {
-            "vmapped": lambda: together(hypers, keys),
-            "one after another": lambda: [alone(hypers, key) for key in keys],
-        },
-        repeats,
-    )
-    compile_s = {"vmapped": together_compile_s, "one after another": alone_compile_s}
-    return [
-        {
-            f"{num_seeds} seeds": name,
-            "compile s": compile_s[name],
-            "run s": run_s[name],
-            "env steps/s": num_seeds * _num_env_steps(setup) / run_s[name],
-            "speed-up": run_s["one after another"] / run_s[name],
-        }
-        for name in run_s
-    ]
 
 
 def floor(setup: Setup, repeats: int) -> list[common.Row]:

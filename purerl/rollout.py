@@ -180,6 +180,18 @@ def episodes(
     return jax.lax.while_loop(unfinished, step, (0, memory, obs, state, running, result))[-1]
 
 
+def evaluation(env: Environment, act: Callable) -> Callable:
+    """``Spec.evaluate`` of an agent that acts on observations alone, from its ``act`` over a batch of them."""
+
+    def evaluate(hypers: PyTree, state: PyTree, key: jax.Array, num_episodes: int, sample: bool = False) -> Episodes:
+        def follow(memory: PyTree, obs: jax.Array, key: jax.Array) -> tuple[PyTree, jax.Array]:
+            return memory, act(hypers, state, obs, key, sample)
+
+        return episodes(env, follow, key, num_episodes)
+
+    return evaluate
+
+
 def _where(flag: jax.Array, yes: PyTree, no: PyTree) -> PyTree:
     """Leaf by leaf, ``yes`` where the flag ``[B]`` is set, else ``no``."""
     return jax.tree.map(lambda y, n: jnp.where(flag.reshape(flag.shape + (1,) * (n.ndim - 1)), y, n), yes, no)

@@ -58,9 +58,9 @@ def boltzmann(value: jax.Array, temperature: Scalar) -> jax.Array:
 
 
 def upper_confidence(value: jax.Array, count: jax.Array, bonus: Scalar) -> jax.Array:
-    """Optimism in the face of uncertainty: the action of the highest bound, one that was never taken before any other.
+    """How good an action may be: ``q_a + bonus sqrt(ln n / N_a)``, with ``n`` the sum of the counts.
 
-    ``pi(a) = greedy(q_a + bonus sqrt(ln n / N_a))``, with ``n`` the sum of the counts
+    :func:`greedy` in it is optimism in the face of uncertainty, an action that was never taken before any other.
 
     Args:
         value: ``[..., A]``.
@@ -68,13 +68,13 @@ def upper_confidence(value: jax.Array, count: jax.Array, bonus: Scalar) -> jax.A
         bonus: in units of value, at least 0.
 
     Returns:
-        ``[..., A]`` probabilities.
+        ``[..., A]``, infinite for an action that was never taken.
 
     Source: Auer, Cesa-Bianchi and Fischer 2002, figure 1; Sutton & Barto 2018, (2.10).
     """
     total = jnp.sum(count, axis=-1, keepdims=True)
     width = jnp.sqrt(jnp.log(jnp.maximum(total, 1)) / jnp.maximum(count, 1))
-    return greedy(jnp.where(count == 0, jnp.inf, value + bonus * width))
+    return jnp.where(count == 0, jnp.inf, value + bonus * width)
 
 
 def power_decay(initial: Scalar, count: jax.Array, exponent: Scalar) -> jax.Array:

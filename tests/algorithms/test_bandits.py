@@ -29,6 +29,7 @@ from purerl.algorithms.bandits.agents import (
 )
 from purerl.envs import bandits as problems
 from purerl.envs.base import Environment
+from purerl.kernels import exploration
 from purerl.kernels.returns import discounted_returns
 from purerl.kernels.surrogates import policy_gradient
 from purerl.spaces import Box, Discrete
@@ -104,7 +105,9 @@ def test_epsilon_decays_with_the_pulls():
 def test_ucb1_index_by_hand():
     """Q = (.5, .25), N = (8, 2), n = 10, c = 2: .5 + 2 sqrt(ln 10 / 8), .25 + 2 sqrt(ln 10 / 2); untried come first."""
     values = ArmValues(value=jnp.array([0.5, 0.25]), count=jnp.array([8.0, 2.0]))
-    np.testing.assert_allclose(agents.ucb1_index(values, 2.0), [1.572983, 2.395966], atol=1e-6)
+    np.testing.assert_allclose(
+        exploration.upper_confidence(values.value, values.count, 2.0), [1.572983, 2.395966], atol=1e-6
+    )
     values = ArmValues(value=jnp.array([9.0, 0.0, 0.0]), count=jnp.array([1.0, 0.0, 0.0]))
     for agent, hypers in ((agents.ucb1, UCB1Hypers()), (agents.kl_ucb, KLUCBHypers())):
         np.testing.assert_array_equal(policy_of(agent, hypers, values), [0, 0.5, 0.5])
@@ -123,7 +126,7 @@ def test_kl_ucb_index_exhausts_its_budget():
         assert index[3] == 1
     index = agents.kl_ucb_index(values, 0.0)
     assert index[2] == pytest.approx(1 - 100**-0.1, abs=2e-6)
-    assert np.all(index <= np.minimum(agents.ucb1_index(values, np.sqrt(0.5)), 1) + 1e-6)
+    assert np.all(index <= np.minimum(exploration.upper_confidence(values.value, values.count, np.sqrt(0.5)), 1) + 1e-6)
 
 
 # --- gradient ---------------------------------------------------------------------------------------------

@@ -207,17 +207,8 @@ class UCB1Hypers(struct.PyTreeNode):
     """c, in units of reward; sqrt(2) is what the regret bound for rewards in [0, 1] is proved with."""
 
 
-def ucb1_index(values: ArmValues, bonus: float) -> jax.Array:
-    """``Q_a + c sqrt(ln n / N_a)``, with ``n`` pulls of all arms together; infinite for an untried arm. ``[A]``.
-
-    Source: Auer, Cesa-Bianchi and Fischer 2002, figure 1.
-    """
-    log_pulls = jnp.log(jnp.maximum(jnp.sum(values.count), 1))
-    return _untried_first(values, values.value + bonus * jnp.sqrt(log_pulls / jnp.maximum(values.count, 1)))
-
-
 def _ucb1(hypers: UCB1Hypers, values: ArmValues, obs: jax.Array, key: jax.Array) -> jax.Array:
-    return exploration.greedy(ucb1_index(values, hypers.bonus))
+    return exploration.greedy(exploration.upper_confidence(values.value, values.count, hypers.bonus))
 
 
 ucb1 = Agent("ucb1", _no_values, _ucb1, _average)

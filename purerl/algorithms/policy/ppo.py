@@ -24,7 +24,7 @@ from purerl.kernels.recurrence import forward_linear_recurrence
 from purerl.nets.actor_critic import ActorCritic
 from purerl.nets.torsos import ACTIVATIONS
 from purerl.spaces import Discrete
-from purerl.types import Episodes, Metrics, PyTree, Transition
+from purerl.types import Metrics, PyTree, Transition
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -339,14 +339,7 @@ def ppo(env: Environment, config: PPOConfig | None = None) -> Algorithm:
         parameters = policy(state.params, normalize(state.obs_moments, obs))
         return to_env(pi.sample(parameters, pi.noise(key, parameters)) if sample else pi.mode(parameters))
 
-    def evaluate(
-        hypers: PPOHypers, state: PPOState, key: jax.Array, num_episodes: int, sample: bool = False
-    ) -> Episodes:
-        def follow(memory: PyTree, obs: jax.Array, key: jax.Array) -> tuple[PyTree, jax.Array]:
-            return memory, act(hypers, state, obs, key, sample)
-
-        return rollout.episodes(env, follow, key, num_episodes)
-
+    evaluate = rollout.evaluation(env, act)
     spec = Spec("ppo", config.batch_size, evaluate, settings={"env": env.name, **dataclasses.asdict(config)})
     return Algorithm(init, update, act, spec)
 

@@ -338,7 +338,7 @@ def _boltzmann(hypers: ControlHypers, value: jax.Array, count: jax.Array) -> jax
 
 
 def _upper_confidence(hypers: ControlHypers, value: jax.Array, count: jax.Array) -> jax.Array:
-    return exploration.upper_confidence(value, count, hypers.bonus)
+    return exploration.greedy(exploration.upper_confidence(value, count, hypers.bonus))
 
 
 _BEHAVIOURS: dict[str, Callable] = {

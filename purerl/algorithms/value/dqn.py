@@ -30,7 +30,7 @@ from purerl.kernels import distributional, exploration, targets
 from purerl.nets.torsos import ACTIVATIONS
 from purerl.nets.value import DUELING, make_q_network
 from purerl.spaces import Discrete
-from purerl.types import Episodes, Metrics, PyTree, Transition
+from purerl.types import Metrics, PyTree, Transition
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -358,14 +358,7 @@ def dqn(env: Environment, config: DQNConfig | None = None) -> Algorithm:
         probability = policy(hypers, state.params, obs, state.num_env_steps, noise_key)
         return exploration.sample(probability, jax.random.uniform(action_key, probability.shape[:-1]))
 
-    def evaluate(
-        hypers: DQNHypers, state: DQNState, key: jax.Array, num_episodes: int, sample: bool = False
-    ) -> Episodes:
-        def follow(memory: PyTree, obs: jax.Array, key: jax.Array) -> tuple[PyTree, jax.Array]:
-            return memory, act(hypers, state, obs, key, sample)
-
-        return rollout.episodes(env, follow, key, num_episodes)
-
+    evaluate = rollout.evaluation(env, act)
     settings = {"env": env.name, **dataclasses.asdict(config)}
     spec = Spec("dqn", steps_per_update, evaluate, settings, env_steps_of_init=config.num_warmup_steps)
     return Algorithm(init, update, act, spec)

@@ -24,7 +24,7 @@ from purerl.kernels import exploration, returns, targets
 from purerl.nets.torsos import ACTIVATIONS
 from purerl.nets.value import make_q_network
 from purerl.spaces import Discrete
-from purerl.types import Episodes, Metrics, PyTree
+from purerl.types import Metrics, PyTree
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -182,13 +182,6 @@ def pqn(env: Environment, config: PQNConfig | None = None) -> Algorithm:
             return exploration.sample(probability, jax.random.uniform(key, probability.shape[:-1]))
         return jnp.argmax(q_values(state.params, obs), axis=-1).astype(jnp.int32)
 
-    def evaluate(
-        hypers: PQNHypers, state: PQNState, key: jax.Array, num_episodes: int, sample: bool = False
-    ) -> Episodes:
-        def follow(memory: PyTree, obs: jax.Array, key: jax.Array) -> tuple[PyTree, jax.Array]:
-            return memory, act(hypers, state, obs, key, sample)
-
-        return rollout.episodes(env, follow, key, num_episodes)
-
+    evaluate = rollout.evaluation(env, act)
     spec = Spec("pqn", steps_per_update, evaluate, settings={"env": env.name, **dataclasses.asdict(config)})
     return Algorithm(init, update, act, spec)
