@@ -1,0 +1,171 @@
+"""Monte Carlo tree search over a batch of states: select, expand, evaluate, backup, again and again.
+
+Nothing here is wrapped in ``vmap``. A loop over levels carries a slot for each tree of the batch, never a tree; trees
+are read by slot, and written in place by slot. So a simulation costs what its path costs, however large the trees have
+grown.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from purerl.search.rules import Rule, best
+from purerl.search.tree import NOT_EXPANDED, Tree, at
+from purerl.types import PyTree
+
+
+class Output(NamedTuple):
+    """What a model says of taking an action: ``model(params, key, action [B], embedding) -> (Output, embedding)``."""
+
+    reward: jax.Array  # [B] of the action, in the eyes of who took it
+    discount: jax.Array  # [B] of what follows: gamma, -gamma where the turn passes to the opponent, 0 at the end
+    logits: jax.Array  # [B, A] of the prior in the state it led to, -inf where an action is not allowed
+    value: jax.Array  # [B] of that state, in the eyes of who moves there
+
+
+def grow(
+    params: PyTree,
+    key: jax.Array,
+    tree: Tree,
+    model: Callable,
+    rule: Rule,
+    num_simulations: int,
+    root_score: Callable | None = None,
+    evaluate: Callable | None = None,
+    max_depth: int | None = None,
+) -> Tree:
+    """Let a batch of trees grow by one simulation after another.
+
+    Args:
+        params: of the model.
+        key: of the model, one draw a simulation.
+        tree: from :func:`purerl.search.tree.plant` or :func:`~purerl.search.tree.keep`, its last ``num_simulations``
+            slots free.
+        model: ``(params, key, action [B], embedding [B, ...]) -> (Output, embedding)``.
+        rule: which action a simulation follows.
+        num_simulations: static.
+        root_score: another score for the root, ``(Node) -> [B, A]``.
+        evaluate: ``(params, key, output, embedding) -> value [B]`` of the state that was reached, if it is not the
+            model's value.
+        max_depth: actions between the root and the deepest node, at most; static.
+
+    Returns:
+        The trees afterwards. Simulations do not go on from a state that is the last of its episode, or as deep as can
+        be: each one that reaches it evaluates it anew.
+    """
+    num_slots = tree.parent.shape[0]
+    free = num_slots - num_simulations
+
+    def simulate(tree: Tree, now: tuple[jax.Array, jax.Array]) -> tuple[Tree, None]:
+        slot, key = now
+        model_key, evaluate_key = jax.random.split(key)
+        node, action = select(tree, rule.score, root_score or rule.score, max_depth or num_slots)
+        output, tree = expand(params, model_key, tree, model, rule, slot, node, action)
+        value = output.value
+        if evaluate is not None:
+            value = evaluate(params, evaluate_key, output, jax.tree.map(lambda x: x[slot], tree.embedding))
+        return backup(tree, node, action, output.reward, output.discount, value), None
+
+    steps = (jnp.arange(free, num_slots), jax.random.split(key, num_simulations))
+    return jax.lax.scan(simulate, tree, steps)[0]
+
+
+def select(tree: Tree, score: Callable, root_score: Callable, max_depth: int) -> tuple[jax.Array, jax.Array]:
+    """Walk down from the roots to an action that leads to no node, to the end of an episode, or as deep as can be.
+
+    Returns:
+        The slots of the last nodes and the actions in them, ``[B]`` each.
+    """
+    batch = jnp.arange(tree.parent.shape[1], dtype=jnp.int32)
+
+    def descend(node: jax.Array, action: jax.Array, depth: jax.Array | int) -> jax.Array:
+        """The next node, or NOT_EXPANDED where the walk is over."""
+        below = tree.child[node, batch, action]
+        over = (tree.discount[below, batch] == 0) | (depth >= max_depth)
+        return jnp.where(over, NOT_EXPANDED, below)
+
+    root = jnp.zeros_like(batch)
+    action = best(root_score(at(tree, root)))
+
+    def walking(carry: tuple) -> jax.Array:
+        return jnp.any(carry[-1] >= 0)
+
+    def step(carry: tuple) -> tuple:
+        depth, node, action, below = carry
+        on = below >= 0
+        node = jnp.where(on, below, node)
+        action = jnp.where(on, best(score(at(tree, node, depth))), action)
+        return depth + 1, node, action, jnp.where(on, descend(node, action, depth + 1), NOT_EXPANDED)
+
+    _, node, action, _ = jax.lax.while_loop(walking, step, (1, root, action, descend(root, action, 1)))
+    return node, action
+
+
+def expand(
+    params: PyTree,
+    key: jax.Array,
+    tree: Tree,
+    model: Callable,
+    rule: Rule,
+    slot: jax.Array,
+    node: jax.Array,
+    action: jax.Array,
+) -> tuple[Output, Tree]:
+    """Ask the model what the actions lead to, and add that to the trees in the slot."""
+    batch = jnp.arange(node.shape[0])
+    before = jax.tree.map(lambda x: x[node, batch], tree.embedding)
+    output, embedding = model(params, key, action, before)
+
+    def put(leaf: jax.Array, new: jax.Array) -> jax.Array:
+        return jax.lax.dynamic_update_index_in_dim(leaf, new.astype(leaf.dtype), slot, 0)
+
+    tree = tree.replace(
+        prior=put(tree.prior, rule.prior(output.logits)),
+        raw_value=put(tree.raw_value, output.value),
+        parent=put(tree.parent, node),
+        action=put(tree.action, action),
+        reward=put(tree.reward, output.reward),
+        discount=put(tree.discount, output.discount),
+        embedding=jax.tree.map(put, tree.embedding, embedding),
+        child=tree.child.at[node, batch, action].set(slot.astype(jnp.int32), unique_indices=True),
+    )
+    return output, tree
+
+
+def backup(
+    tree: Tree, node: jax.Array, action: jax.Array, reward: jax.Array, discount: jax.Array, value: jax.Array
+) -> Tree:
+    """Carry what was found back to the roots: ``G <- r + d G`` a level, ``N <- N + 1``, ``Q <- Q + (G - Q) / N``.
+
+    Args:
+        tree: the trees.
+        node: ``[B]``, slots of the last nodes.
+        action: ``[B]``, taken there.
+        reward: ``[B]``, of those actions.
+        discount: ``[B]``, of what followed.
+        value: ``[B]``, of what followed.
+    """
+    num_slots, batch_size = tree.parent.shape
+    batch = jnp.arange(batch_size)
+
+    def climbing(carry: tuple) -> jax.Array:
+        return jnp.any(carry[0] >= 0)
+
+    def step(carry: tuple) -> tuple:
+        node, action, reward, discount, returned, visits, mean = carry
+        on = node >= 0
+        returned = reward + discount * returned
+        count = visits[node, batch, action] + 1
+        moved = mean[node, batch, action] + (returned - mean[node, batch, action]) / count
+        place = jnp.where(on, node, num_slots), batch, action  # out of bounds, so dropped, where the root was passed
+        visits = visits.at[place].set(count, mode="drop", unique_indices=True)
+        mean = mean.at[place].set(moved, mode="drop", unique_indices=True)
+        above = jnp.where(on, tree.parent[node, batch], NOT_EXPANDED)
+        edge = tree.action[node, batch], tree.reward[node, batch], tree.discount[node, batch]
+        return above, *edge, returned, visits, mean
+
+    start = (node, action, reward, discount, value, tree.visits, tree.value)
+    *_, visits, mean = jax.lax.while_loop(climbing, step, start)
+    return tree.replace(visits=visits, value=mean)

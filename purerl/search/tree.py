@@ -1,0 +1,170 @@
+"""The tree of a search, a batch of them side by side, as arrays.
+
+A node is a slot: ``array[n, b]`` is what batch element ``b`` has in slot ``n``, and slot 0 is the root. Slots come
+first, so that the nodes which one simulation adds to all trees of the batch lie together in memory and are written at
+once.
+
+Statistics belong to edges ``(node, action)``. What is known of a node follows from them (:class:`Node`), so a
+simulation on its way back writes two numbers a level, and nothing else.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from purerl.types import PyTree
+
+NOT_EXPANDED = -1
+"""In the place of a slot: there is no such node."""
+
+
+class Root(NamedTuple):
+    """What a search starts from: a batch of states and what the model thinks of them."""
+
+    logits: jax.Array  # [B, A] of the prior over actions, -inf where one is not allowed
+    value: jax.Array  # [B] in the eyes of who moves
+    embedding: PyTree  # [B, ...] what the model goes on from
+
+
+class Node(NamedTuple):
+    """One node of each tree, as a rule sees it that must choose among its actions."""
+
+    prior: jax.Array  # [B, A] what the rule made of the model's logits
+    visits: jax.Array  # [B, A] simulations that took the action here
+    value: jax.Array  # [B, A] mean of what they returned, in the eyes of who moves here; 0 where there were none
+    raw_value: jax.Array  # [B] what the model thinks of the node
+    depth: jax.Array  # [] actions between the root and the node
+
+
+class Tree(struct.PyTreeNode):
+    """A batch of trees of up to ``N`` nodes. Slots of nodes that were never added hold nothing."""
+
+    prior: jax.Array  # [N, B, A]
+    visits: jax.Array  # [N, B, A] float32, exact up to 2^24
+    value: jax.Array  # [N, B, A]
+    child: jax.Array  # [N, B, A] int32, the slot that the action leads to
+    raw_value: jax.Array  # [N, B]
+    parent: jax.Array  # [N, B] int32
+    action: jax.Array  # [N, B] int32, which action of the parent led here
+    reward: jax.Array  # [N, B] of that action, in the eyes of who took it
+    discount: jax.Array  # [N, B] of what follows it: negative where the turn passes, 0 where everything is over
+    embedding: PyTree  # [N, B, ...]
+
+
+def plant(root: Root, prior: Callable, num_simulations: int) -> Tree:
+    """Trees of one node, with room for ``num_simulations`` more.
+
+    Args:
+        root: the batch of states.
+        prior: ``(logits [B, A]) -> [B, A]``, of the rule that will search.
+        num_simulations: at least 1.
+
+    Raises:
+        ValueError: if the root's arrays do not fit each other, or there is nothing to simulate.
+    """
+    if root.logits.ndim != 2 or root.value.shape != root.logits.shape[:1]:
+        raise ValueError(
+            f"A root has logits [B, A] and value [B], but their shapes are {root.logits.shape} and {root.value.shape}."
+        )
+    if num_simulations < 1:
+        raise ValueError(f"num_simulations = {num_simulations}: a search needs at least 1.")
+    num_slots, dtype = 1 + num_simulations, root.value.dtype
+    batch_size, _ = root.logits.shape
+
+    def empty(leaf: jax.Array) -> jax.Array:
+        return jnp.zeros((num_slots, *leaf.shape), leaf.dtype)
+
+    def first(leaf: jax.Array) -> jax.Array:
+        return empty(leaf).at[0].set(leaf)
+
+    edges, nodes = empty(root.logits.astype(dtype)), jnp.zeros((num_slots, batch_size), dtype)
+    nowhere = jnp.full((num_slots, batch_size), NOT_EXPANDED, jnp.int32)
+    return Tree(
+        prior=first(prior(root.logits)),
+        visits=edges,
+        value=edges,
+        child=jnp.full(edges.shape, NOT_EXPANDED, jnp.int32),
+        raw_value=first(root.value),
+        parent=nowhere,
+        action=nowhere,
+        reward=nodes,
+        discount=nodes,
+        embedding=jax.tree.map(first, root.embedding),
+    )
+
+
+def at(tree: Tree, node: jax.Array, depth: jax.Array | int = 0) -> Node:
+    """The nodes in the slots ``node`` ``[B]``."""
+    batch = jnp.arange(node.shape[0])
+    return Node(
+        prior=tree.prior[node, batch],
+        visits=tree.visits[node, batch],
+        value=tree.value[node, batch],
+        raw_value=tree.raw_value[node, batch],
+        depth=jnp.asarray(depth),
+    )
+
+
+def root_of(tree: Tree) -> Node:
+    """The nodes in slot 0."""
+    return at(tree, jnp.zeros(tree.parent.shape[1], jnp.int32))
+
+
+def mean_value(node: Node) -> jax.Array:
+    """``V = (v + sum_a N_a Q_a) / (1 + sum_a N_a)``: the mean of all that was returned at a node, ``[B]``.
+
+    ``v`` is the model's own estimate, which counts as one return.
+    """
+    returned = jnp.sum(node.visits * node.value, axis=-1)
+    return (node.raw_value + returned) / (1 + jnp.sum(node.visits, axis=-1))
+
+
+def keep(tree: Tree, action: jax.Array, root: Root, prior: Callable, num_kept: int, num_simulations: int) -> Tree:
+    """The part of each tree below an action that was taken, as a tree with room for further simulations.
+
+    Args:
+        tree: of the last search.
+        action: ``[B]``, taken in its root.
+        root: the states that the actions led to. A tree goes on from what it knows of them, or, where it never tried
+            the action, from this.
+        prior: of the rule, as in :func:`plant`.
+        num_kept: nodes that are taken over, at most; static. Where there are more, the youngest are left behind: the
+            edge to one keeps its statistics, and the node is added anew when a simulation comes that way.
+        num_simulations: of the next search; static.
+
+    Returns:
+        Trees of ``num_kept + num_simulations`` slots.
+    """
+    num_slots, batch_size = tree.parent.shape
+    batch = jnp.arange(batch_size)
+    top = tree.child[0, batch, action]  # [B]
+
+    def below(inside: jax.Array, slot: jax.Array) -> tuple[jax.Array, None]:
+        parent = tree.parent[slot]  # older than its children, so known already
+        linked = tree.child[parent, batch, tree.action[slot]] == slot  # or else it was replaced by a younger one
+        now = (slot == top) | ((parent >= 0) & linked & inside[parent, batch])
+        return inside.at[slot].set(now), None
+
+    inside, _ = jax.lax.scan(below, jnp.zeros((num_slots, batch_size), bool), jnp.arange(num_slots))
+    place = jnp.cumsum(inside, axis=0) - 1
+    place = jnp.where(inside & (place < num_kept), place, num_kept)  # [N, B], where nodes go, num_kept being nowhere
+    source = jnp.full((num_kept, batch_size), num_slots)
+    source = source.at[place, batch].set(jnp.arange(num_slots)[:, None], mode="drop")  # [K, B], where they come from
+    moved = jnp.where(place < num_kept, place, NOT_EXPANDED).astype(jnp.int32)
+
+    def slot_now(old: jax.Array) -> jax.Array:
+        columns = batch.reshape(1, -1, *[1] * (old.ndim - 2))
+        return jnp.where(old >= 0, moved[old, columns], NOT_EXPANDED)
+
+    renamed = tree.replace(child=slot_now(tree.child), parent=slot_now(tree.parent))
+    fresh = plant(root, prior, num_kept - 1 + num_simulations)
+
+    def taken(old: jax.Array, new: jax.Array) -> jax.Array:
+        known = (source < num_slots).reshape(*source.shape, *[1] * (old.ndim - 2))
+        kept = jnp.where(known, old[jnp.minimum(source, num_slots - 1), batch], new[:num_kept])
+        return jnp.concatenate([kept, new[num_kept:]])
+
+    return jax.tree.map(taken, renamed, fresh)
