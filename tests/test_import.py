@@ -9,7 +9,7 @@ import sys
 import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
-HEAVY = ("gymnax", "tyro", "matplotlib", "orbax.checkpoint", "tensorboardX", "wandb")
+HEAVY = ("gymnax", "pgx", "tyro", "matplotlib", "orbax.checkpoint", "tensorboardX", "wandb")
 
 # Folder or file of the library -> what of the library it may import.
 ARROWS = {
@@ -20,12 +20,13 @@ ARROWS = {
     "kernels": ("kernels", "types"),
     "nets": ("nets", "kernels", "spaces", "types"),
     "envs": ("envs", "kernels.mdp", "kernels.mdp_checks", "spaces", "types"),
-    "data": ("data", "kernels", "types"),
+    "data": ("data", "envs.base", "kernels", "spaces", "types"),
     "learning.py": ("rollout", "types"),
+    "search": ("search", "types"),
     "rollout.py": ("envs.base", "envs.wrappers", "kernels", "types"),
     "algorithms": (
         *("algorithms", "algorithm", "rollout", "learning", "search", "nets", "data"),
-        *("kernels", "envs.base", "spaces", "types"),
+        *("kernels", "envs.base", "envs.games", "envs.wrappers", "spaces", "types"),
     ),
     "train": ("train", "algorithm", "types", "xla"),
 }

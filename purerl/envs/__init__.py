@@ -8,11 +8,15 @@ Everything by name:
 
 from purerl.envs.base import Environment
 from purerl.envs.checks import EnvError, Finding, Report, check_env
+from purerl.envs.games import Game, Symmetries
 from purerl.envs.gymnax import from_gymnax
+from purerl.envs.pgx import from_pgx
 from purerl.envs.probes import PROBES, Answer, Probe
 from purerl.envs.registry import make, register, registered
 from purerl.envs.wrappers import (
     Exposed,
+    Recalled,
+    carry_memory,
     clip_reward,
     episode_statistics,
     expose_state,
@@ -21,6 +25,7 @@ from purerl.envs.wrappers import (
     map_reward,
     one_hot_observation,
     scale_reward,
+    select_observation,
     sticky_actions,
     time_limit,
 )
@@ -32,8 +37,12 @@ __all__ = [
     "Environment",
     "Exposed",
     "Finding",
+    "Game",
     "Probe",
+    "Recalled",
     "Report",
+    "Symmetries",
+    "carry_memory",
     "check_env",
     "clip_reward",
     "episode_statistics",
@@ -41,12 +50,14 @@ __all__ = [
     "flatten_observation",
     "frame_stack",
     "from_gymnax",
+    "from_pgx",
     "make",
     "map_reward",
     "one_hot_observation",
     "register",
     "registered",
     "scale_reward",
+    "select_observation",
     "sticky_actions",
     "time_limit",
 ]

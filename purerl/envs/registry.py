@@ -9,6 +9,7 @@ from purerl.envs.base import Environment
 from purerl.envs.gymnax import from_gymnax, gymnax_names
 from purerl.envs.mdp import environment
 from purerl.envs.names import suggestion
+from purerl.envs.pgx import from_pgx, pgx_names
 from purerl.envs.probes import PROBES
 from purerl.envs.textbook import TEXTBOOK
 
@@ -17,13 +18,14 @@ def _textbook(name: str, max_steps: int | None = None, **kwargs: Any) -> Environ
     return environment(TEXTBOOK[name](**kwargs), name, max_steps)
 
 
-_factories: dict[str, Callable[..., Environment]] = {
+_factories: dict[str, Callable[..., Any]] = {  # what they make has an Environment's attributes, whatever its type
     **{f"probe/{name}": probe.env for name, probe in PROBES.items()},
     "bandit/gaussian": bandits.gaussian,
     "bandit/bernoulli": bandits.bernoulli,
     "bandit/random-walk": bandits.random_walk,
     "bandit/linear": bandits.linear,
     **{name: functools.partial(_textbook, name) for name in TEXTBOOK},
+    **{f"pgx/{name}": functools.partial(from_pgx, name) for name in pgx_names()},
 }
 
 

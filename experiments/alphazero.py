@@ -1,0 +1,33 @@
+"""AlphaZero on the board games, with settings that work for those that have a preset.
+
+python -m experiments.alphazero --env pgx/tic_tac_toe
+"""
+
+from purerl import envs
+from purerl.algorithms.games.alphazero import AlphaZeroConfig, AlphaZeroHypers, alphazero
+from purerl.train import command_line
+from purerl.train.command_line import Preset
+
+PRESETS = {
+    "pgx/tic_tac_toe": Preset(
+        AlphaZeroConfig(num_envs=64, num_steps=8, num_simulations=16, replay_capacity=16_384),
+        AlphaZeroHypers(),
+        num_env_steps=50_000,
+    ),
+    "pgx/connect_four": Preset(
+        AlphaZeroConfig(num_envs=64, num_steps=32, num_gradient_steps=32), AlphaZeroHypers(), num_env_steps=500_000
+    ),
+}
+
+EXPERIMENT = command_line.Experiment(
+    name="alphazero",
+    description="Train AlphaZero: self-play with search, from the rules of a game alone.",
+    make_env=envs.make,
+    make_algorithm=alphazero,
+    presets=PRESETS,
+    default_env="pgx/tic_tac_toe",
+    fallback=Preset(AlphaZeroConfig(), AlphaZeroHypers(), num_env_steps=1_000_000),
+)
+
+if __name__ == "__main__":
+    command_line.main(EXPERIMENT)
