@@ -21,8 +21,8 @@ import jax
 
 from purerl import xla
 from purerl.envs.base import Environment
+from purerl.files import write_json
 from purerl.spaces import Discrete
-from purerl.train.files import write_json
 
 ROOT = pathlib.Path(__file__).parent.parent
 RESULTS = pathlib.Path(__file__).parent / "results"

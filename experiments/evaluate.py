@@ -13,9 +13,9 @@ import jax
 import numpy as np
 import tyro
 
-from purerl import xla
+from purerl import files, xla
 from purerl.envs import drawing
-from purerl.train import animation, files, program
+from purerl.train import animation, program
 from purerl.train.command_line import one_line_errors
 from purerl.train.names import fold_in_name
 from purerl.train.restore import Agents, load_agents

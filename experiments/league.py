@@ -21,13 +21,13 @@ import numpy as np
 import tyro
 
 import purerl
-from purerl import xla
+from purerl import files, xla
 from purerl.algorithms.games.match import Score, both_sides, score
 from purerl.algorithms.games.players import Player, one_ply, random_player
 from purerl.envs.games import Game
 from purerl.envs.names import suggestion
 from purerl.kernels import ratings
-from purerl.train import files, plots
+from purerl.train import plots
 from purerl.train.command_line import one_line_errors
 from purerl.train.statistics import Interval
 

@@ -23,8 +23,8 @@ from typing import Any
 import tyro
 
 from experiments.table import RESULTS, final_return
-from purerl import xla
-from purerl.train import files, folder, records
+from purerl import files, xla
+from purerl.train import folder, records
 from purerl.train.command_line import one_line_errors
 from purerl.train.loop import train
 from purerl.train.names import near

@@ -9,7 +9,7 @@ import nbformat
 import tyro
 from nbclient import NotebookClient
 
-from purerl.train.files import atomic_path
+from purerl.files import atomic_path
 
 
 def main(notebooks: tyro.conf.Positional[tuple[pathlib.Path, ...]], inplace: bool = False) -> None:

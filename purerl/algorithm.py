@@ -19,6 +19,8 @@ class Spec(NamedTuple):
         settings: everything fixed at construction, as plain values by name, for the record of a run.
         env_steps_of_init: environment steps that ``init`` takes, to fill a replay for example, from which a run's
             count goes on.
+        facts: what is known before the run and belongs beside its results, as plain values by name, such as the return
+            of the data that it learns from.
     """
 
     name: str
@@ -26,6 +28,7 @@ class Spec(NamedTuple):
     evaluate: Callable | None = None
     settings: Mapping[str, Any] = MappingProxyType({})
     env_steps_of_init: int = 0
+    facts: Mapping[str, Any] = MappingProxyType({})
 
 
 class Algorithm(NamedTuple):

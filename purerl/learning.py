@@ -1,9 +1,10 @@
-"""What algorithms that learn by gradients share: minibatches of a rollout, and a step of the optimiser."""
+"""What algorithms that learn by gradients share: minibatches, a step of the optimiser, target networks, checks."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from purerl import rollout
@@ -65,6 +66,80 @@ def minibatches(
         return step(carry, rollout.split(jax.tree.map(lambda x: x[chosen], batch)))
 
     return jax.lax.scan(step_on, carry, indices)
+
+
+def moved_target(
+    target_params: PyTree,
+    params: PyTree,
+    rule: str,
+    *,
+    before: jax.Array,
+    now: jax.Array,
+    every: jax.Array | float,
+    share: jax.Array | float,
+) -> PyTree:
+    """The target network after an update.
+
+    ``"hard"``: ``theta' = theta`` when the count of steps crosses a multiple of ``every``, else as it was.
+
+    ``"polyak"``: ``theta' <- theta' + share (theta - theta')``.
+
+    Args:
+        target_params: theta', before the update.
+        params: theta, after it.
+        rule: ``"hard"`` or ``"polyak"``, static.
+        before: environment steps before the update, ``[]``.
+        now: environment steps after it, ``[]``.
+        every: environment steps between copies, > 0.
+        share: in [0, 1].
+
+    Source: Mnih et al. 2015; Lillicrap et al. 2016, section 3.
+    """
+    if rule == "polyak":
+        return optax.incremental_update(params, target_params, share)
+    # The counter crosses a multiple, whatever an update adds to it. Chosen leaf by leaf: a branch would be both of
+    # them under vmap, and copying parameters is nothing beside a gradient step.
+    crosses = now // every > before // every
+    return jax.tree.map(lambda new, old: jnp.where(crosses, new, old), params, target_params)
+
+
+def check_positive(config: Any, *names: str) -> None:
+    """These fields are at least 1.
+
+    Raises:
+        ValueError: naming the first that is not.
+    """
+    for name in names:
+        if getattr(config, name) < 1:
+            raise ValueError(f"{type(config).__name__}.{name} = {getattr(config, name)}: it must be at least 1.")
+
+
+def check_choices(config: Any, choices: Mapping[str, Sequence[str]]) -> None:
+    """Each of these fields is one of its choices.
+
+    Raises:
+        ValueError: naming the first that is not, and what it could be.
+    """
+    for name, known in choices.items():
+        if getattr(config, name) not in known:
+            raise ValueError(
+                f"{type(config).__name__}.{name} = {getattr(config, name)!r}: choose one of {', '.join(known)}."
+            )
+
+
+def check_multiples(config: Any, of: str, divisor: int, *names: str) -> None:
+    """These fields are positive multiples of a number, which is called ``of``.
+
+    Raises:
+        ValueError: naming the first that is not, and the next number that would be.
+    """
+    for name in names:
+        number, rest = getattr(config, name), getattr(config, name) % divisor
+        if number < 1 or rest:
+            raise ValueError(
+                f"{type(config).__name__}.{name} = {number} is not a positive multiple of {of} = {divisor}. The next "
+                f"that is: {number - rest + divisor if number >= 0 else divisor}."
+            )
 
 
 def check_minibatches(config: str, num_envs: int, num_steps: int, num_minibatches: int) -> None:

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import pytest
 
-from purerl.train.files import atomic_path
+from purerl.files import atomic_path
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 SYSTEMS = ROOT / "tests" / "systems.csv"

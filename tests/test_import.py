@@ -16,19 +16,20 @@ ARROWS = {
     "types.py": (),
     "spaces.py": (),
     "xla.py": (),
+    "files.py": (),
     "algorithm.py": (),
     "kernels": ("kernels", "types"),
     "nets": ("nets", "kernels", "spaces", "types"),
     "envs": ("envs", "kernels.mdp", "kernels.mdp_checks", "spaces", "types"),
-    "data": ("data", "envs.base", "kernels", "spaces", "types"),
+    "data": ("data", "envs.base", "files", "kernels", "spaces", "types"),
     "learning.py": ("rollout", "types"),
-    "search": ("search", "types"),
+    "search": ("search", "files", "types"),
     "rollout.py": ("envs.base", "envs.wrappers", "kernels", "types"),
     "algorithms": (
         *("algorithms", "algorithm", "rollout", "learning", "search", "nets", "data"),
         *("kernels", "envs.base", "envs.games", "envs.wrappers", "spaces", "types"),
     ),
-    "train": ("train", "algorithm", "types", "xla"),
+    "train": ("train", "algorithm", "files", "types", "xla"),
 }
 
 

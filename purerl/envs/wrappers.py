@@ -56,6 +56,13 @@ class Exposed(NamedTuple):
     env_state: PyTree
 
 
+class Recalled(NamedTuple):
+    """What :func:`carry_memory` shows: the observation, and what its agent remembers of the episode."""
+
+    obs: PyTree
+    memory: PyTree
+
+
 def episode_statistics(env: Environment) -> Environment:
     """Add the episode's running return and length to ``info``.
 
@@ -264,6 +271,51 @@ def expose_state(env: Environment) -> Environment:
         return Exposed(obs, state), state, *rest
 
     return _derive(env, reset=reset, step=step)
+
+
+def carry_memory(env: Environment, start: PyTree) -> Environment:
+    """Let an agent keep a memory: it acts ``(action, memory)`` and observes ``Recalled(obs, memory)``.
+
+    What it remembers when it acts comes back with the next observation, and a reset forgets, so that whoever steps and
+    resets environments carries memories without knowing of them.
+
+    Args:
+        env: any environment; both spaces go on to describe its own observations and actions.
+        start: what an episode begins with.
+    """
+
+    def reset(key: jax.Array) -> tuple[Recalled, PyTree]:
+        obs, state = env.reset(key)
+        return Recalled(obs, start), state
+
+    def step(key: jax.Array, state: PyTree, action: tuple[PyTree, PyTree]) -> tuple:
+        action, memory = action
+        obs, *rest = env.step(key, state, action)
+        return Recalled(obs, memory), *rest
+
+    return _derive(env, reset=reset, step=step)
+
+
+def select_observation(env: Environment, indices: tuple[int, ...]) -> Environment:
+    """Observe some entries of the last axis alone, for example positions without velocities.
+
+    ``[..., D] -> [..., len(indices)]``
+
+    Raises:
+        TypeError: if observations are ``Discrete``.
+        ValueError: if there are no such entries.
+    """
+    space = _box(env, "select_observation")
+    size = space.shape[-1] if space.shape else 0
+    if not indices or min(indices) < 0 or max(indices) >= size:
+        raise ValueError(
+            f"select_observation(indices={indices}): {env.name} has observations {list(space.shape)}; choose at least "
+            f"one index below {size}."
+        )
+
+    chosen = list(indices)
+    space = _reshaped(space, lambda bound: bound[..., chosen])
+    return _map_observation(env, lambda obs: obs[..., jnp.asarray(chosen)], space)
 
 
 def _derive(env: Environment, **changes: Any) -> Environment:

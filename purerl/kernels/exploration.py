@@ -110,6 +110,24 @@ def linear_decay(initial: Scalar, final: Scalar, count: jax.Array, duration: Sca
     return initial + (final - initial) * elapsed
 
 
+def spread(epsilon: Scalar, exponent: Scalar, number: int) -> jax.Array:
+    """Many agents who explore differently: ``epsilon_i = epsilon^(1 + exponent i / (number - 1))``.
+
+    The first has epsilon itself, each other one less; with an exponent of 0 all are alike.
+
+    Args:
+        epsilon: share of uniform actions of the first, in [0, 1].
+        exponent: at least 0; 7 in the paper, with epsilon 0.4.
+        number: how many, at least 1.
+
+    Returns:
+        ``[number]`` in [0, 1].
+
+    Source: Horgan et al. 2018 (arXiv 1803.00933), section 4.1.
+    """
+    return epsilon ** jnp.linspace(1.0, 1.0 + exponent, number)
+
+
 def sample(probability: jax.Array, uniform: jax.Array) -> jax.Array:
     """Draw an action by the inverse of the cumulative distribution; one of probability 0 never.
 

@@ -151,6 +151,25 @@ def munchausen_bonus(
     return alpha * jnp.clip(taken(q, action) - soft_value(q, temperature), lowest, 0)
 
 
+def conservative_penalty(q: jax.Array, action: jax.Array) -> jax.Array:
+    """By how much a soft maximum of all actions exceeds the one that was taken: ``log sum_a exp(q_a) - q_b``.
+
+    At least 0, and ``-log softmax(q)_b``: its gradient ``softmax(q) - onehot(b)`` pushes down what the values like and
+    up what the data has. With ``alpha`` times it beside half the squared error, where data of a policy beta have every
+    action, Q-learning leads to ``Q = T Q - alpha (softmax(Q) / beta - 1)``.
+
+    Args:
+        q: ``[..., A]``; -inf where an action is illegal.
+        action: b, the one in the data, ``[...]`` int.
+
+    Returns:
+        ``[...]``.
+
+    Source: Kumar et al. 2020 (arXiv 2006.04779), (4).
+    """
+    return jax.nn.logsumexp(q, axis=-1) - taken(q, action)
+
+
 def rescale(value: jax.Array, epsilon: Scalar = 1e-3) -> jax.Array:
     """Returns of any size brought near each other: close to linear around 0, a square root far out.
 

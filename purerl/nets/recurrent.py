@@ -21,12 +21,24 @@ class Memory(nn.Module):
 
     size: int
 
-    @functools.partial(nn.scan, variable_broadcast="params", split_rngs={"params": False})
-    @nn.compact
+    def setup(self) -> None:
+        self.cell = nn.OptimizedLSTMCell(self.size)
+
     def __call__(self, carry: Carry, x_and_start: tuple[jax.Array, jax.Array]) -> tuple[Carry, jax.Array]:
+        carry, carries = self.unroll(carry, x_and_start)
+        return carry, carries[1]
+
+    @functools.partial(nn.scan, variable_broadcast="params", split_rngs={"params": False})
+    def unroll(self, carry: Carry, x_and_start: tuple[jax.Array, jax.Array]) -> tuple[Carry, Carry]:
+        """As the call, with the carry behind every step, ``[T, B, size]`` each, in the place of its output."""
         x, start = x_and_start
         carry = jax.tree.map(lambda c: jnp.where(start[:, None], 0, c), carry)
-        return nn.OptimizedLSTMCell(self.size)(carry, x)
+        carry, _ = self.cell(carry, x)
+        return carry, carry
+
+    def peek(self, carry: Carry, x: jax.Array) -> jax.Array:
+        """Outputs ``[..., size]`` of one more step behind each of many carries, which all go on without it."""
+        return self.cell(carry, x)[1]
 
     def start(self, batch_size: int) -> Carry:
         """What an episode starts with, for B sequences."""

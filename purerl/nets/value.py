@@ -133,6 +133,17 @@ class RecurrentQNetwork(nn.Module):
         carry, features = self.memory(carry, (self.torso(obs), start))
         return carry, self.head(features)
 
+    def with_next(
+        self, carry: Carry, obs: jax.Array, start: jax.Array, next_obs: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        """The output for each observation, and that for what its step led to, ``[T, B, A, N]`` each.
+
+        Inside an episode the second is the first one step later. Where an episode ends, or the sequence does, it sees
+        ``next_obs[t]``, which is before any reset, with all that is remembered of the episode.
+        """
+        _, carries = self.memory.unroll(carry, (self.torso(obs), start))
+        return self.head(carries[1]), self.head(self.memory.peek(carries, self.torso(next_obs)))
+
 
 def make_q_network(
     obs_shape: tuple[int, ...],

@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 
-from purerl.train import files
+from purerl import files
 
 _MAX_FPS = 50  # a GIF counts hundredths of a second, and viewers slow down what shows for less than two of them
 

@@ -15,8 +15,8 @@ from typing import Any, NoReturn, TextIO
 
 import tyro
 
-from purerl import xla
-from purerl.train import files, folder, sweep
+from purerl import files, xla
+from purerl.train import folder, sweep
 from purerl.train.experiment import Experiment, Preset, recorded_sweep
 from purerl.train.interruption import Interrupted
 from purerl.train.loop import train

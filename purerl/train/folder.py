@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from typing import Any
 
-from purerl.train import files
+from purerl import files
 
 CONFIG, METRICS, SUMMARY = "config.json", "metrics.csv", "summary.json"
 CURVE, SWEEP = "curve.png", "sweep.png"

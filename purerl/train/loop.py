@@ -353,6 +353,7 @@ def _result(
         "final_return": interval(returns if sweep is None else returns.ravel())._asdict(),
         "final_return_of_each_seed": returns.tolist(),
         "final_return_is": evaluated,
+        **job.algorithm.spec.facts,
         "members_on_device": engine.blocks.per_device,
         "num_blocks": engine.blocks.num_blocks,
         "bytes_per_member": engine.bytes_per_member,

@@ -12,7 +12,8 @@ from functools import partial
 import numpy as np
 from numpy.typing import ArrayLike
 
-from purerl.train import files, statistics
+from purerl import files
+from purerl.train import statistics
 from purerl.train.statistics import interval, stratified_bootstrap
 
 # The palette of Okabe and Ito, which people with any colour vision can tell apart, without its yellow, which is faint

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 import jax
 
-from purerl.train import devices, files, folder, logs, program, records
+from purerl import files
+from purerl.train import devices, folder, logs, program, records
 from purerl.train.checkpoint import Checkpoints, Saved
 from purerl.train.engine import Engine, Job
 from purerl.train.folder import FolderError

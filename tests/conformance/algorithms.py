@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from purerl import envs
 from purerl.algorithm import Algorithm
 from purerl.algorithms.bandits import agents
@@ -12,9 +14,12 @@ from purerl.algorithms.policy.ppo import PPOConfig, PPOHypers, ppo
 from purerl.algorithms.tabular import control, monte_carlo, traces
 from purerl.algorithms.tabular.control import ControlConfig, ControlHypers
 from purerl.algorithms.value.dqn import DQNConfig, DQNHypers, dqn
+from purerl.algorithms.value.offline_dqn import offline_dqn
 from purerl.algorithms.value.pqn import PQNConfig, PQNHypers, pqn
+from purerl.algorithms.value.r2d2 import R2D2Config, R2D2Hypers, r2d2
 from purerl.envs import bandits
 from purerl.envs.base import Environment
+from purerl.types import Transition
 
 
 class Case(NamedTuple):
@@ -42,6 +47,27 @@ _PPO_HYPERS = PPOHypers(
     initial_kl_coef=0.5,
     initial_log_std=-0.5,
     adam_epsilon=1e-6,
+)
+_DQN_HYPERS = DQNHypers(
+    learning_rate=1e-3,
+    gamma=0.9,
+    epsilon_start=0.9,
+    epsilon_end=0.2,
+    exploration_steps=50.0,
+    target_update_every=5.0,
+    polyak=0.1,
+    huber_delta=0.5,
+    lowest=-1.0,
+    highest=10.0,
+    munchausen_share=0.5,
+    temperature=0.1,
+    priority_alpha=0.8,
+    priority_epsilon=1e-2,
+    priority_beta_start=0.6,
+    priority_beta_steps=100.0,
+    max_grad_norm=1.0,
+    adam_epsilon=1e-6,
+    cql_weight=0.5,
 )
 
 
@@ -88,26 +114,26 @@ def _dqn(**config: Any) -> Case:
     return Case(
         make=lambda: dqn(envs.make("CartPole-v1"), DQNConfig(**sizes, hidden_sizes=(8,), num_atoms=5, **config)),
         hypers=DQNHypers(),
-        other_hypers=DQNHypers(
-            learning_rate=1e-3,
-            gamma=0.9,
-            epsilon_start=0.9,
-            epsilon_end=0.2,
-            exploration_steps=50.0,
-            target_update_every=5.0,
-            polyak=0.1,
-            huber_delta=0.5,
-            lowest=-1.0,
-            highest=10.0,
-            munchausen_share=0.5,
-            temperature=0.1,
-            priority_alpha=0.8,
-            priority_epsilon=1e-2,
-            priority_beta_start=0.6,
-            priority_beta_steps=100.0,
-            max_grad_norm=1.0,
-            adam_epsilon=1e-6,
-        ),
+        other_hypers=_DQN_HYPERS,
+    )
+
+
+def _offline_dqn() -> Case:
+    """Learns from noise: 24 transitions, of which every sixth ends an episode."""
+    generator, last = np.random.default_rng(0), np.arange(24) % 6 == 5
+    steps: dict[str, Any] = {
+        "obs": generator.normal(size=(24, 4)).astype(np.float32),
+        "action": generator.integers(2, size=24, dtype=np.int32),
+        "reward": np.ones(24, np.float32),
+        "terminated": last & (np.arange(24) < 12),
+        "truncated": last & (np.arange(24) >= 12),
+        "next_obs": generator.normal(size=(24, 4)).astype(np.float32),
+    }
+    config = DQNConfig(num_envs=2, num_steps=2, num_gradient_steps=2, batch_size=4, hidden_sizes=(8,), n_step=3)
+    return Case(
+        make=lambda: offline_dqn(envs.make("CartPole-v1"), Transition(**steps, info={}), config),
+        hypers=DQNHypers(cql_weight=1.0),
+        other_hypers=_DQN_HYPERS,
     )
 
 
@@ -184,6 +210,7 @@ CASES: dict[str, Case] = {
     "dqn-rainbow": _dqn(target="double", dueling="mean", law="c51", noisy=True, prioritized=True, n_step=3),
     "dqn-implicit": _dqn(target="double", law="implicit", target_update="polyak"),
     "dqn-munchausen": _dqn(target="munchausen", num_gradient_steps=2),
+    "offline-dqn": _offline_dqn(),
     "pqn": Case(
         make=lambda: pqn(envs.make("CartPole-v1"), PQNConfig(**_TINY)),
         hypers=PQNHypers(),
@@ -194,6 +221,42 @@ CASES: dict[str, Case] = {
             epsilon_start=0.9,
             epsilon_end=0.2,
             exploration_steps=50.0,
+            max_grad_norm=1.0,
+            adam_epsilon=1e-6,
+        ),
+    ),
+    "r2d2": Case(
+        make=lambda: r2d2(
+            envs.make("CartPole-v1"),
+            R2D2Config(
+                num_envs=2,
+                num_steps=3,
+                num_gradient_steps=1,
+                batch_size=4,
+                sequence_length=3,
+                burn_in=2,
+                overlap=1,
+                replay_capacity=64,
+                num_warmup_steps=16,
+                hidden_sizes=(8, 8),
+                memory_size=4,
+            ),
+        ),
+        hypers=R2D2Hypers(),
+        other_hypers=R2D2Hypers(
+            learning_rate=1e-3,
+            gamma=0.9,
+            epsilon_start=0.9,
+            epsilon_end=0.2,
+            exploration_steps=50.0,
+            epsilon_spread=2.0,
+            target_update_every=5.0,
+            polyak=0.1,
+            rescale_epsilon=0.1,
+            priority_eta=0.5,
+            priority_alpha=0.6,
+            priority_epsilon=1e-2,
+            priority_beta=0.4,
             max_grad_norm=1.0,
             adam_epsilon=1e-6,
         ),

@@ -7,6 +7,7 @@ import pytest
 
 from purerl.envs import (
     Environment,
+    carry_memory,
     check_env,
     clip_reward,
     episode_statistics,
@@ -16,6 +17,7 @@ from purerl.envs import (
     make,
     one_hot_observation,
     scale_reward,
+    select_observation,
     sticky_actions,
     time_limit,
 )
@@ -172,6 +174,34 @@ def test_expose_state_shows_the_state_that_planning_steps_from():
         jax.tree.map(np.testing.assert_array_equal, (obs.obs, obs.env_state, *rest), planned)
 
 
+def test_carry_memory_gives_back_what_was_remembered():
+    """What goes in with an action comes out with the next observation; a reset shows the start; all else is as bare."""
+    bare, env = counter(), carry_memory(counter(), jnp.zeros(2))
+    seen, state = env.reset(jax.random.key(0))
+    jax.tree.map(
+        np.testing.assert_array_equal, ((seen.obs, state), seen.memory), (bare.reset(jax.random.key(0)), np.zeros(2))
+    )
+    for t in range(3):
+        expected = bare.step(jax.random.key(1), state, 4)
+        seen, state, *rest = env.step(jax.random.key(1), state, (4, jnp.full(2, t)))
+        jax.tree.map(np.testing.assert_array_equal, (seen.obs, state, *rest), expected)
+        np.testing.assert_array_equal(seen.memory, t)
+
+
+def test_select_observation_hides_the_rest():
+    """CartPole's positions: entries 0 and 2 of each observation, with their bounds; the process is the same."""
+    bare, env = make("CartPole-v1"), select_observation(make("CartPole-v1"), (0, 2))
+    check_env(env)
+    assert env.observation_space.shape == (2,)
+    np.testing.assert_array_equal(env.observation_space.high, np.asarray(bare.observation_space.high)[[0, 2]])
+    (obs, state), (shown, same) = bare.reset(jax.random.key(0)), env.reset(jax.random.key(0))
+    for _ in range(3):
+        np.testing.assert_array_equal(shown, obs[jnp.array([0, 2])])
+        obs, state, *rest = bare.step(jax.random.key(1), state, 1)
+        shown, same, *others = env.step(jax.random.key(1), same, 1)
+        jax.tree.map(np.testing.assert_array_equal, (state, rest), (same, others))
+
+
 def test_an_environment_may_be_of_any_type():
     """A user's class with the five attributes can be wrapped."""
 
@@ -190,6 +220,8 @@ def test_an_environment_may_be_of_any_type():
         (lambda: sticky_actions(counter(), 1.5), ValueError, "probability=1.5"),
         (lambda: frame_stack(counter(), 0), ValueError, "k=0"),
         (lambda: frame_stack(make("FrozenLake-misc"), 2), TypeError, "one_hot_observation first"),
+        (lambda: select_observation(counter(), (0, 1)), ValueError, r"\(0, 1\)\): counter has observations \[1\]"),
+        (lambda: select_observation(counter(), ()), ValueError, "at least one index below 1"),
         (lambda: flatten_observation(make("FrozenLake-misc")), TypeError, "one_hot_observation first"),
         (lambda: one_hot_observation(counter()), TypeError, "needs Discrete"),
     ],

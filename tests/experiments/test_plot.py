@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from experiments import plot
-from purerl.train import files
+from purerl import files
 from purerl.train.statistics import interval, probability_of_improvement, stratified_bootstrap
 
 GOOD, BAD = np.array([[1.0, 2.0, 3.0], [7.0, 9.0, 8.0]]), np.array([[1.0, 1.0], [2.0, 8.0]])

@@ -56,6 +56,15 @@ def test_boltzmann_tends_to_greedy_and_to_uniform():
 
 
 @pytest.mark.covers("eps-greedy")
+def test_side_by_side_agents_explore_less_and_less():
+    """Eight from 0.4 with the exponent 7: its powers from 1 to 8. With exponent 0, or alone, epsilon itself."""
+    np.testing.assert_allclose(exploration.spread(0.4, 7.0, 8), 0.4 ** np.arange(1, 9), rtol=1e-12)
+    np.testing.assert_allclose(exploration.spread(0.3, 0.0, 3), 0.3, rtol=1e-12)
+    np.testing.assert_allclose(exploration.spread(0.3, 7.0, 1), [0.3], rtol=1e-12)
+    np.testing.assert_array_equal(exploration.spread(0.0, 7.0, 2), 0)
+
+
+@pytest.mark.covers("eps-greedy")
 def test_draws_have_the_probabilities():
     """Evenly spaced uniforms draw each action as often as its probability says, to within one draw."""
     policy, number = jnp.array([0.0, 0.25, 0.0, 0.7, 0.05, 0.0]), 10_000

@@ -318,6 +318,26 @@ def test_nothing_passes_an_episodes_start():
     np.testing.assert_array_equal(again, output)
 
 
+def test_values_of_what_a_step_led_to():
+    """``with_next``: the plain output, and for each next observation that of one more step from the memory so far.
+
+    Inside an episode, where it is the observation of the next step, that is the output of the next step.
+    """
+    net = make_q_network((5,), 4, hidden_sizes=(8, 6), num_atoms=2, dueling="mean", memory_size=7)
+    apply, params, carry, _, output = recurrent()
+    before_reset = jax.random.normal(jax.random.key(7), (B, 5))
+    next_obs = jnp.concatenate([SEQUENCE[1:], before_reset[None]]).at[2, 1].set(before_reset[1])
+    now, following = jax.jit(functools.partial(net.apply, method="with_next"))(params, carry, SEQUENCE, START, next_obs)
+    np.testing.assert_allclose(now, output, rtol=1e-5, atol=1e-6)
+    inside = np.ones((T, B), bool)
+    inside[-1] = inside[2, 1] = False
+    np.testing.assert_allclose(following[:-1][inside[:-1]], output[1:][inside[:-1]], rtol=1e-5, atol=1e-6)
+    for t, lanes in ((2, slice(1, 2)), (T - 1, slice(None))):
+        behind, _ = apply(params, carry, SEQUENCE[: t + 1], START[: t + 1])
+        _, expected = apply(params, behind, next_obs[t][None], jnp.zeros((1, B), bool))
+        np.testing.assert_allclose(following[t, lanes], expected[0, lanes], rtol=1e-5, atol=1e-6)
+
+
 def test_memory_remembers():
     """What was seen at the first step is still told apart at the last, where nothing started in between."""
     memory = Memory(4)

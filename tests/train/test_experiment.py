@@ -7,7 +7,8 @@ import types
 
 import pytest
 
-from purerl.train import experiment, files
+from purerl import files
+from purerl.train import experiment
 from tests.train.toy import EXPERIMENT, ToyConfig, ToyHypers
 
 

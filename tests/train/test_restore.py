@@ -4,7 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from purerl.train import files, linear, restore, sweep
+from purerl import files
+from purerl.train import linear, restore, sweep
 from tests.experiments.toy_runs import register, returning
 from tests.train.toy import KEY, ToyHypers, assert_same, limit_for_one, quietly, train
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import purerl
-from purerl.train import files
+from purerl import files
 from purerl.train.runs import Metric, read_run
 from purerl.train.sweep import grid
 from tests.train.toy import ToyHypers, toy

@@ -17,6 +17,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 import optax
+from flax import linen as nn
 from flax import struct
 
 from purerl import learning, rollout, search
@@ -75,20 +76,10 @@ class AlphaZeroConfig:
     """After which a game of an evaluation, or a playout, is broken off."""
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if field.type is int and value < 1:
-                raise ValueError(f"AlphaZeroConfig.{field.name} = {value}: it must be at least 1.")
-        for name, choices in _CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise ValueError(
-                    f"AlphaZeroConfig.{name} = {getattr(self, name)!r}: choose one of {', '.join(choices)}."
-                )
-        if self.replay_capacity % self.num_envs:
-            raise ValueError(
-                f"AlphaZeroConfig.replay_capacity = {self.replay_capacity} is not a multiple of num_envs = "
-                f"{self.num_envs}. The next that is: {-(-self.replay_capacity // self.num_envs) * self.num_envs}."
-            )
+        sizes = (field.name for field in dataclasses.fields(self) if field.type is int)
+        learning.check_positive(self, *sizes)
+        learning.check_choices(self, _CHOICES)
+        learning.check_multiples(self, "num_envs", self.num_envs, "replay_capacity")
         if self.replay_capacity < max(self.batch_size, self.num_envs * self.num_steps):
             raise ValueError(
                 f"AlphaZeroConfig.replay_capacity = {self.replay_capacity} must hold a batch of {self.batch_size} and "
@@ -149,8 +140,8 @@ class AlphaZeroState(struct.PyTreeNode):
 def alphazero(game: Game, config: AlphaZeroConfig | None = None) -> Algorithm:
     """AlphaZero for games of two players whose rules are known.
 
-    ``act`` plans, so its ``obs`` is :class:`~purerl.envs.wrappers.Exposed`. ``spec.evaluate`` plays against the opponent
-    of the config, each side beginning half of the games; a return is the reward of the agent that learns.
+    ``act`` plans, so its ``obs`` is :class:`~purerl.envs.wrappers.Exposed`. ``spec.evaluate`` plays against the
+    opponent of the config, each side beginning half of the games; a return is the reward of the agent that learns.
 
     Args:
         game: from :mod:`purerl.envs.games`.
@@ -160,24 +151,11 @@ def alphazero(game: Game, config: AlphaZeroConfig | None = None) -> Algorithm:
         ValueError: if it is no game, or its observations do not suit the network.
     """
     config = config or AlphaZeroConfig()
-    if not isinstance(game, Game):
-        raise ValueError(f"{game.name} is not a game of two players. AlphaZero needs one, as pgx/tic_tac_toe.")
-    obs_shape, num_actions = tuple(game.observation_space.shape), game.action_space.n
-    net = make_policy_value(config.torso, obs_shape, num_actions, config.num_blocks, config.num_channels)
+    think, net, table = thinker(game, config), _network(game, config), _thinking(game)
+    num_actions = game.action_space.n
     memory = uniform(
         ReplayConfig(capacity=config.replay_capacity, num_envs=config.num_envs, batch_size=config.batch_size)
     )
-    table = _thinking(game)
-
-    def judge(params: PyTree, key: jax.Array, obs: jax.Array, state: PyTree) -> tuple[jax.Array, jax.Array]:
-        return net.apply(params, obs)
-
-    def think(hypers: AlphaZeroHypers, params: PyTree, seen: Exposed, key: jax.Array, explore: bool) -> search.Decision:
-        """Search in a batch of positions."""
-        root_key, search_key = jax.random.split(key)
-        start = planners.root(game, judge, params, root_key, *seen)
-        policy = _policy(config, hypers, explore)
-        return policy(params, search_key, start, planners.model(game, judge), config.num_simulations)
 
     def init(hypers: AlphaZeroHypers, key: jax.Array) -> AlphaZeroState:
         params_key, env_key = jax.random.split(key)
@@ -195,7 +173,7 @@ def alphazero(game: Game, config: AlphaZeroConfig | None = None) -> Algorithm:
         env_key, think_key = jax.random.split(key)
 
         def policy(seen: Exposed, key: jax.Array) -> _Thought:
-            decision = think(hypers, params, seen, key, explore=True)
+            decision = think(hypers, params, *seen, key, explore=True)
             return _Thought(decision.action, decision.weights)
 
         keys = jax.random.split(think_key, config.num_steps)
@@ -245,13 +223,13 @@ def alphazero(game: Game, config: AlphaZeroConfig | None = None) -> Algorithm:
     ) -> jax.Array:
         """The move that a search without noise comes to, or else one as in self-play; for one position."""
         seen = jax.tree.map(lambda x: x[None], obs)
-        return think(hypers, state.params, seen, key, sample).action[0]
+        return think(hypers, state.params, *seen, key, sample).action[0]
 
     def evaluate(
         hypers: AlphaZeroHypers, state: AlphaZeroState, key: jax.Array, num_episodes: int, sample: bool = False
     ) -> Episodes:
         def agent(obs: jax.Array, position: PyTree, key: jax.Array) -> jax.Array:
-            return think(hypers, state.params, Exposed(obs, position), key, sample).action
+            return think(hypers, state.params, obs, position, key, sample).action
 
         pair = (agent, _opponent(game, config))
         result = match.both_sides(game, pair, key, num_episodes + num_episodes % 2, config.max_moves)
@@ -260,6 +238,32 @@ def alphazero(game: Game, config: AlphaZeroConfig | None = None) -> Algorithm:
     settings = {"env": game.name, **dataclasses.asdict(config)}
     spec = Spec("alphazero", config.num_envs * config.num_steps, evaluate, settings)
     return Algorithm(init, update, act, spec)
+
+
+def thinker(game: Game, config: AlphaZeroConfig) -> Callable:
+    """How the agent comes to its moves: ``(hypers, params, obs, state, key, explore=False) -> Decision``, batched.
+
+    Args:
+        game: from :mod:`purerl.envs.games`.
+        config: of :func:`alphazero`.
+
+    Raises:
+        ValueError: as :func:`alphazero`.
+    """
+    net = _network(game, config)
+
+    def judge(params: PyTree, key: jax.Array, obs: jax.Array, state: PyTree) -> tuple[jax.Array, jax.Array]:
+        return net.apply(params, obs)
+
+    def think(
+        hypers: AlphaZeroHypers, params: PyTree, obs: jax.Array, state: PyTree, key: jax.Array, explore: bool = False
+    ) -> search.Decision:
+        root_key, search_key = jax.random.split(key)
+        start = planners.root(game, judge, params, root_key, obs, state)
+        policy = _policy(config, hypers, explore)
+        return policy(params, search_key, start, planners.model(game, judge), config.num_simulations)
+
+    return think
 
 
 def outcomes(steps: Transition) -> tuple[jax.Array, jax.Array]:
@@ -317,6 +321,14 @@ def _thinking(game: Game) -> Environment:
         return Exposed(obs, after), after, reward, terminated, truncated, info
 
     return Environment(game.name, reset, step, game.observation_space, game.action_space)
+
+
+def _network(game: Game, config: AlphaZeroConfig) -> nn.Module:
+    if not isinstance(game, Game):
+        raise ValueError(f"{game.name} is not a game of two players. AlphaZero needs one, as pgx/tic_tac_toe.")
+    return make_policy_value(
+        config.torso, tuple(game.observation_space.shape), game.action_space.n, config.num_blocks, config.num_channels
+    )
 
 
 def _policy(config: AlphaZeroConfig, hypers: AlphaZeroHypers, explore: bool) -> Callable:

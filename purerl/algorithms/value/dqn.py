@@ -13,7 +13,7 @@ a mean, or a law of which the mean is one number (``law``).
 
 import dataclasses
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -84,16 +84,10 @@ class DQNConfig:
     """Deviation of noisy weights at first, times the square root of a layer's inputs."""
 
     def __post_init__(self) -> None:
-        for name in ("num_envs", "num_steps", "num_gradient_steps", "batch_size", "n_step", "num_atoms"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"DQNConfig.{name} = {getattr(self, name)}: it must be at least 1.")
-        for name in ("replay_capacity", "num_warmup_steps"):
-            number, rest = getattr(self, name), getattr(self, name) % self.num_envs
-            if number < 1 or rest:
-                raise ValueError(
-                    f"DQNConfig.{name} = {number} is not a positive multiple of num_envs = {self.num_envs}. The next "
-                    f"that is: {number - rest + self.num_envs if number >= 0 else self.num_envs}."
-                )
+        learning.check_positive(
+            self, "num_envs", "num_steps", "num_gradient_steps", "batch_size", "n_step", "num_atoms"
+        )
+        learning.check_multiples(self, "num_envs", self.num_envs, "replay_capacity", "num_warmup_steps")
         rows = max(self.num_steps, self.num_warmup_steps // self.num_envs, -(-self.batch_size // self.num_envs))
         needed = rows * self.num_envs
         if self.replay_capacity < needed:
@@ -101,9 +95,7 @@ class DQNConfig:
                 f"DQNConfig.replay_capacity = {self.replay_capacity} must hold the warm-up, an update's steps and a "
                 f"batch: at least {needed} are needed."
             )
-        for name, choices in _CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise ValueError(f"DQNConfig.{name} = {getattr(self, name)!r}: choose one of {', '.join(choices)}.")
+        learning.check_choices(self, _CHOICES)
         if self.law == "c51" and self.num_atoms < 2:
             raise ValueError(f"DQNConfig.num_atoms = {self.num_atoms}: C51 needs at least 2.")
         if self.law != "mean" and self.target == "munchausen":
@@ -165,6 +157,8 @@ class DQNHypers(struct.PyTreeNode):
     """Gradients longer than this (global norm) are scaled down to it, > 0."""
     adam_epsilon: float = 1e-8
     """Adam's denominator constant, > 0."""
+    cql_weight: float = 0.0
+    """By how much actions that are not in the data are pushed down, at least 0; only where all is learnt from data."""
 
 
 class DQNState(struct.PyTreeNode):
@@ -178,26 +172,42 @@ class DQNState(struct.PyTreeNode):
     num_env_steps: jax.Array  # [] int
 
 
-def dqn(env: Environment, config: DQNConfig | None = None) -> Algorithm:
-    """DQN and its variants for discrete actions.
+State = Any  # a record with params, target_params, opt_state and num_env_steps, whatever else there is
 
-    ``init`` plays the warm-up, so that every update finds enough to learn from, and none has to ask.
+
+class Learner(NamedTuple):
+    """What learns action values from windows, whoever plays, keeps and draws them.
+
+    Attributes:
+        init: ``(hypers, key, obs [B, ...]) -> (params, opt_state)``.
+        values: ``(hypers, params, obs, key) -> [..., A]``; with None in the place of a key there is no noise.
+        step: ``(hypers, state, window [M], weight [M], key) -> (state, priority [M], metrics)``, one gradient step.
+        advance: ``(hypers, state) -> state``, after the gradient steps of an update: the count, and the target network.
+    """
+
+    init: Callable
+    values: Callable
+    step: Callable
+    advance: Callable
+
+
+def make_learner(env: Environment, config: DQNConfig, conservative: bool = False) -> Learner:
+    """The network and the loss that a config means.
 
     Args:
         env: observations an array; actions :class:`Discrete`.
         config: sizes and choices.
+        conservative: add ``cql_weight`` times :func:`purerl.kernels.targets.conservative_penalty` to the loss.
 
     Raises:
         ValueError: if actions are not discrete.
     """
-    config = config or DQNConfig()
     if not isinstance(env.action_space, Discrete):
         raise ValueError(f"{env.name}: DQN needs Discrete actions, but the action space is {env.action_space}.")
-    num_actions, steps_per_update = env.action_space.n, config.num_envs * config.num_steps
     implicit = config.law == "implicit"
     net = make_q_network(
         tuple(env.observation_space.shape),
-        num_actions,
+        env.action_space.n,
         torso=config.torso,
         hidden_sizes=config.hidden_sizes,
         activation=config.activation,
@@ -207,8 +217,10 @@ def dqn(env: Environment, config: DQNConfig | None = None) -> Algorithm:
         noisy=config.noisy,
         noise_scale=config.noise_scale,
     )
-    sizes = ReplayConfig(capacity=config.replay_capacity, num_envs=config.num_envs, batch_size=config.batch_size)
-    memory = proportional(sizes) if config.prioritized else uniform(sizes)
+
+    def init(hypers: DQNHypers, key: jax.Array, obs: jax.Array) -> tuple[PyTree, optax.OptState]:
+        params = net.init(key, obs, *([jnp.zeros((len(obs), 1))] if implicit else []))
+        return params, learning.optimizer(hypers.max_grad_norm, hypers.adam_epsilon).init(params)
 
     def forward(params: PyTree, obs: jax.Array, key: jax.Array | None) -> tuple[jax.Array, jax.Array]:
         """The network's output ``[M, A, N]``, and the levels that it stands for where it is one of quantiles.
@@ -230,50 +242,8 @@ def dqn(env: Environment, config: DQNConfig | None = None) -> Algorithm:
     def q_values(hypers: DQNHypers, output: jax.Array) -> jax.Array:
         return distributional.q_values(output, atoms(hypers) if config.law == "c51" else None)
 
-    def policy(
-        hypers: DQNHypers, params: PyTree, obs: jax.Array, num_env_steps: jax.Array, key: jax.Array
-    ) -> jax.Array:
-        """How the agent that learns behaves, ``[..., A]``."""
-        value = q_values(hypers, forward(params, obs, key if config.noisy else None)[0])
-        if config.noisy:
-            return exploration.greedy(value)
-        epsilon = exploration.linear_decay(
-            hypers.epsilon_start, hypers.epsilon_end, num_env_steps, hypers.exploration_steps
-        )
-        return exploration.epsilon_greedy(value, epsilon)
-
-    def play(
-        envs: rollout.Envs, key: jax.Array, act: Callable, num_steps: int
-    ) -> tuple[rollout.Envs, Transition, Metrics]:
-        """``act: (obs, uniform [B], key) -> action``; what is remembered of it has axes ``[T, B]``."""
-        uniform_key, noise_key, env_key = jax.random.split(key, 3)
-        inputs = (
-            jax.random.uniform(uniform_key, (num_steps, config.num_envs)),
-            jax.random.split(noise_key, num_steps),
-        )
-        envs, played, metrics = rollout.rollout(
-            env, lambda obs, chance: act(obs, *chance), envs, env_key, inputs, num_steps
-        )
-        return envs, played.replace(info={}), metrics
-
-    def init(hypers: DQNHypers, key: jax.Array) -> DQNState:
-        params_key, env_key, play_key = jax.random.split(key, 3)
-        envs = rollout.reset(env, env_key, config.num_envs)
-        params = net.init(params_key, envs.obs, *([jnp.zeros((config.num_envs, 1))] if implicit else []))
-
-        def anything(obs: jax.Array, uniform: jax.Array, key: jax.Array) -> jax.Array:
-            return (uniform * num_actions).astype(jnp.int32)
-
-        envs, steps, _ = play(envs, play_key, anything, config.num_warmup_steps // config.num_envs)
-        replay = memory.init(jax.tree.map(lambda x: x[0, 0], steps), hypers.priority_alpha)
-        return DQNState(
-            params=params,
-            target_params=jax.tree.map(jnp.copy, params),
-            opt_state=learning.optimizer(hypers.max_grad_norm, hypers.adam_epsilon).init(params),
-            envs=envs,
-            replay=memory.add(replay, steps),
-            num_env_steps=jnp.full((), config.num_warmup_steps, jnp.int32),
-        )
+    def values(hypers: DQNHypers, params: PyTree, obs: jax.Array, key: jax.Array | None) -> jax.Array:
+        return q_values(hypers, forward(params, obs, key)[0])
 
     def bellman(hypers: DQNHypers, params: PyTree, target_params: PyTree, window: NStep, key: jax.Array) -> jax.Array:
         """One step back from what comes next, ``[M, N]``: a mean, quantiles, or probabilities of the atoms."""
@@ -308,7 +278,102 @@ def dqn(env: Environment, config: DQNConfig | None = None) -> Algorithm:
         else:
             each = priority = distributional.quantile_huber_loss(predicted, level, target, hypers.huber_delta)
         loss = jnp.mean(weight * each)
-        return loss, (priority, {"loss": loss, "q_value": jnp.mean(q_values(hypers, predicted))})
+        metrics = {"loss": loss, "q_value": jnp.mean(q_values(hypers, predicted))}
+        if conservative:
+            penalty = jnp.mean(weight * targets.conservative_penalty(q_values(hypers, output), window.action))
+            loss, metrics = loss + hypers.cql_weight * penalty, metrics | {"conservative_penalty": penalty}
+        return loss, (priority, metrics)
+
+    def step(
+        hypers: DQNHypers, state: State, window: NStep, weight: jax.Array, key: jax.Array
+    ) -> tuple[State, jax.Array, Metrics]:
+        window, weight = rollout.split((window, weight))
+        grads, (priority, metrics) = jax.grad(loss, has_aux=True)(
+            state.params, hypers, state.target_params, window, weight, key
+        )
+        optimizer = learning.optimizer(hypers.max_grad_norm, hypers.adam_epsilon)
+        params, opt_state = learning.descend(optimizer, hypers.learning_rate, grads, state.params, state.opt_state)
+        return state.replace(params=params, opt_state=opt_state), priority, metrics
+
+    def advance(hypers: DQNHypers, state: State) -> State:
+        now = state.num_env_steps + config.num_envs * config.num_steps
+        target_params = learning.moved_target(
+            state.target_params,
+            state.params,
+            config.target_update,
+            before=state.num_env_steps,
+            now=now,
+            every=hypers.target_update_every,
+            share=hypers.polyak,
+        )
+        return state.replace(target_params=target_params, num_env_steps=now)
+
+    return Learner(init, values, step, advance)
+
+
+def dqn(env: Environment, config: DQNConfig | None = None) -> Algorithm:
+    """DQN and its variants for discrete actions.
+
+    ``init`` plays the warm-up, so that every update finds enough to learn from, and none has to ask.
+
+    Args:
+        env: observations an array; actions :class:`Discrete`.
+        config: sizes and choices.
+
+    Raises:
+        ValueError: if actions are not discrete.
+    """
+    config = config or DQNConfig()
+    learner = make_learner(env, config)
+    assert isinstance(env.action_space, Discrete)  # or there would be no learner
+    num_actions = env.action_space.n
+    sizes = ReplayConfig(capacity=config.replay_capacity, num_envs=config.num_envs, batch_size=config.batch_size)
+    memory = proportional(sizes) if config.prioritized else uniform(sizes)
+
+    def policy(
+        hypers: DQNHypers, params: PyTree, obs: jax.Array, num_env_steps: jax.Array, key: jax.Array
+    ) -> jax.Array:
+        """How the agent that learns behaves, ``[..., A]``."""
+        value = learner.values(hypers, params, obs, key if config.noisy else None)
+        if config.noisy:
+            return exploration.greedy(value)
+        epsilon = exploration.linear_decay(
+            hypers.epsilon_start, hypers.epsilon_end, num_env_steps, hypers.exploration_steps
+        )
+        return exploration.epsilon_greedy(value, epsilon)
+
+    def play(
+        envs: rollout.Envs, key: jax.Array, act: Callable, num_steps: int
+    ) -> tuple[rollout.Envs, Transition, Metrics]:
+        """``act: (obs, uniform [B], key) -> action``; what is remembered of it has axes ``[T, B]``."""
+        uniform_key, noise_key, env_key = jax.random.split(key, 3)
+        inputs = (
+            jax.random.uniform(uniform_key, (num_steps, config.num_envs)),
+            jax.random.split(noise_key, num_steps),
+        )
+        envs, played, metrics = rollout.rollout(
+            env, lambda obs, chance: act(obs, *chance), envs, env_key, inputs, num_steps
+        )
+        return envs, played.replace(info={}), metrics
+
+    def init(hypers: DQNHypers, key: jax.Array) -> DQNState:
+        params_key, env_key, play_key = jax.random.split(key, 3)
+        envs = rollout.reset(env, env_key, config.num_envs)
+        params, opt_state = learner.init(hypers, params_key, envs.obs)
+
+        def anything(obs: jax.Array, uniform: jax.Array, key: jax.Array) -> jax.Array:
+            return (uniform * num_actions).astype(jnp.int32)
+
+        envs, steps, _ = play(envs, play_key, anything, config.num_warmup_steps // config.num_envs)
+        replay = memory.init(jax.tree.map(lambda x: x[0, 0], steps), hypers.priority_alpha)
+        return DQNState(
+            params=params,
+            target_params=jax.tree.map(jnp.copy, params),
+            opt_state=opt_state,
+            envs=envs,
+            replay=memory.add(replay, steps),
+            num_env_steps=jnp.full((), config.num_warmup_steps, jnp.int32),
+        )
 
     def learn(hypers: DQNHypers, state: DQNState, key: jax.Array) -> tuple[DQNState, Metrics]:
         """One gradient step."""
@@ -318,14 +383,9 @@ def dqn(env: Environment, config: DQNConfig | None = None) -> Algorithm:
         )
         drawn = memory.sample(state.replay, sample_key, beta)
         window = n_step(state.replay.ring, drawn, config.n_step, hypers.gamma)
-        window, weight = rollout.split((window, drawn.weight))
-        grads, (priority, terms) = jax.grad(loss, has_aux=True)(
-            state.params, hypers, state.target_params, window, weight, loss_key
-        )
-        optimizer = learning.optimizer(hypers.max_grad_norm, hypers.adam_epsilon)
-        params, opt_state = learning.descend(optimizer, hypers.learning_rate, grads, state.params, state.opt_state)
+        state, priority, metrics = learner.step(hypers, state, window, drawn.weight, loss_key)
         replay = memory.update_priorities(state.replay, drawn, priority + hypers.priority_epsilon)
-        return state.replace(params=params, opt_state=opt_state, replay=replay), terms
+        return state.replace(replay=replay), metrics
 
     def update(hypers: DQNHypers, state: DQNState, key: jax.Array) -> tuple[DQNState, Metrics]:
         play_key, learn_key = jax.random.split(key)
@@ -337,28 +397,19 @@ def dqn(env: Environment, config: DQNConfig | None = None) -> Algorithm:
         state = state.replace(envs=envs, replay=memory.add(state.replay, steps))
         keys = jax.random.split(learn_key, config.num_gradient_steps)
         state, terms = jax.lax.scan(lambda state, key: learn(hypers, state, key), state, keys)
-        now = state.num_env_steps + steps_per_update
-        state = state.replace(target_params=moved_target(hypers, state, now), num_env_steps=now)
-        return state, jax.tree.map(jnp.mean, terms) | metrics
-
-    def moved_target(hypers: DQNHypers, state: DQNState, now: jax.Array) -> PyTree:
-        """The target network after an update."""
-        if config.target_update == "polyak":
-            return optax.incremental_update(state.params, state.target_params, hypers.polyak)
-        # The counter crosses a multiple, whatever an update adds to it. Chosen leaf by leaf: a branch would be both of
-        # them under vmap, and copying parameters is nothing beside a gradient step.
-        crosses = now // hypers.target_update_every > state.num_env_steps // hypers.target_update_every
-        return jax.tree.map(lambda new, old: jnp.where(crosses, new, old), state.params, state.target_params)
+        return learner.advance(hypers, state), jax.tree.map(jnp.mean, terms) | metrics
 
     def act(hypers: DQNHypers, state: DQNState, obs: jax.Array, key: jax.Array, sample: bool = False) -> jax.Array:
         """The best action without noise, or else a draw of the agent that learns."""
         if not sample:
-            return jnp.argmax(q_values(hypers, forward(state.params, obs, None)[0]), axis=-1).astype(jnp.int32)
+            return jnp.argmax(learner.values(hypers, state.params, obs, None), axis=-1).astype(jnp.int32)
         noise_key, action_key = jax.random.split(key)
         probability = policy(hypers, state.params, obs, state.num_env_steps, noise_key)
         return exploration.sample(probability, jax.random.uniform(action_key, probability.shape[:-1]))
 
     evaluate = rollout.evaluation(env, act)
     settings = {"env": env.name, **dataclasses.asdict(config)}
-    spec = Spec("dqn", steps_per_update, evaluate, settings, env_steps_of_init=config.num_warmup_steps)
+    spec = Spec(
+        "dqn", config.num_envs * config.num_steps, evaluate, settings, env_steps_of_init=config.num_warmup_steps
+    )
     return Algorithm(init, update, act, spec)

@@ -5,7 +5,7 @@ import pathlib
 
 import pytest
 
-from purerl.train.files import atomic_path, write_csv, write_json
+from purerl.files import atomic_path, write_csv, write_json
 
 
 def test_a_block_that_succeeds_replaces_the_file(tmp_path):
