@@ -9,6 +9,7 @@ from purerl import envs
 from purerl.algorithm import Algorithm
 from purerl.algorithms.bandits import agents
 from purerl.algorithms.bandits.agents import BanditConfig, bandit
+from purerl.algorithms.games.alphazero import AlphaZeroConfig, AlphaZeroHypers, alphazero
 from purerl.algorithms.model_based.dyna import DynaConfig, DynaHypers, dyna
 from purerl.algorithms.policy.ppo import PPOConfig, PPOHypers, ppo
 from purerl.algorithms.tabular import control, monte_carlo, traces
@@ -221,6 +222,36 @@ CASES: dict[str, Case] = {
             epsilon_start=0.9,
             epsilon_end=0.2,
             exploration_steps=50.0,
+            max_grad_norm=1.0,
+            adam_epsilon=1e-6,
+        ),
+    ),
+    "alphazero": Case(
+        make=lambda: alphazero(
+            envs.make("pgx/tic_tac_toe"),
+            AlphaZeroConfig(
+                num_envs=4,
+                num_steps=2,
+                num_simulations=3,
+                num_gradient_steps=1,
+                batch_size=4,
+                replay_capacity=64,
+                torso="mlp",
+                num_blocks=1,
+                num_channels=4,
+                opponent="random",
+            ),
+        ),
+        hypers=AlphaZeroHypers(),
+        other_hypers=AlphaZeroHypers(
+            learning_rate=1e-2,
+            value_weight=0.5,
+            l2=1e-3,
+            gumbel_scale=0.5,
+            dirichlet_fraction=0.5,
+            dirichlet_alpha=1.0,
+            temperature=0.5,
+            c_init=2.0,
             max_grad_norm=1.0,
             adam_epsilon=1e-6,
         ),
