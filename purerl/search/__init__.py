@@ -4,6 +4,7 @@ root = Root(logits, value, embedding)
 decision = gumbel_muzero(params, key, root, model, num_simulations=32)
 """
 
+from purerl.search.drawing import describe, draw, principal_line
 from purerl.search.policies import (
     ChanceOutput,
     Decision,
@@ -22,12 +23,15 @@ __all__ = [
     "Output",
     "Root",
     "Tree",
+    "describe",
+    "draw",
     "grow",
     "gumbel_muzero",
     "keep",
     "mixed_evaluation",
     "muzero",
     "plant",
+    "principal_line",
     "stochastic_muzero",
     "uct",
 ]

@@ -82,15 +82,13 @@ def select(tree: Tree, score: Callable, root_score: Callable, max_depth: int) ->
 
     def descend(node: jax.Array, action: jax.Array, depth: jax.Array | int) -> jax.Array:
         """The next node, or NOT_EXPANDED where the walk is over."""
-        below = tree.child[node, batch, action]
-        over = (tree.discount[below, batch] == 0) | (depth >= max_depth)
-        return jnp.where(over, NOT_EXPANDED, below)
+        return jnp.where(depth < max_depth, tree.child[node, batch, action], NOT_EXPANDED)
 
     root = jnp.zeros_like(batch)
     action = best(root_score(at(tree, root)))
 
     def walking(carry: tuple) -> jax.Array:
-        return jnp.any(carry[-1] >= 0)
+        return _anywhere(carry[-1] >= 0)
 
     def step(carry: tuple) -> tuple:
         depth, node, action, below = carry
@@ -113,7 +111,7 @@ def expand(
     node: jax.Array,
     action: jax.Array,
 ) -> tuple[Output, Tree]:
-    """Ask the model what the actions lead to, and add that to the trees in the slot."""
+    """Ask the model what the actions lead to, and add that to the trees: a child, unless it is an end."""
     batch = jnp.arange(node.shape[0])
     before = jax.tree.map(lambda x: x[node, batch], tree.embedding)
     output, embedding = model(params, key, action, before)
@@ -121,6 +119,7 @@ def expand(
     def put(leaf: jax.Array, new: jax.Array) -> jax.Array:
         return jax.lax.dynamic_update_index_in_dim(leaf, new.astype(leaf.dtype), slot, 0)
 
+    child = jnp.where(output.discount == 0, NOT_EXPANDED, slot).astype(jnp.int32)
     tree = tree.replace(
         prior=put(tree.prior, rule.prior(output.logits)),
         raw_value=put(tree.raw_value, output.value),
@@ -129,7 +128,7 @@ def expand(
         reward=put(tree.reward, output.reward),
         discount=put(tree.discount, output.discount),
         embedding=jax.tree.map(put, tree.embedding, embedding),
-        child=tree.child.at[node, batch, action].set(slot.astype(jnp.int32), unique_indices=True),
+        child=tree.child.at[node, batch, action].set(child, unique_indices=True),
     )
     return output, tree
 
@@ -151,7 +150,7 @@ def backup(
     batch = jnp.arange(batch_size)
 
     def climbing(carry: tuple) -> jax.Array:
-        return jnp.any(carry[0] >= 0)
+        return _anywhere(carry[0] >= 0)
 
     def step(carry: tuple) -> tuple:
         node, action, reward, discount, returned, visits, mean = carry
@@ -169,3 +168,17 @@ def backup(
     start = (node, action, reward, discount, value, tree.visits, tree.value)
     *_, visits, mean = jax.lax.while_loop(climbing, step, start)
     return tree.replace(visits=visits, value=mean)
+
+
+@jax.custom_batching.custom_vmap
+def _anywhere(flags: jax.Array) -> jax.Array:
+    """Whether any is set, one answer for all that is vmapped.
+
+    A loop whose condition differed between seeds would copy all that it carries, trees included, at every turn.
+    """
+    return jnp.any(flags)
+
+
+@_anywhere.def_vmap
+def _anywhere_at_all(axis_size: int, in_batched: list, flags: jax.Array) -> tuple[jax.Array, bool]:
+    return _anywhere(flags), False

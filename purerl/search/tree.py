@@ -45,7 +45,7 @@ class Tree(struct.PyTreeNode):
     prior: jax.Array  # [N, B, A]
     visits: jax.Array  # [N, B, A] float32, exact up to 2^24
     value: jax.Array  # [N, B, A]
-    child: jax.Array  # [N, B, A] int32, the slot that the action leads to
+    child: jax.Array  # [N, B, A] int32, the slot that the action leads to; none if it was not tried, or ends all
     raw_value: jax.Array  # [N, B]
     parent: jax.Array  # [N, B] int32
     action: jax.Array  # [N, B] int32, which action of the parent led here
@@ -129,7 +129,7 @@ def keep(tree: Tree, action: jax.Array, root: Root, prior: Callable, num_kept: i
         tree: of the last search.
         action: ``[B]``, taken in its root.
         root: the states that the actions led to. A tree goes on from what it knows of them, or, where it never tried
-            the action, from this.
+            the action or the action ended the episode, from this.
         prior: of the rule, as in :func:`plant`.
         num_kept: nodes that are taken over, at most; static. Where there are more, the youngest are left behind: the
             edge to one keeps its statistics, and the node is added anew when a simulation comes that way.
