@@ -19,12 +19,13 @@ import numpy as np
 import tyro
 
 from purerl import files, search, xla
-from purerl.algorithms.games import planners
-from purerl.algorithms.games.alphazero import AlphaZeroConfig, thinker
+from purerl.algorithms.games import planners, saved
+from purerl.algorithms.games.alphazero import AlphaZeroConfig, AlphaZeroHypers, thinker
 from purerl.envs.games import Game
 from purerl.envs.pgx import Position, draw, from_pgx
 from purerl.search.drawing import principal_line
 from purerl.train.command_line import one_line_errors
+from purerl.types import PyTree
 
 Think = Callable[[jax.Array, Position, jax.Array], search.Decision]
 
@@ -36,7 +37,8 @@ class Options:
     game: tyro.conf.Positional[str] = "connect_four"
     """Name of a game, with or without pgx/ in front."""
     checkpoint: pathlib.Path | None = None
-    """Folder of an AlphaZero run, whose network guides the search; without one it learns from random playouts (UCT)."""
+    """Folder of an AlphaZero run, or the .npz of its network, which guides the search; without one it learns from
+    random playouts (UCT)."""
     num_simulations: int | None = None
     """Of the search before a move. None: as the network was trained, or 1000 for playouts."""
     you: Literal["first", "second", "nobody"] = "first"
@@ -47,12 +49,16 @@ class Options:
     """Fixes what is random about the search."""
     render: pathlib.Path | None = None
     """Draw the position after every move to this file, an SVG."""
+    export: pathlib.Path | None = None
+    """Instead of playing, write the checkpoint's network to this file, a .npz."""
 
     def __post_init__(self) -> None:
         if self.num_simulations is not None and self.num_simulations < 1:
             raise ValueError(f"--num-simulations {self.num_simulations}: a search needs at least 1.")
         if self.render is not None and self.render.suffix.lower() != ".svg":
             raise ValueError(f"--render {self.render}: the picture is an SVG, so its name must end in .svg.")
+        if self.export is not None and (self.checkpoint is None or self.export.suffix != ".npz"):
+            raise ValueError(f"--export {self.export}: it needs --checkpoint, and a name that ends in .npz.")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -61,6 +67,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         options = tyro.cli(Options, prog="python -m experiments.play", description=__doc__, args=arguments)
         xla.set_cpu_flags()
         game = from_pgx(options.game.removeprefix("pgx/"))
+        if options.export is not None:
+            assert options.checkpoint is not None
+            _, config, params = agent(game, options.checkpoint)
+            saved.save(options.export, game, config, params)
+            print(f"wrote {options.export}, {options.export.stat().st_size / 1000:.0f} kB")
+            return
         play(game, opponent(game, options), options)
 
 
@@ -82,32 +94,39 @@ def opponent(game: Game, options: Options) -> Think:
     return think
 
 
-def trained(game: Game, folder: pathlib.Path, num_simulations: int | None = None) -> Think:
-    """The agent that an AlphaZero run has left in its last checkpoint; of several seeds the first that is sound.
+def trained(game: Game, path: pathlib.Path, num_simulations: int | None = None) -> Think:
+    """How an AlphaZero agent comes to its moves.
 
     Args:
         game: that it was trained on.
-        folder: of the run.
+        path: folder of the run, or the file of its network.
         num_simulations: None for as many as in training.
 
     Raises:
         ValueError: if it is another algorithm's, or was trained on another game.
     """
+    hypers, config, params = agent(game, path)
+    if num_simulations is not None:
+        config = dataclasses.replace(config, num_simulations=num_simulations)
+    think = thinker(game, config)
+    return lambda obs, position, key: think(hypers, params, obs, position, key)
+
+
+def agent(game: Game, path: pathlib.Path) -> tuple[AlphaZeroHypers, AlphaZeroConfig, PyTree]:
+    """What a run has left in its last checkpoint, of several seeds the first that is sound; or a network in a file."""
+    if path.suffix == ".npz":
+        return AlphaZeroHypers(), *saved.load(path, game)
     from purerl.train.restore import load_agents
 
-    agents = load_agents(folder, None, False)
+    agents = load_agents(path, None, False)
     spec = agents.run.algorithm.spec
     if spec.name != "alphazero" or spec.settings["env"] != game.name:
-        raise ValueError(f"{folder} holds {spec.name} on {spec.settings['env']}, not alphazero on {game.name}.")
-    settings = {name: value for name, value in spec.settings.items() if name != "env"}
-    if num_simulations is not None:
-        settings["num_simulations"] = num_simulations
+        raise ValueError(f"{path} holds {spec.name} on {spec.settings['env']}, not alphazero on {game.name}.")
     sound = [m for m in range(agents.columns.num_seeds) if m not in agents.diverged]
     if not sound:
-        raise ValueError(f"{folder}: every seed has diverged, so there is nobody to play against.")
+        raise ValueError(f"{path}: every seed has diverged, so there is nobody to play against.")
     hypers, state = agents.member(sound[0])
-    think = thinker(game, AlphaZeroConfig(**settings))
-    return lambda obs, position, key: think(hypers, state.params, obs, position, key)
+    return hypers, AlphaZeroConfig(**{k: v for k, v in spec.settings.items() if k != "env"}), state.params
 
 
 def play(game: Game, think: Think, options: Options) -> None:

@@ -27,7 +27,7 @@ ARROWS = {
     "rollout.py": ("envs.base", "envs.wrappers", "kernels", "types"),
     "algorithms": (
         *("algorithms", "algorithm", "rollout", "learning", "search", "nets", "data"),
-        *("kernels", "envs.base", "envs.games", "envs.wrappers", "spaces", "types"),
+        *("kernels", "envs.base", "envs.games", "envs.wrappers", "files", "spaces", "types"),
     ),
     "train": ("train", "algorithm", "files", "types", "xla"),
 }

@@ -24,15 +24,16 @@ COMMANDS = [
 
 def test_code_runs(tmp_path, monkeypatch):
     """Every name that the examples use exists, and they draw the pictures that they promise."""
-    quickstart, sweep = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    quickstart, sweep, walk = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     assert len(quickstart.strip().splitlines()) <= 16
     monkeypatch.chdir(tmp_path)
     names: dict = {}
-    for code in (quickstart, sweep):
+    for code in (quickstart, sweep, walk):
         for long, short in SHORTER.items():
             code = code.replace(long, short)
         exec(code, names)
     assert names["action"] in (0, 1)
+    assert names["decision"].action.tolist() == [1, 1]
     for picture in ("curve.png", "sweep.png", "runs/sweep/curve.png"):
         assert pathlib.Path(picture).read_bytes().startswith(b"\x89PNG")
 

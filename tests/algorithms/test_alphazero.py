@@ -1,5 +1,6 @@
 """AlphaZero, part by part and on tic-tac-toe."""
 
+import dataclasses
 import functools
 
 import jax
@@ -9,6 +10,7 @@ import pytest
 
 from purerl import envs
 from purerl.algorithms.games import alphazero as az
+from purerl.algorithms.games import saved
 from purerl.algorithms.games.alphazero import AlphaZeroConfig, AlphaZeroHypers, Lesson, alphazero
 from purerl.envs import games
 from purerl.types import Transition
@@ -163,3 +165,27 @@ def test_other_environments_are_refused():
     with pytest.raises(ValueError, match='torso="residual" needs observations'):
         alphazero(envs.make("pgx/kuhn_poker"))
     assert isinstance(envs.make("pgx/tic_tac_toe"), games.Game)
+
+
+def test_a_network_in_a_file(tmp_path):
+    """It comes back as it was; a damaged file, another game, other sizes and pickled objects are refused."""
+    game = envs.make("pgx/tic_tac_toe")
+    params = alphazero(game, TINY).init(AlphaZeroHypers(), KEY).params
+    path = tmp_path / "network.npz"
+    saved.save(path, game, TINY, params)
+    config, loaded = saved.load(path, game)
+    assert config == TINY
+    jax.tree.map(np.testing.assert_array_equal, loaded, params)
+    with pytest.raises(ValueError, match="plays pgx/tic_tac_toe, not pgx/connect_four"):
+        saved.load(path, envs.make("pgx/connect_four"))
+    saved.save(path, game, dataclasses.replace(TINY, num_channels=32), params)
+    with pytest.raises(ValueError, match="is missing or is not float32"):
+        saved.load(path, game)
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(ValueError, match="no network saved by purerl, or is damaged"):
+        saved.load(path, game)
+    np.savez(path, about=np.array([object()]))
+    with pytest.raises(ValueError, match="no network saved by purerl, or is damaged"):
+        saved.load(path, game)
+    with pytest.raises(FileNotFoundError):
+        saved.load(tmp_path / "nothing.npz", game)

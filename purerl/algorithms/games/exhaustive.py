@@ -12,7 +12,7 @@ from purerl.envs.games import Game, turn
 from purerl.types import PyTree
 
 
-class TooLarge(ValueError):
+class TooLargeError(ValueError):
     """A game has more positions than were allowed."""
 
 
@@ -58,7 +58,7 @@ def every_line(
         The number of lines that it wins, draws and loses.
 
     Raises:
-        TooLarge: if there are more positions than that.
+        TooLargeError: if there are more positions than that.
     """
 
     def played(obs: PyTree, state: PyTree) -> jax.Array:
@@ -92,7 +92,7 @@ def solve(game: Game, key: jax.Array, batch_size: int = 256, max_positions: int 
         max_positions: on one level.
 
     Raises:
-        TooLarge: if there are more positions than that.
+        TooLargeError: if there are more positions than that.
     """
     follow = _follower(game, lambda obs, state: jax.vmap(game.legal)(state), key, batch_size)
     level, levels = _start(game, key), []
@@ -200,4 +200,4 @@ def _joined(parts: list) -> PyTree:
 
 def _check(game: Game, size: int, max_positions: int) -> None:
     if size > max_positions:
-        raise TooLarge(f"{game.name}: {size} positions on one level, more than max_positions = {max_positions}.")
+        raise TooLargeError(f"{game.name}: {size} positions on one level, more than max_positions = {max_positions}.")
