@@ -4,6 +4,7 @@ python -m experiments.rainbow --env CartPole-v1 --num-seeds 8
 """
 
 import dataclasses
+from collections.abc import Collection
 from typing import Any
 
 from experiments import dqn as plain
@@ -31,13 +32,16 @@ _SUPPORT = {
 _MINATAR_SUPPORT = (0.0, 50.0)
 
 
-def rainbow(config: DQNConfig, without: str | None = None) -> DQNConfig:
-    """All six parts on top of a config, or all but one."""
-    return dataclasses.replace(config, **{name: value for name, value in PARTS.items() if name != without})
+def rainbow(config: DQNConfig, without: Collection[str] = ()) -> DQNConfig:
+    """All six parts on top of a config, but for some: there it is as in plain DQN, whatever the config says."""
+    return dataclasses.replace(config, **PARTS | {name: getattr(DQNConfig, name) for name in without})
 
 
 def _hypers(env: str, hypers: DQNHypers) -> DQNHypers:
-    lowest, highest = _SUPPORT.get(env, _MINATAR_SUPPORT)
+    if env in _SUPPORT:
+        lowest, highest = _SUPPORT[env]
+        return hypers.replace(lowest=lowest, highest=highest)
+    lowest, highest = _MINATAR_SUPPORT
     return hypers.replace(lowest=lowest, highest=highest, learning_rate=hypers.learning_rate / 2)
 
 

@@ -29,7 +29,7 @@ def rows() -> list[str]:
         config = json.loads(path.with_name("config.json").read_text())
         curve = (path.parent / "curve.png").relative_to(RESULTS.parent.parent)
         lines.append(
-            f"| {config['algorithm']} | {config['settings']['env']} | {summary['num_env_steps']:,} | "
+            f"| {config.get('experiment', config['algorithm'])} | {config['settings']['env']} | {summary['num_env_steps']:,} | "
             f"{summary['num_seeds']} | {final_return(summary)} | [curve]({curve}) |"
         )
     return lines
