@@ -14,9 +14,10 @@ import jax.numpy as jnp
 import tyro
 
 from benchmarks import common
-from purerl import envs, search
+from purerl import search
 from purerl.algorithms.games.alphazero import AlphaZeroConfig, AlphaZeroHypers, alphazero, thinker
 from purerl.envs.games import Game, turn
+from purerl.envs.pgx import from_pgx
 from purerl.nets.board import make_policy_value
 
 
@@ -40,8 +41,7 @@ def main(
     """
     suffix = common.set_flags(threads=threads)
     config = AlphaZeroConfig(num_envs=num_envs, num_steps=num_moves, num_simulations=num_simulations)
-    table = envs.make(game)
-    assert isinstance(table, Game)
+    table = from_pgx(game.removeprefix("pgx/"))
     common.report(
         f"self_play{suffix}",
         {"game": game, "num_envs": num_envs, "num_moves": num_moves, "num_simulations": num_simulations}

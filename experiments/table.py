@@ -28,8 +28,9 @@ def rows() -> list[str]:
         summary = json.loads(path.read_text())
         config = json.loads(path.with_name("config.json").read_text())
         curve = (path.parent / "curve.png").relative_to(RESULTS.parent.parent)
+        name = config.get("experiment", config["algorithm"])
         lines.append(
-            f"| {config.get('experiment', config['algorithm'])} | {config['settings']['env']} | {summary['num_env_steps']:,} | "
+            f"| {name} | {config['settings']['env']} | {summary['num_env_steps']:,} | "
             f"{summary['num_seeds']} | {final_return(summary)} | [curve]({curve}) |"
         )
     return lines
