@@ -1,7 +1,10 @@
 """League: players of one game, everyone against everyone, and how strong that makes them.
 
     python -m experiments.league --game pgx/tic_tac_toe --players random one_ply
-    python -m experiments.league --game pgx/connect_four --players random one_ply --num-games 1000
+    python -m experiments.league --game pgx/connect_four --players one_ply uct:100 runs/alphazero/TIME-ENV:64
+
+A player is random; one_ply, who looks one move ahead; uct:N, a search of N simulations with random playouts; or the
+folder of an AlphaZero run, or the .npz of its network, with as many simulations as in training or those behind a colon.
 
 Each begins half of the games of a pair. Prints who beat whom and Elo ratings with 95 % intervals, draws them beside the
 table of payoffs, and says how much of it no rating explains: players who beat each other in circles.
@@ -21,7 +24,9 @@ import numpy as np
 import tyro
 
 import purerl
+from experiments.play import trained
 from purerl import files, xla
+from purerl.algorithms.games import planners
 from purerl.algorithms.games.match import Score, both_sides, score
 from purerl.algorithms.games.players import Player, one_ply, random_player
 from purerl.envs.games import Game
@@ -44,14 +49,35 @@ class Standings(NamedTuple):
 
 
 def player(game: Game, name: str) -> Player:
-    """The player of that name.
+    """The player of that name: one of ``PLAYERS``, ``uct:N``, ``PATH`` or ``PATH:N``, with N simulations a move.
 
     Raises:
         ValueError: if there is none.
     """
-    if name not in PLAYERS:
-        raise ValueError(f"No player is named {name!r}. {suggestion(name, PLAYERS)}There are {', '.join(PLAYERS)}.")
-    return PLAYERS[name](game)
+    if name in PLAYERS:
+        return PLAYERS[name](game)
+    kind, count = _with_count(name)
+    if count == 0:
+        raise ValueError(f"{name}: a search needs at least 1 simulation.")
+    if kind == "uct" and count:
+        return planners.uct_player(game, count)
+    if pathlib.Path(kind).exists():
+        think = trained(game, pathlib.Path(kind), count)
+        return lambda obs, state, key: think(obs, state, key).action
+    known = f"There are {', '.join(PLAYERS)}, uct:N with N simulations, and folders or networks of AlphaZero runs."
+    raise ValueError(f"No player is named {name!r}. {suggestion(name, [*PLAYERS, 'uct:100'])}{known}")
+
+
+def labels(names: Sequence[str]) -> list[str]:
+    """What players are called: paths by their last part, where that leaves no two alike."""
+    short = [name if name in PLAYERS else pathlib.PurePath(name).name for name in names]
+    return short if len({*short}) == len(short) else list(names)
+
+
+def _with_count(name: str) -> tuple[str, int | None]:
+    """``KIND:N`` in its two parts; without a number all of it is the kind."""
+    kind, colon, count = name.rpartition(":")
+    return (kind, int(count)) if colon and count.isdecimal() else (name, None)
 
 
 def play(
@@ -122,7 +148,8 @@ def report(names: Sequence[str], results: Mapping[tuple[int, int], Score], stand
 
 
 def _points(elo: Interval) -> str:
-    return f"{elo.estimate:+.0f} [{elo.low:+.0f}, {elo.high:+.0f}]" if elo.low < elo.high else f"{elo.estimate:.0f}"
+    estimate, low, high = map(round, elo)
+    return f"{estimate:+d} [{low:+d}, {high:+d}]" if elo.low < elo.high else f"{estimate}"
 
 
 def draw(title: str, names: Sequence[str], stand: Standings):
@@ -161,7 +188,7 @@ class Options:
     game: str = "pgx/tic_tac_toe"
     """Environment of two players, by name."""
     players: tuple[str, ...] = ("random", "one_ply")
-    """At least two, by name; Elo is counted from the first."""
+    """At least two, by name: random, one_ply, uct:N, PATH or PATH:N; Elo is counted from the first."""
     num_games: int = 200
     """Of each pair; each begins half of them."""
     max_moves: int = 1000
@@ -213,7 +240,7 @@ def write(
     )
     rows = ([name, *(f"{value:.6g}" for value in row)] for name, row in zip(names, stand.payoff, strict=True))
     files.write_csv(folder / "payoff.csv", ["player", *names], rows)
-    plots.save(draw(title, names, stand), folder / "elo.png")
+    plots.save(draw(title, labels(names), stand), folder / "elo.png")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -230,7 +257,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         title = f"{game.name}: {len(players)} players, {options.num_games} games of each pair"
         out = options.out or pathlib.Path("runs", "league", options.game.replace("/", "-"))
         write(out, options, results, stand, title)
-    print(title, *report(options.players, results, stand), sep="\n")
+    print(title, *report(labels(options.players), results, stand), sep="\n")
     print(f"{time.perf_counter() - began:.1f} s with compilation; wrote {out}", file=sys.stderr)
 
 

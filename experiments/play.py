@@ -190,7 +190,9 @@ def report(decision: search.Decision, most: int = 7) -> str:
     order = [action for action in np.argsort(-visits, kind="stable")[:most] if visits[action] > 0]
     lines = [f"move {decision.action[0]}, expecting {decision.value[0]:+.2f}"]
     lines += [f"  {action:>4}  visits {visits[action]:>6.0f}  value {value[action]:+.2f}" for action in order]
-    lines.append("  line  " + " ".join(str(action) for action in principal_line(decision.tree)))
+    line = principal_line(decision.tree)
+    if line[:1] == [int(decision.action[0])]:  # of two moves visited alike, the one that was drawn may be the other
+        lines.append("  line  " + " ".join(str(action) for action in line))
     return "\n".join(lines)
 
 

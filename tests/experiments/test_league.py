@@ -9,6 +9,7 @@ import pytest
 
 from experiments import league as experiment
 from purerl.algorithms.games.match import Score
+from purerl.search import Decision
 
 NAMES = ("rock", "paper", "scissors", "fool")
 
@@ -72,10 +73,43 @@ def test_command_plays_and_writes(tmp_path, capsys):
     assert {path.name for path in tmp_path.iterdir()} == {"league.json", "payoff.csv", "elo.png"}
 
 
+@pytest.mark.covers("mcts", "elo")
+def test_who_searches_longer_is_rated_higher(tmp_path, capsys):
+    """Searches of 1 and 32 simulations at tic-tac-toe, by name: the longer one is above the shorter."""
+    experiment.main(["--players", "uct:1", "uct:32", "--num-games", "40", "--out", str(tmp_path)])
+    assert capsys.readouterr().out.splitlines()[2].split()[0] == "uct:32"
+    assert json.loads((tmp_path / "league.json").read_text())["elo"]["uct:32"]["low"] > 0
+
+
+@pytest.mark.covers("alphazero")
+@pytest.mark.parametrize("count", [None, 64], ids=["as trained", "64"])
+def test_the_folder_of_a_run_is_a_player(count, tmp_path, monkeypatch):
+    """Its network is asked for with as many simulations as the name says, and what it decides is played."""
+    asked = []
+
+    def trained(game, folder, num_simulations):
+        asked.append((game.name, folder, num_simulations))
+        return lambda obs, state, key: Decision(action=obs + state + key, weights=None, value=None, tree=None)
+
+    monkeypatch.setattr(experiment, "trained", trained)
+    game = experiment.make_game("pgx/tic_tac_toe")
+    player = experiment.player(game, str(tmp_path) if count is None else f"{tmp_path}:{count}")
+    assert asked == [("pgx/tic_tac_toe", tmp_path, count)]
+    assert player(1, 20, 300) == 321
+
+
+def test_labels_are_short_but_tell_players_apart():
+    """A folder is called by its last part, unless another ends alike."""
+    assert experiment.labels(["random", "uct:9", "runs/alphazero/today:64"]) == ["random", "uct:9", "today:64"]
+    assert experiment.labels(["a/run", "b/run"]) == ["a/run", "b/run"]
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [
         (["--players", "random", "one-ply"], "No player is named 'one-ply'. Near: 'one_ply'."),
+        (["--players", "random", "uct"], "No player is named 'uct'. Near: 'uct:100'. There are random, one_ply, uct:N"),
+        (["--players", "random", "uct:0"], "uct:0: a search needs at least 1 simulation"),
         (["--players", "random"], "players = random: name at least two"),
         (["--players", "random", "random"], "players = random random: name at least two, each once"),
         (["--num-games", "3"], "num_games = 3: it must be even"),
@@ -83,7 +117,7 @@ def test_command_plays_and_writes(tmp_path, capsys):
         (["--prior", "0"], "prior = 0.0: it must be > 0"),
         (["--game", "CartPole-v1"], "CartPole-v1 is no game of two players. There are pgx/"),
     ],
-    ids=["player", "alone", "twice", "odd", "moves", "prior", "game"],
+    ids=["player", "search", "simulations", "alone", "twice", "odd", "moves", "prior", "game"],
 )
 def test_what_cannot_be_played_is_refused(arguments, message, capsys):
     """One line that names what is wrong, and exit code 2."""
