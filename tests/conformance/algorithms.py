@@ -11,6 +11,7 @@ from purerl.algorithms.bandits import agents
 from purerl.algorithms.bandits.agents import BanditConfig, bandit
 from purerl.algorithms.games.alphazero import AlphaZeroConfig, AlphaZeroHypers, alphazero
 from purerl.algorithms.model_based.dyna import DynaConfig, DynaHypers, dyna
+from purerl.algorithms.planning.muzero import MuZeroConfig, MuZeroHypers, muzero
 from purerl.algorithms.policy.ppo import PPOConfig, PPOHypers, ppo
 from purerl.algorithms.tabular import control, monte_carlo, traces
 from purerl.algorithms.tabular.control import ControlConfig, ControlHypers
@@ -222,6 +223,41 @@ CASES: dict[str, Case] = {
             epsilon_start=0.9,
             epsilon_end=0.2,
             exploration_steps=50.0,
+            max_grad_norm=1.0,
+            adam_epsilon=1e-6,
+        ),
+    ),
+    "muzero": Case(
+        make=lambda: muzero(
+            envs.make("CartPole-v1"),
+            MuZeroConfig(
+                num_envs=2,
+                num_steps=4,
+                num_simulations=2,
+                num_gradient_steps=1,
+                batch_size=4,
+                num_unrolled=2,
+                n_step=2,
+                num_reanalyzed=2,
+                replay_capacity=32,
+                support_size=3,
+                hidden_sizes=(8,),
+                latent_size=4,
+            ),
+        ),
+        hypers=MuZeroHypers(),
+        other_hypers=MuZeroHypers(
+            learning_rate=1e-2,
+            gamma=0.9,
+            value_weight=1.0,
+            l2=1e-3,
+            rescale_epsilon=0.1,
+            gumbel_scale=0.5,
+            dirichlet_fraction=0.5,
+            dirichlet_alpha=1.0,
+            temperature=0.5,
+            c_init=2.0,
+            target_update_every=5.0,
             max_grad_norm=1.0,
             adam_epsilon=1e-6,
         ),

@@ -94,7 +94,9 @@ class MuZeroConfig:
                 f"{self.batch_size}."
             )
         if self.latent_size < 2:
-            raise ValueError("MuZeroConfig.latent_size = 1: brought to the range from 0 to 1 it would say nothing; 2.")
+            raise ValueError(
+                "MuZeroConfig.latent_size = 1: scaled to [0, 1], one number says nothing; it must be 2 or more."
+            )
         learning.check_multiples(self, "num_envs", self.num_envs, "replay_capacity")
         drawable = self.window - 1 + -(-self.batch_size // self.num_envs)
         needed = self.num_envs * max(self.num_steps, drawable)
@@ -202,7 +204,7 @@ def muzero(env: Environment, config: MuZeroConfig | None = None) -> Algorithm:
     """
     config = config or MuZeroConfig()
     net, table, atoms = network(env, config), _thinking(env), _atoms(config)
-    num_actions = env.action_space.n
+    num_actions = net.num_actions
     memory = uniform(
         ReplayConfig(
             capacity=config.replay_capacity,
@@ -283,7 +285,7 @@ def muzero(env: Environment, config: MuZeroConfig | None = None) -> Algorithm:
         return envs, played, metrics | {"root_value": jnp.mean(played.value)}
 
     def reanalyze(hypers: MuZeroHypers, target_params: PyTree, windows: Played, key: jax.Array) -> Played:
-        """Windows of which the first few have the policies and values that a search finds now."""
+        """Windows of which the first few have the policies and values that a search finds now (appendix H)."""
         number = config.num_reanalyzed
         obs = windows.obs[:, :number]
         decision = think(hypers, target_params, obs.reshape(-1, *obs.shape[2:]), key)
