@@ -4,8 +4,9 @@ Every policy is ``(params, key, root, model, num_simulations, ...) -> Decision``
 rewards are in the eyes of who moves, and the model's discount is negative where the turn passes.
 """
 
+import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -110,6 +111,31 @@ def uct(
         temperature=temperature,
         max_depth=max_depth,
         tree=tree,
+    )
+
+
+def chosen(config: Any, hypers: Any, explore: bool, value: Callable = rules.by_siblings) -> Callable:
+    """The search that an algorithm's config names, with its noise or, to be judged, without.
+
+    Args:
+        config: ``search`` is ``"gumbel"`` or ``"puct"``; ``max_considered`` of the first.
+        hypers: ``gumbel_scale`` of the first; ``c_init``, ``dirichlet_fraction``, ``dirichlet_alpha`` and
+            ``temperature`` of the second.
+        explore: static.
+        value: of actions, as in :func:`purerl.search.rules.puct`.
+
+    Returns:
+        ``(params, key, root, model, num_simulations) -> Decision``.
+    """
+    if config.search == "gumbel":
+        scale = hypers.gumbel_scale if explore else 0.0
+        return functools.partial(gumbel_muzero, max_considered=config.max_considered, gumbel_scale=scale)
+    return functools.partial(
+        muzero,
+        rule=rules.puct(value, hypers.c_init),
+        dirichlet_fraction=hypers.dirichlet_fraction if explore else 0.0,
+        dirichlet_alpha=hypers.dirichlet_alpha,
+        temperature=hypers.temperature if explore else 0.0,
     )
 
 

@@ -31,7 +31,7 @@ from purerl.envs.games import Game
 from purerl.envs.wrappers import Exposed
 from purerl.kernels.recurrence import reverse_linear_recurrence
 from purerl.nets.board import make_policy_value
-from purerl.search import rules
+from purerl.search import policies, rules
 from purerl.types import Episodes, Mean, Metrics, PyTree, Transition
 
 
@@ -260,7 +260,7 @@ def thinker(game: Game, config: AlphaZeroConfig) -> Callable:
     ) -> search.Decision:
         root_key, search_key = jax.random.split(key)
         start = planners.root(game, judge, params, root_key, obs, state)
-        policy = _policy(config, hypers, explore)
+        policy = policies.chosen(config, hypers, explore, rules.as_it_is)
         return policy(params, search_key, start, planners.model(game, judge), config.num_simulations)
 
     return think
@@ -328,20 +328,6 @@ def _network(game: Game, config: AlphaZeroConfig) -> nn.Module:
         raise ValueError(f"{game.name} is not a game of two players. AlphaZero needs one, as pgx/tic_tac_toe.")
     return make_policy_value(
         config.torso, tuple(game.observation_space.shape), game.action_space.n, config.num_blocks, config.num_channels
-    )
-
-
-def _policy(config: AlphaZeroConfig, hypers: AlphaZeroHypers, explore: bool) -> Callable:
-    """How to search, with noise or without."""
-    if config.search == "gumbel":
-        scale = hypers.gumbel_scale if explore else 0.0
-        return functools.partial(search.gumbel_muzero, max_considered=config.max_considered, gumbel_scale=scale)
-    return functools.partial(
-        search.muzero,
-        rule=rules.puct(rules.as_it_is, hypers.c_init),
-        dirichlet_fraction=hypers.dirichlet_fraction if explore else 0.0,
-        dirichlet_alpha=hypers.dirichlet_alpha,
-        temperature=hypers.temperature if explore else 0.0,
     )
 
 

@@ -16,7 +16,6 @@ is learnt.
 
 import dataclasses
 import functools
-from collections.abc import Callable
 from typing import Literal
 
 import jax
@@ -32,7 +31,7 @@ from purerl.envs.base import Environment
 from purerl.kernels import distributional, returns, targets
 from purerl.nets.latent import LatentModel
 from purerl.nets.torsos import ACTIVATIONS, make_torso
-from purerl.search import rules
+from purerl.search import policies
 from purerl.search.tree import root_of
 from purerl.spaces import Discrete
 from purerl.types import Metrics, PyTree
@@ -232,7 +231,7 @@ def muzero(env: Environment, config: MuZeroConfig | None = None) -> Algorithm:
 
         latent = net.apply(params, obs, method="represent")
         root = search.Root(*predict(hypers, params, latent), latent)
-        return _policy(config, hypers, explore)(params, key, root, follow, config.num_simulations)
+        return policies.chosen(config, hypers, explore)(params, key, root, follow, config.num_simulations)
 
     def init(hypers: MuZeroHypers, key: jax.Array) -> MuZeroState:
         params_key, env_key = jax.random.split(key)
@@ -552,17 +551,3 @@ def _thinking(env: Environment) -> Environment:
 
 def _atoms(config: MuZeroConfig) -> jax.Array:
     return distributional.support(-config.support_size, config.support_size, 2 * config.support_size + 1)
-
-
-def _policy(config: MuZeroConfig, hypers: MuZeroHypers, explore: bool) -> Callable:
-    """How to search, with noise or without."""
-    if config.search == "gumbel":
-        scale = hypers.gumbel_scale if explore else 0.0
-        return functools.partial(search.gumbel_muzero, max_considered=config.max_considered, gumbel_scale=scale)
-    return functools.partial(
-        search.muzero,
-        rule=rules.puct(c_init=hypers.c_init),
-        dirichlet_fraction=hypers.dirichlet_fraction if explore else 0.0,
-        dirichlet_alpha=hypers.dirichlet_alpha,
-        temperature=hypers.temperature if explore else 0.0,
-    )

@@ -1,0 +1,42 @@
+"""MuZero on any registered environment of one player, with settings that work for those that have a preset.
+
+python -m experiments.muzero --env CartPole-v1
+python -m experiments.muzero --env Catch-bsuite --num-seeds 4
+"""
+
+from purerl import envs
+from purerl.algorithms.planning.muzero import MuZeroConfig, MuZeroHypers, muzero
+from purerl.train import command_line
+from purerl.train.command_line import Preset
+
+_FALLING = ("learning_rate=linear:0",)
+
+PRESETS = {
+    # Visits learnt more steadily here than Gumbel's search. The values that are remembered are those of a weaker agent,
+    # so the replay is small: one that keeps four times as much learnt half as fast.
+    "CartPole-v1": Preset(
+        MuZeroConfig(num_steps=8, search="puct", num_gradient_steps=32, hidden_sizes=(128,), replay_capacity=16_384),
+        MuZeroHypers(gamma=0.99, value_weight=1.0),
+        num_env_steps=153_600,
+        schedule=_FALLING,
+    ),
+    "Catch-bsuite": Preset(
+        MuZeroConfig(num_steps=8, num_gradient_steps=64, hidden_sizes=(128,), replay_capacity=16_384, support_size=2),
+        MuZeroHypers(value_weight=1.0, l2=1e-5),
+        num_env_steps=51_200,
+        schedule=_FALLING,
+    ),
+}
+
+EXPERIMENT = command_line.Experiment(
+    name="muzero",
+    description="Train MuZero: a search in a model that is learnt for the search.",
+    make_env=envs.make,
+    make_algorithm=muzero,
+    presets=PRESETS,
+    default_env="CartPole-v1",
+    fallback=Preset(MuZeroConfig(), MuZeroHypers(), num_env_steps=500_000, schedule=_FALLING),
+)
+
+if __name__ == "__main__":
+    command_line.main(EXPERIMENT)
