@@ -21,8 +21,12 @@ from tests.train.toy import assert_same
 
 
 @pytest.fixture(params=sorted(CASES), scope="module")
-def name(request) -> str:
-    return request.param
+def name(request):
+    """The algorithms one after another: the programs of one are let go of before the next."""
+    yield request.param
+    for cached in (algorithm_of, runner, start, after, lone_runner):
+        cached.cache_clear()
+    jax.clear_caches()
 
 
 @functools.cache
