@@ -15,6 +15,8 @@ BENCHMARKS = (
     ("benchmarks.tabular",),
     ("benchmarks.value_iteration",),
     ("benchmarks.replay",),
+    ("benchmarks.search", "--threads", "1"),
+    ("benchmarks.self_play", "--threads", "1"),
     ("benchmarks.driver",),
     ("benchmarks.deadlock",),
 )

@@ -85,13 +85,7 @@ def opponent(game: Game, options: Options) -> Think:
     if options.checkpoint is not None:
         return trained(game, options.checkpoint, options.num_simulations)
     judge = planners.playout_judge(game, max_moves=1000)
-    rules, num_simulations = planners.model(game, judge), options.num_simulations or 1000
-
-    def think(obs: jax.Array, state: Position, key: jax.Array) -> search.Decision:
-        root_key, search_key = jax.random.split(key)
-        return search.uct((), search_key, planners.root(game, judge, (), root_key, obs, state), rules, num_simulations)
-
-    return think
+    return planners.thinker(game, judge, search.uct, (), options.num_simulations or 1000)
 
 
 def trained(game: Game, path: pathlib.Path, num_simulations: int | None = None) -> Think:

@@ -258,10 +258,8 @@ def thinker(game: Game, config: AlphaZeroConfig) -> Callable:
     def think(
         hypers: AlphaZeroHypers, params: PyTree, obs: jax.Array, state: PyTree, key: jax.Array, explore: bool = False
     ) -> search.Decision:
-        root_key, search_key = jax.random.split(key)
-        start = planners.root(game, judge, params, root_key, obs, state)
         policy = policies.chosen(config, hypers, explore, rules.as_it_is)
-        return policy(params, search_key, start, planners.model(game, judge), config.num_simulations)
+        return planners.thinker(game, judge, policy, params, config.num_simulations)(obs, state, key)
 
     return think
 

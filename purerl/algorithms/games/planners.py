@@ -87,8 +87,8 @@ def playout_judge(game: Game, max_moves: int) -> Judge:
     return judge
 
 
-def planner(game: Game, judge: Judge, policy: Callable, params: PyTree, num_simulations: int) -> Player:
-    """A player that searches before every move.
+def thinker(game: Game, judge: Judge, policy: Callable, params: PyTree, num_simulations: int) -> Callable:
+    """A search before every move: ``(obs [B, ...], state [B, ...], key) -> Decision``.
 
     Args:
         game: the game.
@@ -99,12 +99,18 @@ def planner(game: Game, judge: Judge, policy: Callable, params: PyTree, num_simu
     """
     rules = model(game, judge)
 
-    def play(obs: PyTree, state: PyTree, key: jax.Array) -> jax.Array:
+    def think(obs: PyTree, state: PyTree, key: jax.Array) -> search.Decision:
         root_key, search_key = jax.random.split(key)
         start = root(game, judge, params, root_key, obs, state)
-        return policy(params, search_key, start, rules, num_simulations).action
+        return policy(params, search_key, start, rules, num_simulations)
 
-    return play
+    return think
+
+
+def planner(game: Game, judge: Judge, policy: Callable, params: PyTree, num_simulations: int) -> Player:
+    """The player that does what :func:`thinker` comes to."""
+    think = thinker(game, judge, policy, params, num_simulations)
+    return lambda obs, state, key: think(obs, state, key).action
 
 
 def uct_player(game: Game, num_simulations: int, exploration: float = 2.0**0.5, max_moves: int = 1000) -> Player:

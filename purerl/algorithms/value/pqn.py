@@ -53,12 +53,9 @@ class PQNConfig:
     """Normalise before every activation, in the place of a target network."""
 
     def __post_init__(self) -> None:
-        for name in ("num_envs", "num_steps", "num_epochs", "num_minibatches"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"PQNConfig.{name} = {getattr(self, name)}: it must be at least 1.")
+        learning.check_positive(self, "num_envs", "num_steps", "num_epochs", "num_minibatches")
         learning.check_minibatches("PQNConfig", self.num_envs, self.num_steps, self.num_minibatches)
-        if self.activation not in ACTIVATIONS:
-            raise ValueError(f"PQNConfig.activation = {self.activation!r}: choose one of {', '.join(ACTIVATIONS)}.")
+        learning.check_choices(self, {"activation": tuple(ACTIVATIONS)})
         if self.torso not in ("mlp", "cnn"):
             raise ValueError(f'PQNConfig.torso = {self.torso!r}: choose "mlp" or "cnn".')
 
