@@ -60,7 +60,7 @@ format: $(STAMP)
 	$(RUN) -m ruff format .
 
 notebooks: $(STAMP)
-	SMOKE=$(SMOKE) $(RUN) notebooks/run.py $(if $(SMOKE),,--inplace) $(sort $(wildcard notebooks/*.ipynb))
+	SMOKE=$(SMOKE) $(RUN) notebooks/run.py $(if $(SMOKE),--jobs 2,--inplace) $(sort $(wildcard notebooks/*.ipynb))
 
 bench: $(STAMP)
 	$(RUN) -m benchmarks.run

@@ -1,8 +1,9 @@
-"""Run notebooks from top to bottom; the first cell that fails stops the run.
+"""Run notebooks from top to bottom, each in a kernel of its own; after the first cell that fails none is begun.
 
-python notebooks/run.py [--inplace] NOTEBOOK ...
+python notebooks/run.py [--inplace] [--jobs 2] NOTEBOOK ...
 """
 
+import concurrent.futures
 import pathlib
 
 import nbformat
@@ -12,21 +13,39 @@ from nbclient import NotebookClient
 from purerl.files import atomic_path
 
 
-def main(notebooks: tyro.conf.Positional[tuple[pathlib.Path, ...]], inplace: bool = False) -> None:
+def main(notebooks: tyro.conf.Positional[tuple[pathlib.Path, ...]], inplace: bool = False, jobs: int = 1) -> None:
     """Run notebooks.
 
     Args:
         notebooks: which ones.
         inplace: keep what the cells print and draw; without it the files stay as they are.
+        jobs: notebooks that run at the same time.
     """
-    for path in notebooks:
-        print(f"running {path}", flush=True)
-        notebook = nbformat.read(path, as_version=4)
-        # Times would make every run a change of the file.
-        NotebookClient(notebook, record_timing=False, resources={"metadata": {"path": str(path.parent)}}).execute()
-        if inplace:
-            with atomic_path(path) as temporary:
-                nbformat.write(notebook, temporary)
+    if jobs < 1:
+        raise SystemExit(f"run.py: --jobs {jobs}: it takes at least 1 to run a notebook.")
+    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+        runs = [pool.submit(run, path, inplace) for path in notebooks]
+        try:
+            for done in concurrent.futures.as_completed(runs):
+                done.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def run(path: pathlib.Path, inplace: bool) -> None:
+    """Run one notebook.
+
+    Raises:
+        nbclient.exceptions.CellExecutionError: with the cell and what it printed.
+    """
+    print(f"running {path}", flush=True)
+    notebook = nbformat.read(path, as_version=4)
+    # Times would make every run a change of the file.
+    NotebookClient(notebook, record_timing=False, resources={"metadata": {"path": str(path.parent)}}).execute()
+    if inplace:
+        with atomic_path(path) as temporary:
+            nbformat.write(notebook, temporary)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The second half of a run, in a process of its own: load what was saved after 20 updates, go on to 60, save."""
+"""The second half of a run, in a process of its own: load what was saved half-way, go on to the end, save."""
 
 import sys
 
@@ -13,7 +13,7 @@ import jax  # noqa: E402
 from purerl.train import program  # noqa: E402
 from purerl.train.checkpoint import Checkpoints  # noqa: E402
 from tests.conformance.algorithms import CASES  # noqa: E402
-from tests.conformance.members import members_of  # noqa: E402
+from tests.conformance.members import HALF, WHOLE, compiled, members_of  # noqa: E402
 
 name, folder = sys.argv[1:]
 case = CASES[name]
@@ -21,6 +21,5 @@ algorithm = case.make()
 hypers, keys = members_of(case.hypers)
 like = jax.eval_shape(functools.partial(program.init, algorithm), hypers, keys)
 with Checkpoints(folder) as checkpoints:
-    carry = checkpoints.load(like, step=20).state
-    carry, _ = jax.jit(functools.partial(program.run, algorithm))(carry, keys, 20, 60)
-    checkpoints.save(60, carry, {})
+    carry = checkpoints.load(like, step=HALF).state
+    checkpoints.save(WHOLE, compiled(algorithm, carry, keys)(carry, keys, HALF, WHOLE), {})

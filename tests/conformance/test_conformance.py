@@ -16,7 +16,7 @@ from purerl.kernels.moments import Compensated
 from purerl.train import program, sweep
 from purerl.train.checkpoint import Checkpoints
 from tests.conformance.algorithms import CASES
-from tests.conformance.members import KEY, NUM_SEEDS, members_of
+from tests.conformance.members import HALF, KEY, NUM_SEEDS, WHOLE, compiled, members_of
 from tests.train.toy import assert_same
 
 
@@ -24,7 +24,7 @@ from tests.train.toy import assert_same
 def name(request):
     """The algorithms one after another: the programs of one are let go of before the next."""
     yield request.param
-    for cached in (algorithm_of, runner, start, after, lone_runner):
+    for cached in (algorithm_of, starter, start, runner, lone_runner, after):
         cached.cache_clear()
     jax.clear_caches()
 
@@ -35,33 +35,43 @@ def algorithm_of(name: str) -> Algorithm:
 
 
 @functools.cache
-def runner(name: str):
-    """``(carry, keys, start, stop) -> carry``, compiled, and a list that grows per trace."""
-    traces = []
-
-    def run(carry, keys, start, stop):
-        traces.append(None)
-        return program.run(algorithm_of(name), carry, keys, start, stop)[0]
-
-    return jax.jit(run), traces
+def starter(name: str):
+    """``(hypers, keys) -> carry``, compiled for each number of members."""
+    return jax.jit(functools.partial(program.init, algorithm_of(name)))
 
 
 @functools.cache
 def start(name: str) -> program.Carry:
     """All seeds at their start."""
-    return jax.jit(functools.partial(program.init, algorithm_of(name)))(*members_of(CASES[name].hypers))
+    return starter(name)(*members_of(CASES[name].hypers))
 
 
 @functools.cache
-def after(name: str, num_updates: int) -> program.Carry:
-    """All seeds after so many updates."""
-    return runner(name)[0](start(name), members_of(CASES[name].hypers)[1], 0, num_updates)
+def runner(name: str):
+    """The program of all seeds."""
+    return compiled(algorithm_of(name), start(name), members_of(CASES[name].hypers)[1])
 
 
 @functools.cache
 def lone_runner(name: str):
     """:func:`runner` for one member, whose program is not vmapped, on its own."""
-    return jax.jit(lambda *arguments: program.run(algorithm_of(name), *arguments)[0])
+    return compiled(algorithm_of(name), member(start(name), 0), members_of(CASES[name].hypers)[1][:1])
+
+
+def run(name: str, carry: program.Carry, begin: int, end: int) -> program.Carry:
+    """All seeds from one number of updates to another."""
+    return runner(name)(carry, members_of(CASES[name].hypers)[1], begin, end)
+
+
+def run_alone(name: str, carry: program.Carry, keys: jax.Array, num_updates: int) -> program.Carry:
+    """One member from its start."""
+    return lone_runner(name)(carry, keys, 0, num_updates)
+
+
+@functools.cache
+def after(name: str, num_updates: int) -> program.Carry:
+    """All seeds after so many updates."""
+    return run(name, start(name), 0, num_updates)
 
 
 def member(tree, i: int):
@@ -95,40 +105,38 @@ def differ(a, b) -> bool:
 
 
 def test_chunks_equal_the_whole(name):
-    """20 updates and then 40 leave the state of 60, bit for bit, sums of metrics included."""
-    run, _ = runner(name)
-    assert_same(run(after(name, 20), members_of(CASES[name].hypers)[1], 20, 60), after(name, 60))
+    """Half of the updates and then the others leave the state of all, bit for bit, sums of metrics included."""
+    assert_same(run(name, after(name, HALF), HALF, WHOLE), after(name, WHOLE))
 
 
 def test_resumes_in_a_new_process(name, tmp_path):
-    """20 updates, saved; a new process loads them and runs 40 more: the state of 60, bit for bit."""
+    """Half of the updates, saved; a new process loads them and runs the others: the state of all, bit for bit."""
     with Checkpoints(tmp_path) as checkpoints:
-        checkpoints.save(20, after(name, 20), {})
+        checkpoints.save(HALF, after(name, HALF), {})
     root = pathlib.Path(__file__).parents[2]
     command = [sys.executable, "-m", "tests.conformance.resume", name, str(tmp_path)]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     with Checkpoints(tmp_path, read_only=True) as checkpoints:
-        assert_same(checkpoints.load(after(name, 60), step=60).state, after(name, 60))
+        assert_same(checkpoints.load(after(name, WHOLE), step=WHOLE).state, after(name, WHOLE))
 
 
 def test_a_fork_goes_on_with_other_hypers(name, tmp_path):
-    """Saved after 20 updates, loaded, and every hyperparameter changed: 40 more are those of a run whose numbers were
-    changed in its midst, and not those of the run that was saved."""
-    run, _ = runner(name)
-    (others, keys), like = members_of(CASES[name].other_hypers), after(name, 20)
+    """Saved half-way, loaded, and every hyperparameter changed: the other half is that of a run whose numbers were
+    changed in its midst, and not that of the run that was saved."""
+    others, _ = members_of(CASES[name].other_hypers)
     with Checkpoints(tmp_path) as checkpoints:
-        checkpoints.save(20, after(name, 20), {})
-        loaded = checkpoints.load(like).state
-    fork = run(loaded.replace(hypers=others), keys, 20, 60)
-    assert_same(fork, run(after(name, 20).replace(hypers=others), keys, 20, 60))
-    assert differ(fork.states, after(name, 60).states)
+        checkpoints.save(HALF, after(name, HALF), {})
+        loaded = checkpoints.load(after(name, HALF)).state
+    fork = run(name, loaded.replace(hypers=others), HALF, WHOLE)
+    assert_same(fork, run(name, after(name, HALF).replace(hypers=others), HALF, WHOLE))
+    assert differ(fork.states, after(name, WHOLE).states)
 
 
 def test_vmapped_seed_equals_lone_seed(name):
     """Seed 1 run alone is row 1 of the vmapped run. Integers exactly, floats up to the rounding of batched products."""
     keys = members_of(CASES[name].hypers)[1]
-    alone = lone_runner(name)(member(start(name), 1), keys[1:2], 0, 3)
+    alone = run_alone(name, member(start(name), 1), keys[1:2], 3)
     assert_near(member(after(name, 3).states, 1), alone.states)
 
 
@@ -137,10 +145,10 @@ def test_a_member_of_a_sweep_equals_a_lone_run(name):
     to the rounding of batched products."""
     (hypers, keys), (others, _) = members_of(CASES[name].hypers), members_of(CASES[name].other_hypers)
     mixed = jax.tree.map(lambda a, b: jnp.stack([a[0], b[0], a[0]]), hypers, others)
-    initial = jax.jit(functools.partial(program.init, algorithm_of(name)))(mixed, keys)
-    together = runner(name)[0](initial, keys, 0, 3)
+    initial = starter(name)(mixed, keys)
+    together = run(name, initial, 0, 3)
     for i in range(NUM_SEEDS):
-        alone = lone_runner(name)(member(initial, i), keys[i : i + 1], 0, 3)
+        alone = run_alone(name, member(initial, i), keys[i : i + 1], 3)
         assert_near(member(together.states, i), alone.states)
     assert differ(member(together.states, 0), member(together.states, 1))
 
@@ -160,8 +168,8 @@ def test_a_sweep_through_the_driver_is_its_lone_runs(name):
     )
     for i, point in enumerate(points):
         hypers, keys = member(members_of(case.hypers.replace(**point)), 0)
-        initial = jax.jit(functools.partial(program.init, algorithm_of(name)))(hypers, keys)
-        assert_same(jax.tree.map(lambda x, i=i: x[i], result.states), lone_runner(name)(initial, keys, 0, 3).states)
+        alone = run_alone(name, starter(name)(hypers, keys), keys, 3)
+        assert_same(jax.tree.map(lambda x, i=i: x[i], result.states), alone.states)
 
 
 def swept_fields(case) -> list[str]:
@@ -174,15 +182,9 @@ def swept_fields(case) -> list[str]:
 
 
 def test_new_hypers_do_not_recompile(name):
-    """Changing every hyperparameter and the number of updates traces nothing anew."""
-    run, traces = runner(name)
-    keys = members_of(CASES[name].hypers)[1]
-    run(start(name), keys, 0, 1)
-    count = len(traces)
-    same = run(start(name), keys, 0, 10)
-    other = run(start(name).replace(hypers=members_of(CASES[name].other_hypers)[0]), keys, 0, 10)
-    assert len(traces) == count
-    assert differ(same.states, other.states)
+    """The program that was compiled for one set of hyperparameters takes another in which every number differs."""
+    others, _ = members_of(CASES[name].other_hypers)
+    assert differ(run(name, start(name).replace(hypers=others), 0, 10).states, run(name, start(name), 0, 10).states)
 
 
 def test_seeds_differ(name):
@@ -202,12 +204,18 @@ def test_seeds_differ(name):
 
 
 def test_keys_are_used_once(name):
-    """``init``, ``update`` and ``act`` never consume a key twice."""
-    algorithm, hypers = algorithm_of(name), CASES[name].hypers
+    """``init`` and ``update`` never consume a key twice: tracing them is enough to see it."""
+    algorithm, hypers, key = algorithm_of(name), CASES[name].hypers, jax.random.key(0)
+    state = jax.eval_shape(algorithm.init, hypers, key)
     with jax.debug_key_reuse(True):
-        init_key, update_key = jax.random.split(jax.random.key(0))
-        state = jax.jit(algorithm.init)(hypers, init_key)
-        jax.jit(algorithm.update)(hypers, state, update_key)
+        jax.jit(algorithm.init).trace(hypers, key)
+        jax.jit(algorithm.update).trace(hypers, state, key)
+
+
+def test_a_key_used_twice_is_found_by_tracing():
+    """What :func:`test_keys_are_used_once` rests on."""
+    with jax.debug_key_reuse(True), pytest.raises(jax.errors.KeyReuseError):
+        jax.jit(lambda key: jax.random.normal(key) + jax.random.uniform(key)).trace(jax.random.key(0))
 
 
 def test_state_keeps_its_types(name):
@@ -222,22 +230,18 @@ def test_state_keeps_its_types(name):
 
 
 def test_memory_does_not_grow_with_steps(name):
-    """A thousand updates, a number the compiler knows, need the memory of the one program that serves any number."""
-    keys = members_of(CASES[name].hypers)[1]
+    """One program serves any number of updates, so its scratch memory is the same for all; and what it leaves behind
+    is as large after many as it was before the first."""
 
-    def thousand(carry):
-        return program.run(algorithm_of(name), carry, keys, 0, 1000)[0]
+    def sizes(carry):
+        return [(jax.tree_util.keystr(path), x.shape, x.dtype) for path, x in jax.tree.leaves_with_path(carry)]
 
-    def temporary_bytes(function, *arguments) -> int:
-        return function.lower(*arguments).compile().memory_analysis().temp_size_in_bytes
-
-    any_number = temporary_bytes(runner(name)[0], start(name), keys, 0, 20)
-    assert temporary_bytes(jax.jit(thousand), start(name)) <= any_number * 1.01 + 4096
+    assert sizes(start(name)) == sizes(after(name, 2)) == sizes(after(name, WHOLE))
 
 
 def test_metrics_are_finite(name):
     """Every metric of every seed is finite, counts are not negative, and no seed is held to have diverged."""
-    carry = after(name, 60)
+    carry = after(name, WHOLE)
     assert carry.sums
     for metric, (total, count) in carry.sums.items():
         assert np.all(np.isfinite(total)), metric
