@@ -3,7 +3,8 @@
     python -m benchmarks.search
 
 Both search the same states with the same network, MuZero's rule and no noise, in float32, in one process, and take
-turns. The network is small, so that what is timed is the search.
+turns. The network is small, so that what is timed is the search. In games of pgx its rules are timed too, and positions
+come from random moves.
 """
 
 import functools
@@ -18,8 +19,13 @@ import tyro
 
 from benchmarks import common
 from purerl import search
+from purerl.algorithms.games import planners, players
+from purerl.envs.games import Game
+from purerl.envs.pgx import from_pgx
+from purerl.types import PyTree
 
 WIDTH = 64  # floats of an embedding
+RANDOM_MOVES = 6  # before a position of a game is searched
 PURERL, MCTX = "purerl", "mctx"
 
 
@@ -39,7 +45,17 @@ class Params(NamedTuple):
     step: jax.Array  # [A, WIDTH]
     logits: jax.Array  # [WIDTH, A]
     value: jax.Array  # [WIDTH]
-    start: jax.Array  # [B, WIDTH]
+    start: PyTree  # [B, ...]
+
+
+class World(NamedTuple):
+    """What is searched."""
+
+    params: Params
+    root: Callable  # params -> Root
+    model: Callable
+    num_simulations: int
+    max_depth: int | None
 
 
 SETTINGS = {
@@ -47,6 +63,7 @@ SETTINGS = {
     "large": Setting(batch=256, simulations=128, actions=82, spread=0.1),
     "deep": Setting(batch=32, simulations=128, actions=18, spread=40.0),
 }
+GAMES = {"tic_tac_toe": (32, 32), "connect_four": (32, 32), "othello": (32, 64), "go_9x9": (32, 64)}
 GROWTH = [Setting(32, simulations, 18, 40.0, max_depth=8) for simulations in (32, 64, 128, 256, 512)]
 
 
@@ -60,28 +77,30 @@ def main(repeats: int = 7, threads: int | None = None) -> None:
     suffix = common.set_flags(threads=threads)
     common.report(
         f"search{suffix}",
-        {"embedding": WIDTH, "repeats": repeats},
-        ("jax", "jaxlib", "flax", "mctx"),
-        libraries=[{"search": name, **against_mctx(setting, repeats)} for name, setting in SETTINGS.items()],
+        {"embedding": WIDTH, "random moves": RANDOM_MOVES, "repeats": repeats},
+        ("jax", "jaxlib", "flax", "mctx", "pgx"),
+        libraries=[{"search": name, **against_mctx(synthetic(s), repeats)} for name, s in SETTINGS.items()],
+        games=[{"search": name, **against_mctx(of_game(name, *size), repeats)} for name, size in GAMES.items()],
         growth=[growth(setting, repeats) for setting in GROWTH],
     )
 
 
-def against_mctx(setting: Setting, repeats: int) -> common.Row:
+def against_mctx(world: World, repeats: int) -> common.Row:
     """Simulations of all trees per second, and bytes of scratch space, of both."""
-    params = network(setting)
+    params = world.params
     programs: dict[str, tuple[Any, float]] = {
-        name: common.compiled(functools.partial(run, setting), params) for name, run in RUNS.items()
+        name: common.compiled(functools.partial(run, world), params) for name, run in RUNS.items()
     }
     results = {name: jax.device_get(program(params)) for name, (program, _) in programs.items()}
     seconds = common.side_by_side({n: functools.partial(p, params) for n, (p, _) in programs.items()}, repeats)
-    speed = {name: setting.batch * setting.simulations / s for name, s in seconds.items()}
-    scratch = {name: p.memory_analysis().temp_size_in_bytes / 1e6 for name, (p, _) in programs.items()}
     visits, parent = results[PURERL]
+    batch = len(visits)
+    speed = {name: batch * world.num_simulations / s for name, s in seconds.items()}
+    scratch = {name: p.memory_analysis().temp_size_in_bytes / 1e6 for name, (p, _) in programs.items()}
     return {
-        "batch": setting.batch,
-        "simulations": setting.simulations,
-        "actions": setting.actions,
+        "batch": batch,
+        "simulations": world.num_simulations,
+        "actions": visits.shape[1],
         "depth": int(np.max(depths(parent))),
         "same visits": float(np.mean(np.all(visits == results[MCTX][0], axis=-1))),
         **{f"{name}, simulations/s": s for name, s in speed.items()},
@@ -93,9 +112,9 @@ def against_mctx(setting: Setting, repeats: int) -> common.Row:
 
 def growth(setting: Setting, repeats: int) -> common.Row:
     """Microseconds of a simulation of the batch, in trees of a limited depth."""
-    params = network(setting)
+    world = synthetic(setting)
     calls = {
-        name: functools.partial(common.compiled(functools.partial(run, setting), params)[0], params)
+        name: functools.partial(common.compiled(functools.partial(run, world), world.params)[0], world.params)
         for name, run in RUNS.items()
     }
     seconds = common.side_by_side(calls, repeats)
@@ -107,66 +126,108 @@ def growth(setting: Setting, repeats: int) -> common.Row:
     }
 
 
-def network(setting: Setting) -> Params:
-    """Weights of a network, and states."""
+def heads(params: Params, features: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """What the network thinks of states: logits and values."""
+    return features @ params.logits, jnp.tanh(features @ params.value)
+
+
+def synthetic(setting: Setting) -> World:
+    """A world of vectors, without rewards and without an end."""
     keys = jax.random.split(jax.random.key(0), 4)
     scale = WIDTH**-0.5
-    return Params(
+    params = Params(
         step=jax.random.normal(keys[0], (setting.actions, WIDTH)),
         logits=jax.random.normal(keys[1], (WIDTH, setting.actions)) * scale * setting.spread,
         value=jax.random.normal(keys[2], (WIDTH,)) * scale,
         start=jax.random.normal(keys[3], (setting.batch, WIDTH)),
     )
 
+    def root(params: Params) -> search.Root:
+        return search.Root(*heads(params, params.start), params.start)
 
-def heads(params: Params, embedding: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """What the network thinks of states: logits and values."""
-    return embedding @ params.logits, jnp.tanh(embedding @ params.value)
+    def model(params: Params, key: jax.Array, action: jax.Array, embedding: jax.Array) -> tuple:
+        embedding = jnp.tanh(embedding + params.step[action])
+        logits, value = heads(params, embedding)
+        return search.Output(jnp.zeros_like(value), jnp.ones_like(value), logits, value), embedding
 
-
-def model(params: Params, key: jax.Array, action: jax.Array, embedding: jax.Array) -> tuple[search.Output, jax.Array]:
-    """The network's world, without rewards and without an end."""
-    embedding = jnp.tanh(embedding + params.step[action])
-    logits, value = heads(params, embedding)
-    return search.Output(jnp.zeros_like(value), jnp.ones_like(value), logits, value), embedding
+    return World(params, root, model, setting.simulations, setting.max_depth)
 
 
-def run_purerl(setting: Setting, params: Params) -> tuple[jax.Array, jax.Array]:
+def of_game(name: str, batch: int, num_simulations: int) -> World:
+    """A game of pgx, whose positions a layer of random weights judges."""
+    game = from_pgx(name)
+    keys = jax.random.split(jax.random.key(0), 3)
+    obs, state = jax.jit(functools.partial(random_positions, game, batch))(keys[0])
+    size = obs[0].size
+    params = Params(
+        step=jnp.zeros(()),
+        logits=jax.random.normal(keys[1], (size, game.action_space.n)) * size**-0.5,
+        value=jax.random.normal(keys[2], (size,)) * size**-0.5,
+        start=(obs, state),
+    )
+
+    def judge(params: Params, key: jax.Array, obs: jax.Array, state: PyTree) -> tuple[jax.Array, jax.Array]:
+        return heads(params, obs.reshape(batch, -1).astype(jnp.float32))
+
+    def root(params: Params) -> search.Root:
+        return planners.root(game, judge, params, jax.random.key(0), *params.start)
+
+    return World(params, root, planners.model(game, judge), num_simulations, None)
+
+
+def random_positions(game: Game, batch: int, key: jax.Array) -> tuple[jax.Array, PyTree]:
+    """What players see after some random moves, and the states."""
+    player, step = players.random_player(game), jax.vmap(game.step)
+
+    def move(table: tuple, key: jax.Array) -> tuple[tuple, None]:
+        obs, state, *_ = step(jax.random.split(key, batch), table[1], player(*table, key))
+        return (obs, state), None
+
+    start_key, *move_keys = jax.random.split(key, 1 + RANDOM_MOVES)
+    start = jax.vmap(game.reset)(jax.random.split(start_key, batch))
+    return jax.lax.scan(move, start, jnp.stack(move_keys))[0]
+
+
+def run_purerl(world: World, params: Params) -> tuple[jax.Array, jax.Array]:
     """Root's visits ``[B, A]`` and nodes' parents ``[N, B]``."""
     tree = search.muzero(
         params,
         jax.random.key(0),
-        search.Root(*heads(params, params.start), params.start),
-        model,
-        setting.simulations,
+        world.root(params),
+        world.model,
+        world.num_simulations,
         dirichlet_fraction=0.0,
         temperature=0.0,
-        max_depth=setting.max_depth,
+        max_depth=world.max_depth,
     ).tree
     return tree.visits[0], tree.parent
 
 
-def run_mctx(setting: Setting, params: Params) -> tuple[jax.Array, jax.Array]:
-    """The same of mctx."""
+def run_mctx(world: World, params: Params) -> tuple[jax.Array, jax.Array]:
+    """The same of mctx, to which a move that is not allowed is one of next to no prior."""
+
+    def finite(logits: jax.Array) -> jax.Array:
+        return jnp.maximum(logits, -1e9)
 
     def recurrent(
         params: Params, key: jax.Array, action: jax.Array, embedding: jax.Array
     ) -> tuple[mctx.RecurrentFnOutput, jax.Array]:
-        output, embedding = model(params, key, action, embedding)
+        output, embedding = world.model(params, key, action, embedding)
         return mctx.RecurrentFnOutput(
-            reward=output.reward, discount=output.discount, prior_logits=output.logits, value=output.value
+            reward=output.reward, discount=output.discount, prior_logits=finite(output.logits), value=output.value
         ), embedding
 
-    logits, value = heads(params, params.start)
+    root = world.root(params)
     tree = mctx.muzero_policy(
         params,
         jax.random.key(0),
-        mctx.RootFnOutput(prior_logits=logits, value=value, embedding=params.start),
+        mctx.RootFnOutput(prior_logits=finite(root.logits), value=root.value, embedding=root.embedding),
         recurrent,
-        setting.simulations,
+        world.num_simulations,
+        invalid_actions=jnp.isneginf(root.logits),
         dirichlet_fraction=0.0,
         temperature=0.0,
-        max_depth=setting.max_depth,
+        max_depth=world.max_depth,
     ).search_tree
     return tree.children_visits[:, 0], tree.parents.T
 
