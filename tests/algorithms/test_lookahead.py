@@ -7,15 +7,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from purerl import rollout
+from purerl import rollout, search
 from purerl.algorithms.model_based import lookahead
 from purerl.algorithms.tabular.dynamic_programming import backward_induction, value_iteration
+from purerl.envs import make
 from purerl.envs.base import Environment
 from purerl.envs.mdp import environment
 from purerl.envs.textbook import maps, maze
 from purerl.envs.wrappers import expose_state
 from purerl.kernels import mdp as kernel
-from purerl.spaces import Discrete
+from purerl.search import sampled
+from purerl.spaces import Box, Discrete
 
 KEY = jax.random.key(0)
 SMALL: maps.Map = ("S..", ".#.", "..G")
@@ -240,3 +242,83 @@ def test_bad_sizes_are_refused():
         lookahead.score(environment(mdp), 0, jnp.zeros((1, 1), int), KEY, gamma=0.9, num_samples=0)
     with pytest.raises(ValueError, match="rollouts: depth = 0"):
         lookahead.rollouts(environment(mdp), 0, lambda o, k: o, KEY, num_actions=4, gamma=0.9, depth=0, num_samples=1)
+
+
+# --- an environment as the model of a tree search ---------------------------------------------------------
+
+
+@pytest.mark.covers("dt-plan")
+def test_an_environment_is_its_own_model():
+    """Pendulum, three states, one at its time limit: reward, state and the judged value of what follows are those of
+    `env.step`, and the discount is gamma, at the limit too, as nothing terminates."""
+    env = make("Pendulum-v1")
+    _, state = jax.jit(jax.vmap(env.reset))(jax.random.split(KEY, 3))
+    state = state.replace(time=jnp.asarray([0, 50, 199]))
+    action = jnp.asarray([[0.5], [-2.0], [3.0]])
+
+    def judge(params, key, obs, env_state):
+        return jnp.zeros((3, 0)), params * obs[:, 0] + env_state.theta
+
+    model = lookahead.model(env, judge, 0.9)
+    output, after = jax.jit(model)(2.0, KEY, action, state)
+    step = jax.jit(jax.vmap(env.step))
+    obs, expected, reward, terminated, truncated, _ = step(jax.random.split(KEY, 3), state, action)
+    assert not terminated.any() and truncated.tolist() == [False, False, True]
+    jax.tree.map(np.testing.assert_array_equal, after, expected)
+    np.testing.assert_array_equal(output.reward, reward)
+    np.testing.assert_array_equal(output.value, 2.0 * obs[:, 0] + expected.theta)
+    np.testing.assert_array_equal(output.discount, jnp.full(3, 0.9))
+
+
+def countdown(num_steps: int) -> Environment:
+    """Each of so many steps earns the action; then it is over, and says NaN."""
+
+    def step(key, state, action):
+        reward = jnp.where(state >= num_steps, jnp.nan, jnp.ravel(action)[0].astype(float))
+        return reward, state + 1, reward, state + 1 >= num_steps, jnp.array(False), {}
+
+    return Environment("countdown", lambda key: (jnp.zeros(()), jnp.int32(0)), step, Discrete(1), Box(1.0, 2.0, (1,)))
+
+
+@pytest.mark.covers("dt-plan", "mcts")
+def test_playouts_end_where_the_episode_ends():
+    """Rewards of 1 while it lasts: after 0, 1 and 2 of three steps a playout of five is worth a geometric sum, one of
+    two steps at most two of its terms; logits are of as many actions as have numbers."""
+    env, states = countdown(3), jnp.arange(3)
+    for space, num_actions, depth in ((Box(1.0, 1.0, (1,)), 0, 5), (Discrete(4), 4, 2)):
+        earning = env._replace(action_space=space, step=lambda key, state, _: env.step(key, state, jnp.ones(1)))
+        judge = lookahead.playout_judge(earning, gamma=0.5, depth=depth, num_samples=2)
+        logits, value = jax.jit(lambda judge=judge: judge((), KEY, None, states))()
+        left = [min(depth, 3 - state) for state in range(3)]
+        np.testing.assert_allclose(value, [sum(0.5**t for t in range(n)) for n in left], rtol=1e-6)
+        assert logits.shape == (3, num_actions) and not logits.any()
+
+
+@pytest.mark.covers("dt-plan", "mcts")
+def test_a_search_does_not_go_on_after_the_end():
+    """Two steps among sampled actions, each worth 1 to 2, then NaN for ever: no node lies below the second step, and
+    what follows the first is worth 1 to 2."""
+    env = countdown(2)
+
+    def propose(params, key, env_state):
+        shape = env_state.shape[0], 4
+        return jax.vmap(jax.vmap(env.action_space.sample))(jax.random.split(key, shape)), jnp.zeros(shape)
+
+    judge = lookahead.playout_judge(env, gamma=1.0, depth=3)
+    model = sampled.model(propose, lookahead.model(env, judge, 1.0))
+    states = jnp.zeros(5, jnp.int32)
+
+    @jax.jit
+    def run(key):
+        root = sampled.root(propose, (), key, jnp.zeros(5), states)
+        return search.gumbel_muzero((), key, root, model, 64, gumbel_scale=0.0)
+
+    decision = run(KEY)
+    tree, choice = jax.tree.map(np.asarray, decision.tree), sampled.choice(decision)
+    ended = tree.discount[1:] == 0
+    np.testing.assert_array_equal(ended, tree.embedding.embedding[1:] == 2)
+    assert ended.any() and not tree.visits[1:][ended].any() and tree.embedding.embedding.max() == 2
+    assert (tree.child[tree.embedding.embedding == 1] == -1).all()
+    assert np.isfinite(tree.value).all() and np.isfinite(decision.value).all()
+    second = tree.value[0] - choice.actions[..., 0]  # what came after, between 1 and 2
+    assert ((second > 1) & (second < 2))[tree.visits[0] > 0].all()
