@@ -180,7 +180,7 @@ def random_positions(game: Game, batch: int, key: jax.Array) -> tuple[jax.Array,
     player, step = players.random_player(game), jax.vmap(game.step)
 
     def move(table: tuple, key: jax.Array) -> tuple[tuple, None]:
-        obs, state, *_ = step(jax.random.split(key, batch), table[1], player(*table, key))
+        obs, state, *_ = step(jax.random.split(key, batch), table[1], player(table[0], table[1], key))
         return (obs, state), None
 
     start_key, *move_keys = jax.random.split(key, 1 + RANDOM_MOVES)

@@ -1,6 +1,7 @@
 """Every line of a small game: does a trained agent ever lose, whatever its opponent does?
 
 python -m experiments.every_line runs/alphazero/TIME-ENV
+python -m experiments.every_line runs/muzero/TIME-ENV
 """
 
 import dataclasses
@@ -24,7 +25,7 @@ class Options:
     """Which agent to follow, and how far."""
 
     folder: tyro.conf.Positional[pathlib.Path]
-    """Folder of an AlphaZero run on a game without chance."""
+    """Folder of an AlphaZero or MuZero run on a game without chance."""
     num_simulations: int | None = None
     """Of the search before a move. None: as in training."""
     max_positions: int = 1_000_000

@@ -5,13 +5,14 @@
     python -m experiments.play tic_tac_toe --you nobody --render game.svg
 
 Moves are numbers, as the game counts them: columns of Connect Four from 0, cells of tic-tac-toe row by row. A question
-mark in the place of a move asks the search for advice; q leaves.
+mark in the place of a move asks the search for advice; q leaves. MuZero thinks in a model of its own: the line that it
+expects may hold moves that are not legal, and go on behind the end.
 """
 
 import dataclasses
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -19,8 +20,10 @@ import numpy as np
 import tyro
 
 from purerl import files, search, xla
-from purerl.algorithms.games import planners, saved
-from purerl.algorithms.games.alphazero import AlphaZeroConfig, AlphaZeroHypers, thinker
+from purerl.algorithms.games import alphazero, planners, saved
+from purerl.algorithms.games.alphazero import AlphaZeroConfig, AlphaZeroHypers
+from purerl.algorithms.planning import muzero
+from purerl.algorithms.planning.muzero import MuZeroConfig
 from purerl.envs.games import Game
 from purerl.envs.pgx import Position, draw, from_pgx
 from purerl.search.drawing import principal_line
@@ -37,8 +40,8 @@ class Options:
     game: tyro.conf.Positional[str] = "connect_four"
     """Name of a game, with or without pgx/ in front."""
     checkpoint: pathlib.Path | None = None
-    """Folder of an AlphaZero run, or the .npz of its network, which guides the search; without one it learns from
-    random playouts (UCT)."""
+    """Folder of a run of AlphaZero or MuZero, or the .npz of an AlphaZero network, which guides the search; without one
+    it learns from random playouts (UCT)."""
     num_simulations: int | None = None
     """Of the search before a move. None: as the network was trained, or 1000 for playouts."""
     you: Literal["first", "second", "nobody"] = "first"
@@ -50,7 +53,7 @@ class Options:
     render: pathlib.Path | None = None
     """Draw the position after every move to this file, an SVG."""
     export: pathlib.Path | None = None
-    """Instead of playing, write the checkpoint's network to this file, a .npz."""
+    """Instead of playing, write the AlphaZero checkpoint's network to this file, a .npz."""
 
     def __post_init__(self) -> None:
         if self.num_simulations is not None and self.num_simulations < 1:
@@ -80,7 +83,7 @@ def opponent(game: Game, options: Options) -> Think:
     """The search to play against.
 
     Raises:
-        ValueError: if the checkpoint is not one of AlphaZero on this game.
+        ValueError: as :func:`trained`.
     """
     if options.checkpoint is not None:
         return trained(game, options.checkpoint, options.num_simulations)
@@ -89,7 +92,7 @@ def opponent(game: Game, options: Options) -> Think:
 
 
 def trained(game: Game, path: pathlib.Path, num_simulations: int | None = None) -> Think:
-    """How an AlphaZero agent comes to its moves.
+    """How an agent of AlphaZero or MuZero comes to its moves.
 
     Args:
         game: that it was trained on.
@@ -99,28 +102,39 @@ def trained(game: Game, path: pathlib.Path, num_simulations: int | None = None) 
     Raises:
         ValueError: if it is another algorithm's, or was trained on another game.
     """
-    hypers, config, params = agent(game, path)
+    hypers, config, params = agent(game, path, among=tuple(_CONFIGS))
     if num_simulations is not None:
         config = dataclasses.replace(config, num_simulations=num_simulations)
-    think = thinker(game, config)
+    if isinstance(config, MuZeroConfig):
+        plan = muzero.thinker(game, config)
+        return lambda obs, position, key: plan(hypers, params, obs, jax.vmap(game.legal)(position), key)
+    think = alphazero.thinker(game, config)
     return lambda obs, position, key: think(hypers, params, obs, position, key)
 
 
-def agent(game: Game, path: pathlib.Path) -> tuple[AlphaZeroHypers, AlphaZeroConfig, PyTree]:
-    """What a run has left in its last checkpoint, of several seeds the first that is sound; or a network in a file."""
+_CONFIGS: dict[str, type] = {"alphazero": AlphaZeroConfig, "muzero": MuZeroConfig}
+
+
+def agent(
+    game: Game, path: pathlib.Path, step: int | None = None, among: Sequence[str] = ("alphazero",)
+) -> tuple[Any, Any, PyTree]:
+    """Hypers, config and parameters that a run of one of some algorithms has left in its last checkpoint, or that of an
+    environment step, of several seeds the first that is sound; or those of a network in a file, AlphaZero's."""
     if path.suffix == ".npz":
         return AlphaZeroHypers(), *saved.load(path, game)
     from purerl.train.restore import load_agents
 
-    agents = load_agents(path, None, False)
+    agents = load_agents(path, step, False)
     spec = agents.run.algorithm.spec
-    if spec.name != "alphazero" or spec.settings["env"] != game.name:
-        raise ValueError(f"{path} holds {spec.name} on {spec.settings['env']}, not alphazero on {game.name}.")
+    if spec.name not in among or spec.settings["env"] != game.name:
+        raise ValueError(
+            f"{path} holds {spec.name} on {spec.settings['env']}, not {' or '.join(among)} on {game.name}."
+        )
     sound = [m for m in range(agents.columns.num_seeds) if m not in agents.diverged]
     if not sound:
         raise ValueError(f"{path}: every seed has diverged, so there is nobody to play against.")
     hypers, state = agents.member(sound[0])
-    return hypers, AlphaZeroConfig(**{k: v for k, v in spec.settings.items() if k != "env"}), state.params
+    return hypers, _CONFIGS[spec.name](**{k: v for k, v in spec.settings.items() if k != "env"}), state.params
 
 
 def play(game: Game, think: Think, options: Options) -> None:

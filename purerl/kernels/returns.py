@@ -58,7 +58,7 @@ def n_step_returns(
         next_value: ``[T, ...]``, value of the observation before any reset.
         terminated: ``[T, ...]`` bool.
         truncated: ``[T, ...]`` bool.
-        gamma: discount in [0, 1], scalar.
+        gamma: discount in [-1, 1], scalar; negative where two players take turns, and what one earns the other loses.
         n: number of rewards, static, at least 1.
 
     Returns:

@@ -22,6 +22,7 @@ from purerl.algorithms.value.r2d2 import R2D2Config, R2D2Hypers, r2d2
 from purerl.envs import bandits
 from purerl.envs.base import Environment
 from purerl.types import Transition
+from tests.algorithms.nim import nim
 
 
 class Case(NamedTuple):
@@ -229,7 +230,7 @@ CASES: dict[str, Case] = {
     ),
     "muzero": Case(
         make=lambda: muzero(
-            envs.make("CartPole-v1"),
+            nim(),
             MuZeroConfig(
                 num_envs=2,
                 num_steps=4,

@@ -2,13 +2,14 @@
 
 import functools
 import itertools
+import pathlib
 import re
 
 import jax
 import numpy as np
 import pytest
 
-from experiments import alphazero
+from experiments import alphazero, every_line, muzero
 from experiments import play as experiment
 from purerl.envs.pgx import from_pgx
 from purerl.train import command_line
@@ -152,29 +153,31 @@ def test_what_cannot_be_is_refused(arguments, message, capsys):
     assert message in refused(experiment.main, capsys, *arguments)
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """Folder of a run of AlphaZero that has hardly begun."""
-    folder = tmp_path_factory.mktemp("runs") / "run"
-    settings = {
+def hardly_begun(experiment: command_line.Experiment, folder: pathlib.Path, **settings: object) -> pathlib.Path:
+    """Folder of a run on tic-tac-toe of one update."""
+    shared = {
         "env": "pgx/tic_tac_toe",
         "torso": "mlp",
-        "num-blocks": 1,
-        "num-channels": 4,
         "num-envs": 2,
         "num-steps": 2,
         "num-simulations": 2,
         "num-gradient-steps": 1,
         "batch-size": 2,
-        "replay-capacity": 4,
         "num-seeds": 1,
         "num-env-steps": 4,
         "eval-every": 0,
         "out-dir": folder,
     }
-    words = (word for name, value in settings.items() for word in (f"--{name}", str(value)))
-    command_line.main(alphazero.EXPERIMENT, [*words, "--no-progress"])
+    words = (word for name, value in (shared | settings).items() for word in (f"--{name}", str(value)))
+    command_line.main(experiment, [*words, "--no-progress"])
     return folder
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Folder of a run of AlphaZero that has hardly begun."""
+    sizes = {"num-blocks": 1, "num-channels": 4, "replay-capacity": 4}
+    return hardly_begun(alphazero.EXPERIMENT, tmp_path_factory.mktemp("runs") / "run", **sizes)
 
 
 @pytest.mark.covers("alphazero")
@@ -182,7 +185,7 @@ def test_a_trained_network_plays(run, capsys):
     """At another game its run is refused; at its own it plays by the rules, with as many simulations as asked for."""
     capsys.readouterr()
     printed = refused(experiment.main, capsys, "connect_four", "--checkpoint", str(run))
-    assert "holds alphazero on pgx/tic_tac_toe, not alphazero on pgx/connect_four." in printed
+    assert "holds alphazero on pgx/tic_tac_toe, not alphazero or muzero on pgx/connect_four." in printed
     experiment.main([*GAME, "--checkpoint", str(run), "--you", "nobody"])
     out = capsys.readouterr().out
     shown = boards(out)
@@ -202,3 +205,23 @@ def test_a_network_is_exported(run, tmp_path, capsys):
     jax.tree.map(np.testing.assert_array_equal, of_run[1], of_file[1])
     printed = refused(experiment.main, capsys, "connect_four", "--checkpoint", str(exported))
     assert "plays pgx/tic_tac_toe, not pgx/connect_four." in printed
+
+
+@pytest.mark.covers("muzero")
+def test_a_network_that_learnt_its_own_rules_plays(tmp_path, capsys):
+    """MuZero's run: it plays by the rules, with as many simulations as asked for; every line of it ends, and is
+    counted; its network is not exported."""
+    sizes = {"num-unrolled": 1, "n-step": 1, "replay-capacity": 8, "hidden-sizes": 4, "latent-size": 4}
+    folder = str(hardly_begun(muzero.EXPERIMENT, tmp_path / "run", **sizes))
+    capsys.readouterr()
+    experiment.main([*GAME, "--checkpoint", folder, "--you", "nobody"])
+    out = capsys.readouterr().out
+    assert tic_tac_toe.is_over(boards(out)[-1]) and len(moves(boards(out))) >= 5
+    assert visits(out[out.rindex("expecting") :]) == 8
+    every_line.main([folder])
+    first, second = capsys.readouterr().out.splitlines()
+    for side, line in (("first", first), ("second", second)):
+        ((won, drawn, lost),) = re.findall(f" *{side} player  (\\d+) won, (\\d+) drawn, (\\d+) lost$", line)
+        assert int(won) + int(drawn) + int(lost) >= 8 * 6  # so many if all were over after five moves
+    printed = refused(experiment.main, capsys, *GAME, "--checkpoint", folder, "--export", str(tmp_path / "network.npz"))
+    assert "holds muzero on pgx/tic_tac_toe, not alphazero on pgx/tic_tac_toe." in printed

@@ -79,6 +79,18 @@ def test_matches_the_forward_definition(name, x64):
     np.testing.assert_allclose(actual, ORACLE[name](rollout), rtol=1e-12, atol=1e-13)
 
 
+@pytest.mark.covers("returns")
+def test_players_who_take_turns(x64):
+    """A negative discount is one account kept for who moves in even rows: odd rows' numbers count as losses there, both
+    as the oracle sums them and as they are told to who moves."""
+    rollout, turns = make_rollout(), np.where(np.arange(T) % 2 == 0, 1.0, -1.0)[:, None]
+    ends = (rollout.terminated, rollout.truncated)
+    account = oracle.n_step_returns(turns * rollout.reward, -turns * rollout.next_value, *ends, GAMMA, 3)
+    x = on_device(rollout)
+    actual = returns.n_step_returns(x.reward, x.next_value, x.terminated, x.truncated, -GAMMA, 3)
+    np.testing.assert_allclose(actual, turns * account, rtol=1e-12, atol=1e-13)
+
+
 @pytest.mark.parametrize("name", ["lambda", "gae", "vtrace_target", "vtrace_advantage", "retrace"])
 def test_lambda_may_differ_from_step_to_step(name, x64):
     """An array of lambdas against the oracle's products of lambdas."""

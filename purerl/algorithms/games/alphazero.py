@@ -12,7 +12,7 @@ move.
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +22,7 @@ from flax import struct
 
 from purerl import learning, rollout, search
 from purerl.algorithm import Algorithm, Spec
-from purerl.algorithms.games import match, planners, players
+from purerl.algorithms.games import match, planners
 from purerl.data import windows
 from purerl.data.replay import ReplayConfig, ReplayState, uniform
 from purerl.envs import games
@@ -32,7 +32,7 @@ from purerl.envs.wrappers import Exposed
 from purerl.kernels.recurrence import reverse_linear_recurrence
 from purerl.nets.board import make_policy_value
 from purerl.search import policies, rules
-from purerl.types import Episodes, Mean, Metrics, PyTree, Transition
+from purerl.types import Metrics, PyTree, Transition
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -68,7 +68,7 @@ class AlphaZeroConfig:
     """Channels of a block, or size of a layer."""
     symmetries: bool = True
     """Show each drawn position under a random symmetry, where the game has any."""
-    opponent: Literal["random", "one_ply", "uct"] = "one_ply"
+    opponent: planners.Opponent = "one_ply"
     """Whom to evaluate against: uniform moves; moves that win or do not lose at once; a search with playouts."""
     opponent_simulations: int = 100
     """Of the opponent's search, if it does."""
@@ -90,7 +90,7 @@ class AlphaZeroConfig:
 _CHOICES = {
     "search": ("gumbel", "puct"),
     "torso": ("residual", "mlp"),
-    "opponent": ("random", "one_ply", "uct"),
+    "opponent": get_args(planners.Opponent),
 }
 
 
@@ -179,13 +179,7 @@ def alphazero(game: Game, config: AlphaZeroConfig | None = None) -> Algorithm:
         keys = jax.random.split(think_key, config.num_steps)
         envs, steps, metrics = rollout.rollout(table, policy, envs, env_key, keys, config.num_steps)
         outcome, known = outcomes(steps)
-        ended, reward = steps.terminated, steps.reward * jnp.where(steps.info["player"] == 0, 1, -1)
-        count = jnp.sum(ended, dtype=jnp.float32)
-        metrics = {
-            "episode_length": metrics["episode_length"],
-            "first_player_return": Mean(jnp.sum(jnp.where(ended, reward, 0)), count),
-            "drawn": Mean(jnp.sum(ended & (reward == 0), dtype=jnp.float32), count),
-        }
+        metrics = {"episode_length": metrics["episode_length"], **match.self_play_metrics(steps)}
         return envs, Lesson(steps.obs.obs, steps.action.policy, outcome, known), metrics
 
     def loss(params: PyTree, hypers: AlphaZeroHypers, lesson: Lesson) -> tuple[jax.Array, Metrics]:
@@ -218,23 +212,19 @@ def alphazero(game: Game, config: AlphaZeroConfig | None = None) -> Algorithm:
         state = AlphaZeroState(params=params, opt_state=opt_state, envs=envs, replay=replay)
         return state, jax.tree.map(jnp.mean, terms) | metrics
 
+    def decide(
+        hypers: AlphaZeroHypers, state: AlphaZeroState, obs: Exposed, key: jax.Array, sample: bool = False
+    ) -> jax.Array:
+        return think(hypers, state.params, *obs, key, sample).action
+
     def act(
         hypers: AlphaZeroHypers, state: AlphaZeroState, obs: Exposed, key: jax.Array, sample: bool = False
     ) -> jax.Array:
         """The move that a search without noise comes to, or else one as in self-play; for one position."""
-        seen = jax.tree.map(lambda x: x[None], obs)
-        return think(hypers, state.params, *seen, key, sample).action[0]
+        return decide(hypers, state, jax.tree.map(lambda x: x[None], obs), key, sample)[0]
 
-    def evaluate(
-        hypers: AlphaZeroHypers, state: AlphaZeroState, key: jax.Array, num_episodes: int, sample: bool = False
-    ) -> Episodes:
-        def agent(obs: jax.Array, position: PyTree, key: jax.Array) -> jax.Array:
-            return think(hypers, state.params, obs, position, key, sample).action
-
-        pair = (agent, _opponent(game, config))
-        result = match.both_sides(game, pair, key, num_episodes + num_episodes % 2, config.max_moves)
-        return Episodes(returns=result.reward[:num_episodes], lengths=result.length[:num_episodes])
-
+    opponent = planners.opponent(game, config.opponent, config.opponent_simulations, config.max_moves)
+    evaluate = match.evaluation(game, decide, opponent, config.max_moves)
     settings = {"env": game.name, **dataclasses.asdict(config)}
     spec = Spec("alphazero", config.num_envs * config.num_steps, evaluate, settings)
     return Algorithm(init, update, act, spec)
@@ -262,6 +252,21 @@ def thinker(game: Game, config: AlphaZeroConfig) -> Callable:
         return planners.thinker(game, judge, policy, params, config.num_simulations)(obs, state, key)
 
     return think
+
+
+def intuition(game: Game, config: AlphaZeroConfig) -> Callable:
+    """What the network thinks without a search: ``(params, obs [B, ...]) -> (logits [B, A], value [B])``.
+
+    Logits are those of all moves, legal or not.
+
+    Args:
+        game: from :mod:`purerl.envs.games`.
+        config: of :func:`alphazero`.
+
+    Raises:
+        ValueError: as :func:`alphazero`.
+    """
+    return _network(game, config).apply
 
 
 def outcomes(steps: Transition) -> tuple[jax.Array, jax.Array]:
@@ -327,12 +332,6 @@ def _network(game: Game, config: AlphaZeroConfig) -> nn.Module:
     return make_policy_value(
         config.torso, tuple(game.observation_space.shape), game.action_space.n, config.num_blocks, config.num_channels
     )
-
-
-def _opponent(game: Game, config: AlphaZeroConfig) -> players.Player:
-    if config.opponent == "uct":
-        return planners.uct_player(game, config.opponent_simulations, max_moves=config.max_moves)
-    return {"random": players.random_player, "one_ply": players.one_ply}[config.opponent](game)
 
 
 def _turned(symmetries: games.Symmetries, lesson: Lesson, key: jax.Array) -> Lesson:

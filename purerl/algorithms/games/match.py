@@ -4,6 +4,7 @@ outcomes = jax.jit(lambda key: both_sides(game, (mine, random_player(game)), key
 print(score(outcomes))            # 731 won, 20 drawn, 249 lost: score 0.741 [0.713, 0.767]
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -12,7 +13,8 @@ import numpy as np
 
 from purerl.algorithms.games.players import Player
 from purerl.envs.games import Game
-from purerl.types import PyTree
+from purerl.envs.wrappers import Exposed
+from purerl.types import Episodes, Mean, Metrics, PyTree, Transition
 
 Players = tuple[Player, Player]
 
@@ -77,6 +79,43 @@ def both_sides(game: Game, players: Players, key: jax.Array, num_games: int, max
     # One half after the other, so that the players are compiled once and only one of them thinks at a time.
     halves = jax.lax.map(half, (jnp.arange(2, dtype=jnp.int32), jax.random.split(key)))
     return jax.tree.map(jnp.ravel, halves)
+
+
+def evaluation(game: Game, act: Callable, opponent: Player, max_moves: int) -> Callable:
+    """``Spec.evaluate`` of an agent against an opponent, each beginning half of the games.
+
+    Args:
+        game: the game.
+        act: ``(hypers, state, obs, key, sample) -> action``, over a batch of :class:`~purerl.envs.wrappers.Exposed`.
+        opponent: the other.
+        max_moves: as in :func:`match`.
+
+    Returns:
+        What evaluates; a return is the reward of the agent.
+    """
+
+    def evaluate(hypers: PyTree, state: PyTree, key: jax.Array, num_episodes: int, sample: bool = False) -> Episodes:
+        def agent(obs: PyTree, position: PyTree, key: jax.Array) -> jax.Array:
+            return act(hypers, state, Exposed(obs, position), key, sample)
+
+        outcomes = both_sides(game, (agent, opponent), key, num_episodes + num_episodes % 2, max_moves)
+        return Episodes(returns=outcomes.reward[:num_episodes], lengths=outcomes.length[:num_episodes])
+
+    return evaluate
+
+
+def self_play_metrics(steps: Transition) -> Metrics:
+    """What who begins earned, and the share of draws, in the games that ended in a rollout.
+
+    Args:
+        steps: ``[T, B]``, with ``info["player"]``, who moved.
+    """
+    ended, reward = steps.terminated, steps.reward * jnp.where(steps.info["player"] == 0, 1, -1)
+    count = jnp.sum(ended, dtype=jnp.float32)
+    return {
+        "first_player_return": Mean(jnp.sum(jnp.where(ended, reward, 0)), count),
+        "drawn": Mean(jnp.sum(ended & (reward == 0), dtype=jnp.float32), count),
+    }
 
 
 def _games(game: Game, players: Players, begins: jax.Array, key: jax.Array, num_games: int, max_moves: int) -> Outcomes:

@@ -6,15 +6,19 @@ in the eyes of the player to move. A network is one; so is a random playout.
 
 import functools
 from collections.abc import Callable
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 
 from purerl import search
-from purerl.algorithms.games.players import Player
+from purerl.algorithms.games.players import Player, one_ply, random_player
 from purerl.envs.games import Game, turn
 from purerl.kernels import exploration
 from purerl.types import PyTree
+
+Opponent = Literal["random", "one_ply", "uct"]
+"""Uniform moves; moves that win or do not lose at once; a search with playouts."""
 
 Judge = Callable[[PyTree, jax.Array, PyTree, PyTree], tuple[jax.Array, jax.Array]]
 
@@ -120,6 +124,20 @@ def uct_player(game: Game, num_simulations: int, exploration: float = 2.0**0.5, 
     """
     policy = functools.partial(search.uct, exploration=exploration)
     return planner(game, playout_judge(game, max_moves), policy, (), num_simulations)
+
+
+def opponent(game: Game, kind: Opponent, num_simulations: int, max_moves: int) -> Player:
+    """The yardstick of a name, for those that learn.
+
+    Args:
+        game: the game.
+        kind: its name.
+        num_simulations: of its search, if it does.
+        max_moves: after which its playouts are broken off.
+    """
+    if kind == "uct":
+        return uct_player(game, num_simulations, max_moves=max_moves)
+    return {"random": random_player, "one_ply": one_ply}[kind](game)
 
 
 def _legal_only(game: Game, state: PyTree, logits: jax.Array) -> jax.Array:

@@ -12,11 +12,15 @@ returns of any size near each other.
 
 Behind the end of an episode the model is to stay where nothing is earned. Behind a time limit nobody knows, and nothing
 is learnt.
+
+In a game of two players who take turns, what one earns the other loses, so the discount is ``-gamma`` everywhere. Moves
+that are not allowed are kept out of the root alone: the model knows no rules, and learns that nobody makes such moves.
 """
 
 import dataclasses
 import functools
-from typing import Literal
+from collections.abc import Callable
+from typing import Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -25,9 +29,11 @@ from flax import struct
 
 from purerl import learning, rollout, search
 from purerl.algorithm import Algorithm, Spec
+from purerl.algorithms.games import match, planners
 from purerl.data.replay import ReplayConfig, ReplayState, uniform
 from purerl.data.windows import sequences
 from purerl.envs.base import Environment
+from purerl.envs.games import Game
 from purerl.kernels import distributional, returns, targets
 from purerl.nets.latent import LatentModel
 from purerl.nets.torsos import ACTIVATIONS, make_torso
@@ -82,6 +88,13 @@ class MuZeroConfig:
     """Nonlinearity between layers."""
     layer_norm: bool = False
     """Normalise what enters each nonlinearity."""
+    opponent: planners.Opponent = "one_ply"
+    """Whom to evaluate against in a game: uniform moves; moves that win or do not lose at once; a search with
+    playouts."""
+    opponent_simulations: int = 100
+    """Of the opponent's search, if it does."""
+    max_moves: int = 1_000
+    """After which a game of an evaluation, or a playout, is broken off."""
 
     def __post_init__(self) -> None:
         sizes = (field.name for field in dataclasses.fields(self) if field.type is int)
@@ -111,7 +124,12 @@ class MuZeroConfig:
         return self.num_unrolled + self.n_step + 1
 
 
-_CHOICES = {"search": ("gumbel", "puct"), "torso": ("mlp", "cnn"), "activation": tuple(ACTIVATIONS)}
+_CHOICES = {
+    "search": ("gumbel", "puct"),
+    "torso": ("mlp", "cnn"),
+    "activation": tuple(ACTIVATIONS),
+    "opponent": get_args(planners.Opponent),
+}
 
 
 class MuZeroHypers(struct.PyTreeNode):
@@ -156,6 +174,7 @@ class Played(struct.PyTreeNode):
     policy: jax.Array  # [..., A] that the search made
     value: jax.Array  # [...] that the search found
     next_value: jax.Array  # [...] the network's, of what the step led to before any reset
+    legal: jax.Array | None = None  # [..., A] bool, the moves that were allowed; nothing where all actions always are
 
 
 class Lesson(struct.PyTreeNode):
@@ -189,21 +208,23 @@ class MuZeroState(struct.PyTreeNode):
     num_env_steps: jax.Array  # [] int
 
 
-def muzero(env: Environment, config: MuZeroConfig | None = None) -> Algorithm:
-    """MuZero for one player and discrete actions.
+def muzero(env: Environment | Game, config: MuZeroConfig | None = None) -> Algorithm:
+    """MuZero for discrete actions: of one player, or of two who take turns.
 
-    ``act`` and ``spec.evaluate`` plan without noise, in the model alone.
+    ``act`` and ``spec.evaluate`` plan without noise, in the model alone. In a game ``obs`` of ``act`` is
+    :class:`~purerl.envs.wrappers.Exposed`, whose state says which moves are allowed, and ``spec.evaluate`` plays
+    against the opponent of the config, each side beginning half of the games.
 
     Args:
-        env: observations an array, actions :class:`Discrete`.
+        env: observations an array, actions :class:`Discrete`; or a game in which no player moves twice in a row.
         config: sizes and choices.
 
     Raises:
-        ValueError: if actions are not discrete.
+        ValueError: if actions are not discrete, or the observations do not suit the network.
     """
     config = config or MuZeroConfig()
-    net, table, atoms = network(env, config), _thinking(env), _atoms(config)
-    num_actions = net.num_actions
+    think, net, table, atoms = thinker(env, config), network(env, config), _thinking(env), _atoms(config)
+    num_actions, game = net.num_actions, env if isinstance(env, Game) else None
     memory = uniform(
         ReplayConfig(
             capacity=config.replay_capacity,
@@ -213,34 +234,15 @@ def muzero(env: Environment, config: MuZeroConfig | None = None) -> Algorithm:
         )
     )
 
-    def predict(hypers: MuZeroHypers, params: PyTree, latent: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Logits ``[..., A]`` and values ``[...]``."""
-        logits, value = net.apply(params, latent, method="predict")
-        return logits, expected(value, atoms, hypers.rescale_epsilon)
-
-    def think(
-        hypers: MuZeroHypers, params: PyTree, obs: jax.Array, key: jax.Array, explore: bool = False
-    ) -> search.Decision:
-        """A search from observations ``[B, ...]``, with noise or without."""
-
-        def follow(params: PyTree, key: jax.Array, action: jax.Array, latent: jax.Array) -> tuple:
-            reward, latent = net.apply(params, latent, action, method="follow")
-            logits, value = predict(hypers, params, latent)
-            earned = expected(reward, atoms, hypers.rescale_epsilon)
-            return search.Output(earned, jnp.full_like(value, hypers.gamma), logits, value), latent
-
-        latent = net.apply(params, obs, method="represent")
-        root = search.Root(*predict(hypers, params, latent), latent)
-        return policies.chosen(config, hypers, explore)(params, key, root, follow, config.num_simulations)
-
     def init(hypers: MuZeroHypers, key: jax.Array) -> MuZeroState:
         params_key, env_key = jax.random.split(key)
         envs = rollout.reset(table, env_key, config.num_envs)
         no_action = jnp.zeros(config.num_envs, jnp.int32)
-        params = net.init(params_key, envs.obs, no_action)
+        params = net.init(params_key, envs.obs.obs, no_action)
         nothing, never = jnp.zeros(()), jnp.zeros((), bool)
+        first = jax.tree.map(lambda x: x[0], envs.obs)
         item = Played(
-            obs=envs.obs[0],
+            obs=first.obs,
             action=no_action[0],
             reward=nothing,
             terminated=never,
@@ -248,6 +250,7 @@ def muzero(env: Environment, config: MuZeroConfig | None = None) -> Algorithm:
             policy=jnp.zeros(num_actions),
             value=nothing,
             next_value=nothing,
+            legal=first.legal,
         )
         return MuZeroState(
             params=params,
@@ -264,30 +267,33 @@ def muzero(env: Environment, config: MuZeroConfig | None = None) -> Algorithm:
         """What was played has axes ``[num_steps, B]``."""
         env_key, think_key = jax.random.split(key)
 
-        def policy(obs: jax.Array, key: jax.Array) -> _Thought:
-            decision = think(hypers, params, obs, key, explore=True)
+        def policy(seen: _Seen, key: jax.Array) -> _Thought:
+            decision = think(hypers, params, *seen, key, explore=True)
             return _Thought(decision.action, decision.weights, recommended_value(decision))
 
         keys = jax.random.split(think_key, config.num_steps)
         envs, steps, metrics = rollout.rollout(table, policy, envs, env_key, keys, config.num_steps)
-        _, next_value = predict(hypers, params, net.apply(params, steps.next_obs, method="represent"))
+        if game is not None:
+            metrics = {"episode_length": metrics["episode_length"], **match.self_play_metrics(steps)}
+        _, next_value = net.apply(params, net.apply(params, steps.next_obs.obs, method="represent"), method="predict")
         played = Played(
-            obs=steps.obs,
+            obs=steps.obs.obs,
             action=steps.action.action,
             reward=steps.reward,
             terminated=steps.terminated,
             truncated=steps.truncated,
             policy=steps.action.policy,
             value=steps.action.value,
-            next_value=next_value,
+            next_value=expected(next_value, atoms, hypers.rescale_epsilon),
+            legal=steps.obs.legal,
         )
         return envs, played, metrics | {"root_value": jnp.mean(played.value)}
 
     def reanalyze(hypers: MuZeroHypers, target_params: PyTree, windows: Played, key: jax.Array) -> Played:
         """Windows of which the first few have the policies and values that a search finds now (appendix H)."""
         number = config.num_reanalyzed
-        obs = windows.obs[:, :number]
-        decision = think(hypers, target_params, obs.reshape(-1, *obs.shape[2:]), key)
+        seen = jax.tree.map(lambda x: x[:, :number].reshape(-1, *x.shape[2:]), _Seen(windows.obs, windows.legal))
+        decision = think(hypers, target_params, *seen, key)
         policy, value = decision.weights, recommended_value(decision)
         return windows.replace(
             policy=windows.policy.at[:, :number].set(policy.reshape(config.window, number, -1)),
@@ -312,7 +318,7 @@ def muzero(env: Environment, config: MuZeroConfig | None = None) -> Algorithm:
         if config.num_reanalyzed:
             windows = reanalyze(hypers, state.target_params, windows, search_key)
         any_action = jax.random.randint(action_key, (config.num_unrolled, config.batch_size), 0, num_actions)
-        lesson = learn_from(windows, any_action, hypers.gamma, config.n_step)
+        lesson = learn_from(windows, any_action, _discount(env, hypers), config.n_step)
         grads, terms = jax.grad(loss, has_aux=True)(params, hypers, lesson, rollout.split(draw.weight))
         optimizer = learning.optimizer(hypers.max_grad_norm, hypers.adam_epsilon)
         return learning.descend(optimizer, hypers.learning_rate, grads, params, opt_state), terms
@@ -342,22 +348,66 @@ def muzero(env: Environment, config: MuZeroConfig | None = None) -> Algorithm:
         return state, jax.tree.map(jnp.mean, terms) | metrics
 
     def decide(
-        hypers: MuZeroHypers, state: MuZeroState, obs: jax.Array, key: jax.Array, sample: bool = False
+        hypers: MuZeroHypers, state: MuZeroState, obs: PyTree, key: jax.Array, sample: bool = False
     ) -> jax.Array:
-        return think(hypers, state.params, obs, key, sample).action
+        seen = _Seen(obs, None) if game is None else _Seen(obs.obs, jax.vmap(game.legal)(obs.env_state))
+        return think(hypers, state.params, *seen, key, sample).action
 
-    def act(
-        hypers: MuZeroHypers, state: MuZeroState, obs: jax.Array, key: jax.Array, sample: bool = False
-    ) -> jax.Array:
+    def act(hypers: MuZeroHypers, state: MuZeroState, obs: PyTree, key: jax.Array, sample: bool = False) -> jax.Array:
         """The action that a search without noise comes to, or else one as in play; for one observation."""
-        return decide(hypers, state, obs[None], key, sample)[0]
+        return decide(hypers, state, jax.tree.map(lambda x: x[None], obs), key, sample)[0]
 
+    if isinstance(env, Game):
+        opponent = planners.opponent(env, config.opponent, config.opponent_simulations, config.max_moves)
+        evaluate = match.evaluation(env, decide, opponent, config.max_moves)
+    else:
+        evaluate = rollout.evaluation(env, decide)
     settings = {"env": env.name, **dataclasses.asdict(config)}
-    spec = Spec("muzero", config.num_envs * config.num_steps, rollout.evaluation(env, decide), settings)
+    spec = Spec("muzero", config.num_envs * config.num_steps, evaluate, settings)
     return Algorithm(init, update, act, spec)
 
 
-def network(env: Environment, config: MuZeroConfig) -> LatentModel:
+def thinker(env: Environment | Game, config: MuZeroConfig) -> Callable:
+    """How the agent comes to its actions: ``(hypers, params, obs, legal, key, explore=False) -> Decision``, batched.
+
+    ``legal`` ``[B, A]`` marks the actions that the search may begin with; None for all.
+
+    Args:
+        env: that is acted in.
+        config: of :func:`muzero`.
+
+    Raises:
+        ValueError: as :func:`muzero`.
+    """
+    net, atoms = network(env, config), _atoms(config)
+
+    def predict(hypers: MuZeroHypers, params: PyTree, latent: jax.Array) -> tuple[jax.Array, jax.Array]:
+        logits, value = net.apply(params, latent, method="predict")
+        return logits, expected(value, atoms, hypers.rescale_epsilon)
+
+    def think(
+        hypers: MuZeroHypers,
+        params: PyTree,
+        obs: jax.Array,
+        legal: jax.Array | None,
+        key: jax.Array,
+        explore: bool = False,
+    ) -> search.Decision:
+        def follow(params: PyTree, key: jax.Array, action: jax.Array, latent: jax.Array) -> tuple:
+            reward, latent = net.apply(params, latent, action, method="follow")
+            logits, value = predict(hypers, params, latent)
+            earned = expected(reward, atoms, hypers.rescale_epsilon)
+            return search.Output(earned, jnp.full_like(value, _discount(env, hypers)), logits, value), latent
+
+        latent = net.apply(params, obs, method="represent")
+        logits, value = predict(hypers, params, latent)
+        root = search.Root(logits if legal is None else jnp.where(legal, logits, -jnp.inf), value, latent)
+        return policies.chosen(config, hypers, explore)(params, key, root, follow, config.num_simulations)
+
+    return think
+
+
+def network(env: Environment | Game, config: MuZeroConfig) -> LatentModel:
     """The model that a config means.
 
     Args:
@@ -439,7 +489,7 @@ def learn_from(windows: Played, any_action: jax.Array, gamma: Scalar, n: int) ->
     Args:
         windows: ``[L, M]``, with ``L = K + n + 1``.
         any_action: ``[K, M]``, for steps behind the end.
-        gamma: discount in [0, 1].
+        gamma: discount in [-1, 1], negative where players take turns.
         n: static.
 
     Returns:
@@ -532,6 +582,13 @@ def losses(unrolled: Unrolled, lesson: Lesson, weight: jax.Array, atoms: jax.Arr
     }
 
 
+class _Seen(NamedTuple):
+    """What :func:`_thinking` shows."""
+
+    obs: jax.Array
+    legal: jax.Array | None  # [A] bool; nothing where all actions always are
+
+
 class _Thought(struct.PyTreeNode):
     """What is done and why: the action of :func:`_thinking`."""
 
@@ -540,13 +597,31 @@ class _Thought(struct.PyTreeNode):
     value: jax.Array  # []
 
 
-def _thinking(env: Environment) -> Environment:
-    """The environment for an agent whose rollouts are to remember the thoughts behind its actions."""
+def _thinking(env: Environment | Game) -> Environment:
+    """The environment for an agent whose rollouts are to remember the thoughts behind its actions.
+
+    A game also shows which moves are allowed, and tells who moved.
+    """
+    game = env if isinstance(env, Game) else None
+
+    def see(obs: jax.Array, state: PyTree) -> _Seen:
+        return _Seen(obs, None if game is None else game.legal(state))
+
+    def reset(key: jax.Array) -> tuple[_Seen, PyTree]:
+        obs, state = env.reset(key)
+        return see(obs, state), state
 
     def step(key: jax.Array, state: PyTree, thought: _Thought) -> tuple:
-        return env.step(key, state, thought.action)
+        obs, after, reward, terminated, truncated, info = env.step(key, state, thought.action)
+        info = info if game is None else {"player": game.player(state)}
+        return see(obs, after), after, reward, terminated, truncated, info
 
-    return Environment(env.name, env.reset, step, env.observation_space, env.action_space)
+    return Environment(env.name, reset, step, env.observation_space, env.action_space)
+
+
+def _discount(env: Environment | Game, hypers: MuZeroHypers) -> Scalar:
+    """``gamma``, or ``-gamma`` in a game, where what follows a move is the other's."""
+    return -hypers.gamma if isinstance(env, Game) else hypers.gamma
 
 
 def _atoms(config: MuZeroConfig) -> jax.Array:
