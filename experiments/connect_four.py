@@ -26,12 +26,9 @@ from purerl.algorithms.games.players import one_ply, random_player
 from purerl.algorithms.games.quality import Quality, keeps_value, quality
 from purerl.envs.games import Game
 from purerl.envs.pgx import from_pgx
-from purerl.train import folder as folders
 from purerl.train import plots
-from purerl.train.checkpoint import Checkpoints
 from purerl.train.command_line import one_line_errors
-from purerl.train.plan import Plan
-from purerl.train.restore import from_record
+from purerl.train.restore import steps
 from purerl.types import PyTree
 
 KEPT = pathlib.Path(__file__).parent / "results" / "alphazero" / "positions.csv"
@@ -220,22 +217,6 @@ def reach(game: Game, positions: dict[Line, Values]) -> Solved:
         line = "".join(map(str, list(positions)[int(wrong.argmax())]))
         raise ValueError(f"{line}: no game goes on there, or the moves with values are not those that are legal.")
     return Solved(obs, state, q)
-
-
-def steps(folder: pathlib.Path) -> list[int]:
-    """The environment steps of a run of which there are checkpoints, in order.
-
-    Raises:
-        ValueError: if there is no such run.
-        FileNotFoundError: if it has no checkpoints.
-    """
-    run = from_record(folders.read_config(folder))
-    plan = Plan.of(run.algorithm, run.num_env_steps)
-    with Checkpoints(folder / folders.CHECKPOINTS, read_only=True) as checkpoints:
-        found = [plan.step(update) for update in checkpoints.steps()]
-    if not found:
-        raise FileNotFoundError(f"No checkpoint in {folder}: train for longer, or with a smaller --checkpoint-every.")
-    return found
 
 
 def judge(game: Game, config: AlphaZeroConfig, solved: Solved, num_simulations: int) -> Callable:

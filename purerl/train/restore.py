@@ -110,6 +110,26 @@ def load_agents(folder: str | os.PathLike, step: int | None = None, best: bool =
     )
 
 
+def steps(folder: str | os.PathLike) -> list[int]:
+    """The environment steps of a run of which there are checkpoints, in order.
+
+    Args:
+        folder: of the run.
+
+    Raises:
+        ValueError: if the folder holds no run that can be made again.
+        FileNotFoundError: if it has no checkpoints.
+    """
+    folder = pathlib.Path(folder)
+    run = from_record(folders.read_config(folder))
+    plan = Plan.of(run.algorithm, run.num_env_steps)
+    with Checkpoints(folder / folders.CHECKPOINTS, read_only=True) as checkpoints:
+        found = [plan.step(update) for update in checkpoints.steps()]
+    if not found:
+        raise FileNotFoundError(f"No checkpoint in {folder}: train for longer, or with a smaller --checkpoint-every.")
+    return found
+
+
 def _chosen(checkpoints: Checkpoints, plan: Plan, folder: pathlib.Path, step: int | None, best: bool) -> int | None:
     """The update of the checkpoint to load; None: of the last."""
     there = [plan.step(update) for update in checkpoints.steps()]
