@@ -11,31 +11,15 @@ import pytest
 
 from purerl import envs
 from purerl.algorithms.planning import muzero as module
-from purerl.algorithms.planning.muzero import MuZeroConfig, MuZeroHypers, muzero, network, thinker
+from purerl.algorithms.planning.muzero import MuZeroHypers, muzero, network, thinker
 from tests.algorithms.nim import MOST, STONES, heaps, nim
 from tests.algorithms.ppo_setup import jit
 from tests.algorithms.test_muzero import ANY, ENDS, GAMMA, KEY, K, N, disturbed, windows
+from tests.algorithms.test_muzero import SMALL as ONE_PLAYER
 
 UPDATES = 120
 ATOMS = jnp.arange(-1.0, 2.0)
-
-
-SMALL = MuZeroConfig(
-    num_envs=16,
-    num_steps=8,
-    num_simulations=4,
-    num_gradient_steps=8,
-    batch_size=64,
-    num_unrolled=2,
-    n_step=1,
-    num_reanalyzed=8,
-    replay_capacity=4096,
-    support_size=1,
-    hidden_sizes=(32,),
-    latent_size=8,
-    opponent="random",
-    max_moves=10,
-)
+SMALL = dataclasses.replace(ONE_PLAYER, replay_capacity=4096, opponent="random", max_moves=10)
 HYPERS = MuZeroHypers(learning_rate=1e-2, gamma=GAMMA, value_weight=1.0, l2=0.0, target_update_every=500.0)
 
 

@@ -20,6 +20,8 @@ from tests.experiments.toy_runs import refused, register
 from tests.oracles import connect_four as oracle
 from tests.train.toy import toy, train
 
+pytestmark = pytest.mark.usefixtures("quick_compiles")
+
 KEY = jax.random.key(0)
 
 
@@ -27,14 +29,6 @@ def values_of(line):
     """What each move is worth by the oracle."""
     values = oracle.action_values(*oracle.from_moves(line))
     return tuple(float(values.get(column, -np.inf)) for column in range(7))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quick_compiles():
-    """Compiling is most of the time of these tests, and most of that optimises."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture(scope="module")

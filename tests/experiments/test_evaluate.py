@@ -18,15 +18,9 @@ from purerl.train.statistics import interval
 from tests.experiments.toy_runs import refused, register, returning
 from tests.train.toy import ToyHypers, limit_for_one, quietly, toy, train
 
+pytestmark = pytest.mark.usefixtures("quick_compiles")
+
 EPISODES = 20
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quick_compiles():
-    """Compiling is most of the time of these tests, and most of that optimises."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture(scope="module")

@@ -20,17 +20,11 @@ from purerl.train.checkpoint import Checkpoints
 from purerl.types import Transition
 from tests.experiments.toy_runs import refused
 
+pytestmark = pytest.mark.usefixtures("quick_compiles")
+
 TINY = "--num-envs 2 --num-steps 4 --num-gradient-steps 1 --batch-size 4 --hidden-sizes 4 --num-seeds 2 --no-progress"
 ONLINE = f"{TINY} --num-warmup-steps 400 --replay-capacity 400 --num-env-steps 440 --eval-every 0"
 OFFLINE = f"{TINY} --num-env-steps 40 --num-eval-episodes 2 --eval-every 40 --schedule"  # none: a run can grow
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quick_compiles():
-    """Compiling is most of the time of these tests, and most of that optimises."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture(scope="module")
