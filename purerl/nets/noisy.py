@@ -8,13 +8,13 @@ from flax import linen as nn
 class NoisyDense(nn.Module):
     """``[..., P] -> [..., features]``: a linear layer plus noise that is a product of one draw per input and output.
 
-    ``y = x W + b + f_out * ((x * f_in) S + s)`` with ``f = sgn(e) sqrt|e|``, ``e`` standard normal: weight (i, j) has
-    the noise ``S_ij f_in,i f_out,j``, bias j the noise ``s_j f_out,j``. The law of the noise never changes; only the
-    learnt scales ``S`` and ``s`` may shrink, and they may grow as well.
+    ``y = x (W + S * f_in f_out') + b + s * f_out`` with ``f = sgn(e) sqrt|e|``, ``e`` standard normal: weight (i, j)
+    has the noise ``S_ij f_in,i f_out,j``, bias j the noise ``s_j f_out,j``. The law of the noise never changes; only
+    the learnt scales ``S`` and ``s`` may shrink, and they may grow as well.
 
     The noise is drawn from the stream ``"noise"``: ``apply(params, x, rngs={"noise": key})``. One draw per call serves
-    all leading axes, a whole minibatch or all environments. ``vmap`` over keys gives each its own at the same cost,
-    since the noisy weights are never formed. Without that stream the layer is its mean, ``x W + b``: how to evaluate.
+    all leading axes, a whole minibatch or all environments, so the noisy weights are formed once and the layer costs
+    little more than a plain one. Without that stream it is its mean, ``x W + b``: how to evaluate.
 
     At first W, b are uniform in ``+-1/sqrt(P)``, S, s equal to ``noise_scale / sqrt(P)``.
 
@@ -37,9 +37,8 @@ class NoisyDense(nn.Module):
         bias = self.param("bias", uniform, (self.features,))
         kernel_scale = self.param("kernel_scale", scale, (num_inputs, self.features))
         bias_scale = self.param("bias_scale", scale, (self.features,))
-        mean = x @ kernel + bias
         if not self.has_rng("noise"):
-            return mean
+            return x @ kernel + bias
         normal = jax.random.normal(self.make_rng("noise"), (num_inputs + self.features,), x.dtype)
         noise_in, noise_out = jnp.split(jnp.sign(normal) * jnp.sqrt(jnp.abs(normal)), [num_inputs])
-        return mean + noise_out * ((x * noise_in) @ kernel_scale + bias_scale)
+        return x @ (kernel + kernel_scale * noise_in[:, None] * noise_out) + (bias + bias_scale * noise_out)
