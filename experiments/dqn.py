@@ -48,7 +48,7 @@ _CLASSIC = DQNConfig(
 )
 _FALLING = ("learning_rate=linear:0",)
 
-# A batch of 128 for every 128 frames, a perceptron, three rewards before the next value: ten million frames take a minute
+# A batch of 128 for every 128 frames, a perceptron, three rewards before the next value: ten million frames in a minute
 # and a half on one core. More gradient steps, or --torso cnn, learn more from a frame and take longer.
 _MINATAR = DQNConfig(
     num_envs=64,

@@ -47,7 +47,8 @@ def from_gymnax(name_or_env: Any, params: Any = None, **kwargs: Any) -> Environm
 
     Returns:
         The environment, with ``reward`` in float32, boolean flags, an empty ``info`` and a state that keeps
-        its dtypes from step to step.
+        its dtypes from step to step. MinAtar's observations say what is where: they are boolean, a quarter of
+        the memory of gymnax's numbers.
 
     Raises:
         ValueError: if a keyword is neither a parameter nor a constructor's argument.
@@ -56,15 +57,18 @@ def from_gymnax(name_or_env: Any, params: Any = None, **kwargs: Any) -> Environm
     env, params = _build(name_or_env, params, kwargs)
     name = name_or_env if isinstance(name_or_env, str) else env.name
 
+    def kept(obs: PyTree, state: PyTree) -> tuple[PyTree, PyTree]:
+        return _strong((obs.astype(bool) if _is_minatar(env) else obs, state))
+
     def reset(key: jax.Array) -> tuple[jax.Array, PyTree]:
-        return _strong(env.reset_env(key, params))
+        return kept(*env.reset_env(key, params))
 
     def step(key: jax.Array, state: PyTree, action: jax.Array) -> tuple:
         action = jnp.asarray(action, action_space.dtype)
         obs, state, reward, terminated, _ = env.step_env(key, state, action, params)
         terminated = jnp.asarray(terminated, bool)
         truncated = jnp.asarray(env.is_truncated(state, params), bool)
-        return *_strong((obs, state)), jnp.asarray(reward, jnp.float32), terminated, truncated, {}
+        return *kept(obs, state), jnp.asarray(reward, jnp.float32), terminated, truncated, {}
 
     action_space = _space(env.action_space(params))
     obs, _ = jax.eval_shape(reset, jax.random.key(0))
@@ -92,6 +96,10 @@ def _build(name_or_env: Any, params: Any, kwargs: Mapping[str, Any]) -> tuple[An
                 f"{env.name} has no parameter {name!r}. {suggestion(name, known)}It has: {', '.join(known)}."
             )
     return env, params.replace(**overrides)
+
+
+def _is_minatar(env: Any) -> bool:
+    return type(env).__module__.startswith("gymnax.environments.minatar.")
 
 
 def _strong(tree: PyTree) -> PyTree:
