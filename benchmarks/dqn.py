@@ -6,6 +6,7 @@ The set-up is that of CleanRL. Nothing is evaluated; compiling is timed apart. E
 virtual environment of its own, and they take turns.
 """
 
+import itertools
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -73,23 +74,25 @@ def libraries(setup: Setup, repeats: int) -> list[common.Row]:
 def floor(setup: Setup, repeats: int) -> list[common.Row]:
     """What no implementation can do without: stepping the environments, and the gradient steps.
 
-    The rest of a run is acting, writing and reading the replay, and metrics.
+    Of these, the matrix products are what is left if everything else in them cost nothing. The rest of a run is acting,
+    writing and reading the replay, and metrics.
     """
     train, hypers = make_train(setup)
     key = jax.random.key(0)
     programs = {
         "environment steps alone": common.compiled(make_stepping(setup), key)[0],
         "gradient steps alone": common.compiled(make_learning(setup), key)[0],
+        "their matrix products alone": common.compiled(make_products(setup), key)[0],
     }
     whole, _ = common.compiled(train, hypers, key)
     run_s = common.side_by_side(
         {name: lambda run=run: run(key) for name, run in programs.items()} | {"whole run": lambda: whole(hypers, key)},
         repeats,
     )
-    run_s = {"the rest": run_s["whole run"] - sum(run_s[name] for name in programs)} | run_s
+    rest = run_s["whole run"] - run_s["environment steps alone"] - run_s["gradient steps alone"]
     return [
         {"part": name, "run s": seconds, "share of the run": seconds / run_s["whole run"]}
-        for name, seconds in run_s.items()
+        for name, seconds in ({"the rest": rest} | run_s).items()
     ]
 
 
@@ -114,11 +117,6 @@ def make_learning(setup: Setup) -> Callable:
     net = make_q_network(obs_shape, common.num_actions(env), hidden_sizes=setup["hidden_sizes"])
     optimizer = optax.chain(optax.clip_by_global_norm(setup["max_grad_norm"]), optax.adam(setup["learning_rate"]))
 
-    def loss(params, target_params, obs: jax.Array) -> jax.Array:
-        online, target = net.apply(params, obs), net.apply(target_params, obs)
-        choice = net.apply(params, obs)
-        return jnp.mean(jnp.square(online[:, 0] - jnp.max(target, axis=1) - jax.lax.stop_gradient(choice[:, 0])))
-
     def run(key: jax.Array):
         init_key, obs_key = jax.random.split(key)
         obs = jax.random.normal(obs_key, (setup["batch_size"], *obs_shape))
@@ -126,13 +124,50 @@ def make_learning(setup: Setup) -> Callable:
 
         def step(carry, _):
             params, opt_state = carry
-            updates, opt_state = optimizer.update(jax.grad(loss)(params, params, obs), opt_state)
+            grads = jax.grad(_double_loss, argnums=1)(net.apply, params, params, obs)
+            updates, opt_state = optimizer.update(grads, opt_state)
             return (optax.apply_updates(params, updates), opt_state), None
 
-        num_gradient_steps = (setup["num_env_steps"] - setup["num_warmup_steps"]) // setup["train_every"]
-        return jax.lax.scan(step, (params, optimizer.init(params)), length=num_gradient_steps)[0]
+        carry = (params, optimizer.init(params))
+        return jax.lax.scan(step, carry, length=_num_gradient_steps(setup))[0]
 
     return run
+
+
+def make_products(setup: Setup) -> Callable:
+    """``(key) -> weights``: the gradient steps of linear layers of the same sizes, by plain descent."""
+    env = envs.make(setup["env"])
+    sizes = (*env.observation_space.shape, *setup["hidden_sizes"], common.num_actions(env))
+
+    def apply(weights: list[jax.Array], x: jax.Array) -> jax.Array:
+        for weight in weights:
+            x = x @ weight
+        return x[..., None]
+
+    def run(key: jax.Array):
+        keys = jax.random.split(key, len(sizes))
+        obs = jax.random.normal(keys[0], (setup["batch_size"], sizes[0]))
+        shapes = itertools.pairwise(sizes)
+        weights = [jax.random.normal(k, shape) / shape[0] for k, shape in zip(keys[1:], shapes, strict=True)]
+
+        def step(weights, _):
+            grads = jax.grad(_double_loss, argnums=1)(apply, weights, weights, obs)
+            return jax.tree.map(lambda w, g: w - 1e-3 * g, weights, grads), None
+
+        return jax.lax.scan(step, weights, length=_num_gradient_steps(setup))[0]
+
+    return run
+
+
+def _double_loss(apply: Callable, params, target_params, obs: jax.Array) -> jax.Array:
+    """Three passes forward and one back, as Double DQN needs them; each on numbers of its own."""
+    online, target = apply(params, obs), apply(target_params, 2 * obs)
+    choice = apply(params, 3 * obs)
+    return jnp.mean(jnp.square(online[:, 0] - jax.lax.stop_gradient(jnp.max(target, axis=1) + choice[:, 0])))
+
+
+def _num_gradient_steps(setup: Setup) -> int:
+    return (setup["num_env_steps"] - setup["num_warmup_steps"]) // setup["train_every"]
 
 
 if __name__ == "__main__":

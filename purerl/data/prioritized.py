@@ -61,9 +61,8 @@ def rank_based(config: ReplayConfig) -> Replay:
     """
 
     def begin(alpha: jax.Array) -> RankBased:
-        nothing = jnp.zeros(config.num_items)
-        masses = priorities.empty(config.num_items)
-        return RankBased(masses=masses, highest=jnp.ones(()), alpha=alpha, priority=nothing, ranked=nothing)
+        masses, priority, ranked = priorities.empty(config.num_items), *jnp.zeros((2, config.num_items))
+        return RankBased(masses=masses, highest=jnp.ones(()), alpha=alpha, priority=priority, ranked=ranked)
 
     def mass(now: RankBased, priority: jax.Array, rank: jax.Array) -> jax.Array:
         return jnp.where(priority > 0, rank.astype(jnp.float32) ** -now.alpha, 0)

@@ -1,21 +1,43 @@
 """Storage of a replay: the last steps of a batch of environments, overwritten in place, oldest first.
 
 Time-major, like a rollout: a window is a few consecutive rows of one environment, and a rollout is written at once.
+The arrays of a step lie side by side, in one array for each dtype and not in one of their own: no cache holds a large
+replay, so what reading costs is the number of places to go to.
 """
+
+from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
 from purerl.types import PyTree
 
 
+class Columns(NamedTuple):
+    """Where one array of a step lies."""
+
+    dtype: str  # which of the ring's arrays
+    start: int  # from this number of a row
+    stop: int  # to the one before this
+    shape: tuple[int, ...]  # as it came
+
+
 class Ring(struct.PyTreeNode):
     """The last C steps of B environments; row t holds what happened in all of them at one time."""
 
-    items: PyTree  # [C, B, ...]
+    rows: dict[str, jax.Array]  # by dtype: [C, B, K], the K numbers of a step that have it
     head: jax.Array  # [] int32, row that is written next
     size: jax.Array  # [] int32, rows written so far, at most C
+    columns: tuple[Columns, ...] = struct.field(pytree_node=False)  # of the arrays of a step
+    structure: jax.tree_util.PyTreeDef = struct.field(pytree_node=False)  # of a step
+
+    @property
+    def items(self) -> PyTree:
+        """All rows, ``[C, B, ...]``: a copy."""
+        return _unpack(self, lambda rows, columns: rows[..., columns.start : columns.stop])
 
 
 def empty(item: PyTree, num_rows: int, num_envs: int) -> Ring:
@@ -26,8 +48,22 @@ def empty(item: PyTree, num_rows: int, num_envs: int) -> Ring:
         num_rows: C.
         num_envs: B.
     """
-    items = jax.tree.map(lambda x: jnp.zeros((num_rows, num_envs, *jnp.shape(x)), jnp.result_type(x)), item)
-    return Ring(items=items, head=jnp.zeros((), jnp.int32), size=jnp.zeros((), jnp.int32))
+    leaves, structure = jax.tree.flatten(item)
+    columns, widths = [], dict[str, int]()
+    for leaf in leaves:
+        dtype, shape = str(jnp.result_type(leaf)), tuple(jnp.shape(leaf))
+        start = widths.get(dtype, 0)
+        widths[dtype] = start + int(np.prod(shape))
+        columns.append(Columns(dtype, start, widths[dtype], shape))
+    rows = {dtype: jnp.zeros((num_rows, num_envs, width), dtype) for dtype, width in widths.items()}
+    head, size = jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32)  # two, for no array can be donated twice
+    return Ring(rows=rows, head=head, size=size, columns=tuple(columns), structure=structure)
+
+
+def full(items: PyTree) -> Ring:
+    """A ring of these rows and no others, ``[C, B, ...]``."""
+    num_rows, num_envs = jax.tree.leaves(items)[0].shape[:2]
+    return push(empty(jax.tree.map(lambda x: x[0, 0], items), num_rows, num_envs), items)
 
 
 def push(ring: Ring, items: PyTree) -> Ring:
@@ -40,63 +76,82 @@ def push(ring: Ring, items: PyTree) -> Ring:
     Raises:
         ValueError: if an array is missing, or has another shape or dtype than the ring keeps, or T is larger than C.
     """
-    num_rows, num_steps = _length(ring.items), _check(ring.items, items)
-    rows = (ring.head + jnp.arange(num_steps)) % num_rows
+    num_rows, num_steps = _num_rows(ring), _check(ring, items)
+    at = (ring.head + jnp.arange(num_steps)) % num_rows
+    parts: dict[str, list[jax.Array]] = {dtype: [] for dtype in ring.rows}
+    for columns, leaf in zip(ring.columns, jax.tree.leaves(items), strict=True):
+        parts[columns.dtype].append(leaf.reshape(*leaf.shape[:2], -1))
 
-    def write(kept: jax.Array, new: jax.Array) -> jax.Array:
-        return kept.at[rows].set(new, unique_indices=True, mode="promise_in_bounds")
+    def write(dtype: str, kept: jax.Array) -> jax.Array:
+        new = jnp.concatenate(parts[dtype], axis=-1)
+        return kept.at[at].set(new, unique_indices=True, mode="promise_in_bounds")
 
-    return Ring(
-        items=jax.tree.map(write, ring.items, items),
+    return ring.replace(
+        rows={dtype: write(dtype, kept) for dtype, kept in ring.rows.items()},
         head=(ring.head + num_steps) % num_rows,
         size=jnp.minimum(ring.size + num_steps, num_rows),
     )
 
 
-def read(ring: Ring, row: jax.Array, env: jax.Array) -> PyTree:
+def read(ring: Ring, row: jax.Array, env: jax.Array, of: Callable[[PyTree], PyTree] = lambda item: item) -> PyTree:
     """What is kept at these places. A row may run past the end of the ring; it goes on at the beginning.
 
     Args:
         ring: where from.
         row: ``[...]`` int.
         env: int, broadcastable to ``[...]``.
+        of: the part of a step to read, ``lambda step: (step.obs, step.action)``.
 
     Returns:
         Arrays ``[..., ...]``.
     """
-    row = row % _length(ring.items)
-    return jax.tree.map(lambda x: x.at[row, env].get(mode="promise_in_bounds"), ring.items)
+    row, env = jnp.broadcast_arrays(row % _num_rows(ring), env)
+
+    def at(rows: jax.Array, columns: Columns) -> jax.Array:
+        return rows.at[row, env].get(mode="promise_in_bounds")[..., columns.start : columns.stop]
+
+    return _unpack(ring, at, of)
 
 
 def is_newest(ring: Ring, row: jax.Array) -> jax.Array:
     """Whether nothing has been written after a row, ``[...] -> [...]`` bool."""
-    return (row + 1 - ring.head) % _length(ring.items) == 0
+    return (row + 1 - ring.head) % _num_rows(ring) == 0
 
 
-def _length(items: PyTree) -> int:
-    return jax.tree.leaves(items)[0].shape[0]
+def _unpack(ring: Ring, take: Callable, of: Callable[[PyTree], PyTree] = lambda item: item) -> PyTree:
+    """The part of a step that ``of`` names, from ``take(rows, columns) -> [..., K]`` in the shapes that it had."""
+
+    def one(columns: Columns) -> jax.Array:
+        taken = take(ring.rows[columns.dtype], columns)
+        return taken.reshape(*taken.shape[:-1], *columns.shape)
+
+    step = jax.tree.unflatten(ring.structure, ring.columns)
+    return jax.tree.map(one, of(step), is_leaf=lambda x: isinstance(x, Columns))
 
 
-def _check(kept: PyTree, new: PyTree) -> int:
+def _num_rows(ring: Ring) -> int:
+    return next(iter(ring.rows.values())).shape[0]
+
+
+def _check(ring: Ring, new: PyTree) -> int:
     """Number of steps of a rollout that fits."""
-    expected_tree, tree = str(jax.tree.structure(kept)), str(jax.tree.structure(new))
-    if tree != expected_tree:
+    structure = jax.tree.structure(new)
+    if structure != ring.structure:
         raise ValueError(
-            f"The replay was made for {expected_tree} but is given {tree}: make it from an item of the same kind."
+            f"The replay was made for {ring.structure} but is given {structure}: make it from an item of the same kind."
         )
-    num_rows, num_steps = _length(kept), _length(new)
+    num_rows, num_envs, _ = next(iter(ring.rows.values())).shape
+    num_steps = jax.tree.leaves(new)[0].shape[0]
     if num_steps > num_rows:
         raise ValueError(
             f"A rollout of {num_steps} steps does not fit into a replay of {num_rows} steps per environment: "
             "increase capacity or add shorter rollouts."
         )
-    for (path, k), (_, n) in zip(
-        jax.tree_util.tree_leaves_with_path(kept), jax.tree_util.tree_leaves_with_path(new), strict=True
-    ):
-        expected = (num_steps, *k.shape[1:])
-        if n.shape != expected or n.dtype != k.dtype:
+    for columns, (path, leaf) in zip(ring.columns, jax.tree.leaves_with_path(new), strict=True):
+        expected = (num_steps, num_envs, *columns.shape)
+        if leaf.shape != expected or str(leaf.dtype) != columns.dtype:
             raise ValueError(
-                f"items{jax.tree_util.keystr(path)} is {n.dtype}{list(n.shape)}, but the replay keeps "
-                f"{k.dtype}{list(expected)}: [T, num_envs, ...] of the item that it was made from."
+                f"items{jax.tree_util.keystr(path)} is {leaf.dtype}{list(leaf.shape)}, but the replay keeps "
+                f"{columns.dtype}{list(expected)}: [T, num_envs, ...] of the item that it was made from."
             )
     return num_steps

@@ -1,5 +1,7 @@
 """What is read where a draw starts: one step, the return of the next n, a sequence."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from flax import struct
@@ -19,9 +21,9 @@ class NStep(struct.PyTreeNode):
     next_obs: PyTree  # [M, ...] what the last step led to, before any reset
 
 
-def first_steps(ring: rings.Ring, draw: Draw) -> PyTree:
-    """The steps that were drawn, ``[M, ...]``."""
-    return rings.read(ring, draw.row, draw.env)
+def first_steps(ring: rings.Ring, draw: Draw, of: Callable[[PyTree], PyTree] = lambda step: step) -> PyTree:
+    """The steps that were drawn, or a part of each, ``[M, ...]``."""
+    return rings.read(ring, draw.row, draw.env, of)
 
 
 def n_step(ring: rings.Ring, draw: Draw, n: int, gamma: Scalar) -> NStep:
@@ -50,26 +52,26 @@ def n_step(ring: rings.Ring, draw: Draw, n: int, gamma: Scalar) -> NStep:
         raise ValueError(f"n_step: n = {n} must be at least 1; n = 1 is the one-step target.")
     steps = jnp.arange(n)[:, None]
     row = draw.row + steps  # [n, M]
-    kept = ring.items
-    numbers = (kept.reward, kept.terminated, kept.truncated)
-    reward, terminated, truncated = rings.read(ring.replace(items=numbers), row, draw.env)
+    reward, terminated, truncated = rings.read(
+        ring, row, draw.env, lambda step: (step.reward, step.terminated, step.truncated)
+    )
     ends = (terminated | truncated | rings.is_newest(ring, row)).at[-1].set(True)
     last = jnp.argmax(ends, axis=0)  # [M]
     inside = steps <= last
     gamma = jnp.asarray(gamma, reward.dtype)
-    obs, action = rings.read(ring.replace(items=(kept.obs, kept.action)), draw.row, draw.env)
+    obs, action = rings.read(ring, draw.row, draw.env, lambda step: (step.obs, step.action))
     return NStep(
         obs=obs,
         action=action,
         reward=jnp.sum(jnp.where(inside, gamma**steps * reward, 0), axis=0),
         discount=jnp.where(jnp.any(inside & terminated, axis=0), 0, gamma ** (last + 1)),
-        next_obs=rings.read(ring.replace(items=kept.next_obs), draw.row + last, draw.env),
+        next_obs=rings.read(ring, draw.row + last, draw.env, lambda step: step.next_obs),
     )
 
 
-def sequences(ring: rings.Ring, draw: Draw, length: int) -> PyTree:
-    """Consecutive steps, ``[length, M, ...]``, with episodes ending and beginning among them as they did.
+def sequences(ring: rings.Ring, draw: Draw, length: int, of: Callable[[PyTree], PyTree] = lambda step: step) -> PyTree:
+    """Consecutive steps, or a part of each, ``[length, M, ...]``, with episodes ending and beginning as they did.
 
     Never across the newest step, if length is at most that of the replay's config.
     """
-    return rings.read(ring, draw.row + jnp.arange(length)[:, None], draw.env)
+    return rings.read(ring, draw.row + jnp.arange(length)[:, None], draw.env, of)

@@ -115,7 +115,7 @@ def test_learns_tic_tac_toe_from_itself():
     evaluate = jax.jit(algorithm.spec.evaluate, static_argnums=3)
     returns = evaluate(AlphaZeroHypers(), state, KEY, 200).returns
     before = evaluate(AlphaZeroHypers(), algorithm.init(AlphaZeroHypers(), KEY), KEY, 200).returns
-    assert returns.mean() > max(0.7, before.mean() + 0.1), (returns.mean(), before.mean())
+    assert returns.mean() > max(0.5, before.mean() + 0.3), (returns.mean(), before.mean())
     assert metrics["policy_loss"][-5:].mean() < metrics["policy_loss"][:5].mean() - 0.3
     assert all(np.all(np.isfinite(x)) for x in jax.tree.leaves(metrics["value_loss"]))
 

@@ -493,7 +493,8 @@ def test_smallest_replay_that_is_accepted_can_be_drawn_from():
         needed = int(str(refused.value).split("at least ")[1].split()[0])
         algorithm = muzero(busy_env(), MuZeroConfig(num_steps=steps, replay_capacity=needed))
         state = jax.eval_shape(algorithm.init, MuZeroHypers(), KEY)
-        assert state.replay.ring.items.reward.shape == (needed // 32, 32)
+        items = jax.eval_shape(lambda ring: ring.items, state.replay.ring)
+        assert items.reward.shape == (needed // 32, 32)
         with pytest.raises(ValueError, match="must hold"):
             MuZeroConfig(num_steps=steps, replay_capacity=needed - 32)
 

@@ -170,7 +170,7 @@ def test_boards_suit_both_torsos():
         algorithm = muzero(envs.make("pgx/tic_tac_toe"), dataclasses.replace(SMALL, torso=torso))
         state = jax.eval_shape(algorithm.init, HYPERS, KEY)
         after, _ = jax.eval_shape(algorithm.update, HYPERS, state, KEY)
-        obs = after.replay.ring.items.obs
+        obs = jax.eval_shape(lambda ring: ring.items, after.replay.ring).obs
         assert (obs.shape[2:], obs.dtype) == ((3, 3, 2), bool)
     with pytest.raises(ValueError, match=r'torso="cnn" needs observations .* but they are \[6\]. Use torso="mlp"'):
         muzero(nim(), dataclasses.replace(SMALL, torso="cnn"))

@@ -199,3 +199,28 @@ def test_a_rollout_that_overlaps_its_sequences_is_refused():
     replay = proportional(ReplayConfig(capacity=8, batch_size=1, length=4))
     with pytest.raises(ValueError, match="rollout of 6 steps and a sequence of 4 overlap in a replay of 8 steps"):
         replay.add(replay.init(jnp.float32(0)), jnp.zeros((6, 1)))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_empty_replay_can_be_donated(kind):
+    """No two of its counters are one array, which a compiled loop would refuse to take over twice."""
+    replay = KINDS[kind](ReplayConfig(capacity=8 * B, num_envs=B, batch_size=2))
+    state = jax.jit(replay.add, donate_argnums=0)(replay.init(jnp.int32(0)), jnp.int32(labels(0, 3, B)))
+    assert int(state.ring.size) == 3
+
+
+def test_arrays_of_one_dtype_lie_side_by_side():
+    """The floats of a step are neighbours; what is asked for comes back in its shape, alone or with everything."""
+    step = {"obs": jnp.zeros((2, 2)), "reward": jnp.float32(0), "end": jnp.zeros((), bool), "frame": np.uint8(0)}
+    ring = rings.empty(step, 4, B)
+    assert {dtype: rows.shape for dtype, rows in ring.rows.items()} == {
+        "float32": (4, B, 5),
+        "bool": (4, B, 1),
+        "uint8": (4, B, 1),
+    }
+    items = jax.tree.map(lambda x: jnp.arange(4 * B * x.size).reshape(4, B, *np.shape(x)).astype(x.dtype), step)
+    row, env = np.array([3, 0, 6]), np.array([1, 2, 0])
+    obs, end = rings.read(rings.full(items), row, env, lambda step: (step["obs"], step["end"]))
+    np.testing.assert_array_equal(obs, items["obs"][row % 4, env])
+    np.testing.assert_array_equal(end, items["end"][row % 4, env])
+    jax.tree.map(np.testing.assert_array_equal, rings.full(items).items, items)

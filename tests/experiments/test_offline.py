@@ -13,8 +13,7 @@ import pytest
 from experiments import dqn as experiment
 from experiments import evaluate
 from purerl import envs
-from purerl.data import dataset
-from purerl.data.ring import Ring
+from purerl.data import dataset, ring
 from purerl.train import command_line, restore
 from purerl.train.checkpoint import Checkpoints
 from purerl.types import Transition
@@ -133,7 +132,7 @@ def finished(monkeypatch):
         obs, one = np.zeros((8, 1, 4), np.float32), np.ones((8, 1), np.float32)
         items: Any = {"obs": obs, "action": flags * np.int32(1), "reward": one, "next_obs": obs}
         steps = Transition(**items, terminated=flags, truncated=~flags, info={})
-        rings = [Ring(steps, head=np.int32(size), size=np.int32(size)) for size in num_steps]
+        rings = [ring.full(steps).replace(head=np.int32(size), size=np.int32(size)) for size in num_steps]
         replay = SimpleNamespace(ring=jax.tree.map(lambda *leaves: np.stack(leaves), *rings))
         summary = {"diverged": [False] * len(num_steps), "title": "dqn on CartPole-v1"} | changes
         found = SimpleNamespace(summary=summary, sweep=None, states=SimpleNamespace(replay=replay))

@@ -27,9 +27,9 @@ from flax import struct
 from purerl import rollout
 from purerl.algorithm import Algorithm, Spec
 from purerl.algorithms.value.dqn import DQNConfig, DQNHypers, make_learner
+from purerl.data import ring as rings
 from purerl.data.dataset import episode_returns, fingerprint
 from purerl.data.replay import Draw
-from purerl.data.ring import Ring
 from purerl.data.windows import n_step
 from purerl.envs.base import Environment
 from purerl.types import Episodes, Metrics, PyTree, Transition
@@ -74,10 +74,10 @@ def offline_dqn(env: Environment, dataset: Transition, config: DQNConfig | None 
             f"The dataset has {num_transitions} transitions of {num_bytes / 2**20:.0f} MiB in all: there must be at "
             f"least one, and at most {_MOST_BYTES / 2**20:.0f} MiB. Use a part of it."
         )
-    recorded = jax.tree.map(lambda x: np.asarray(x)[:, None], dataset.replace(info={}))
+    recorded = jax.device_get(rings.full(jax.tree.map(lambda x: np.asarray(x)[:, None], dataset.replace(info={}))))
 
     def init(hypers: DQNHypers, key: jax.Array) -> OfflineDQNState:
-        params, opt_state = learner.init(hypers, key, jnp.asarray(recorded.obs[0]))
+        params, opt_state = learner.init(hypers, key, jnp.asarray(dataset.obs[:1]))
         return OfflineDQNState(
             params=params,
             target_params=jax.tree.map(jnp.copy, params),
@@ -86,7 +86,7 @@ def offline_dqn(env: Environment, dataset: Transition, config: DQNConfig | None 
         )
 
     def update(hypers: DQNHypers, state: OfflineDQNState, key: jax.Array) -> tuple[OfflineDQNState, Metrics]:
-        ring = Ring(jax.tree.map(jnp.asarray, recorded), head=jnp.int32(0), size=jnp.int32(num_transitions))
+        ring = jax.tree.map(jnp.asarray, recorded)
 
         def learn(state: OfflineDQNState, key: jax.Array) -> tuple[OfflineDQNState, Metrics]:
             sample_key, loss_key = jax.random.split(key)

@@ -294,9 +294,8 @@ def r2d2(env: Environment, config: R2D2Config | None = None) -> Algorithm:
 
     def read(ring: Ring, draw: Draw) -> Remembered:
         """The sequences drawn, each with the memory that it starts with."""
-        kept = ring.items
-        steps = sequences(ring.replace(items=kept.step), draw, config.length)
-        memory = first_steps(ring.replace(items=kept.memory), draw)
+        steps = sequences(ring, draw, config.length, lambda kept: kept.step)
+        memory = first_steps(ring, draw, lambda kept: kept.memory)
         return Remembered(step=rollout.split(steps, axis=1), memory=rollout.split(memory))
 
     def values(params: PyTree, drawn: Remembered) -> tuple[jax.Array, jax.Array]:
