@@ -29,7 +29,11 @@ _SUPPORT = {
     "Acrobot-v1": (-100.0, 0.0),
     "MountainCar-v0": (-100.0, 0.0),
 }
-_MINATAR_SUPPORT = (0.0, 50.0)
+# On MinAtar a law has few gradient steps to become narrow, and until then its mean is coarse. So the support is no wider
+# than returns need, with 0 in its middle, where values begin; steps are longer and targets follow sooner than for means;
+# and noise that begins smaller is not the larger part of an output.
+_MINATAR = {"lowest": -20.0, "highest": 20.0, "learning_rate": 3e-3, "target_update_every": 2_000.0}
+_MINATAR_NOISE_SCALE = 0.1
 
 
 def rainbow(config: DQNConfig, without: Collection[str] = ()) -> DQNConfig:
@@ -37,18 +41,16 @@ def rainbow(config: DQNConfig, without: Collection[str] = ()) -> DQNConfig:
     return dataclasses.replace(config, **PARTS | {name: getattr(DQNConfig, name) for name in without})
 
 
-def _hypers(env: str, hypers: DQNHypers) -> DQNHypers:
+def _with_all_parts(env: str, preset: Preset) -> Preset:
+    config = rainbow(preset.config)
     if env in _SUPPORT:
         lowest, highest = _SUPPORT[env]
-        return hypers.replace(lowest=lowest, highest=highest)
-    lowest, highest = _MINATAR_SUPPORT
-    return hypers.replace(lowest=lowest, highest=highest, learning_rate=hypers.learning_rate / 2)
+        return preset._replace(config=config, hypers=preset.hypers.replace(lowest=lowest, highest=highest))
+    config = dataclasses.replace(config, noise_scale=_MINATAR_NOISE_SCALE)
+    return preset._replace(config=config, hypers=preset.hypers.replace(**_MINATAR))
 
 
-PRESETS = {
-    env: preset._replace(config=rainbow(preset.config), hypers=_hypers(env, preset.hypers))
-    for env, preset in plain.PRESETS.items()
-}
+PRESETS = {env: _with_all_parts(env, preset) for env, preset in plain.PRESETS.items()}
 
 EXPERIMENT = command_line.Experiment(
     name="rainbow",
