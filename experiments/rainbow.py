@@ -29,9 +29,9 @@ _SUPPORT = {
     "Acrobot-v1": (-100.0, 0.0),
     "MountainCar-v0": (-100.0, 0.0),
 }
-# On MinAtar a law has few gradient steps to become narrow, and until then its mean is coarse. So the support is no wider
-# than returns need, with 0 in its middle, where values begin; steps are longer and targets follow sooner than for means;
-# and noise that begins smaller is not the larger part of an output.
+# On MinAtar a law has few gradient steps to become narrow, and until then its mean is coarse. So the support is no
+# wider than returns need, with 0 in its middle, where values begin; steps are longer and targets follow sooner than
+# where values are means; and noise begins smaller than the outputs that it is added to.
 _MINATAR = {"lowest": -20.0, "highest": 20.0, "learning_rate": 3e-3, "target_update_every": 2_000.0}
 _MINATAR_NOISE_SCALE = 0.1
 
