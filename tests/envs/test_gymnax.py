@@ -37,7 +37,8 @@ def test_every_gymnax_environment_keeps_the_protocol(name, tiny_mnist):
 @pytest.mark.covers("toy-envs")
 @pytest.mark.parametrize("name", CLASSIC + MINATAR)
 def test_transitions_are_those_of_gymnax(name):
-    """300 random steps: observations before the reset, rewards and flags are those of gymnax's own step."""
+    """300 random steps: observations before the reset, rewards and flags are those of gymnax's own step; MinAtar's
+    observations are its ones and zeros as booleans."""
     peer, params = gymnax.make(name)
     env = make(name)
 
@@ -65,6 +66,7 @@ def test_transitions_are_those_of_gymnax(name):
     peer_obs, peer_reward, *peer_flags = theirs
     np.testing.assert_array_equal(flags, peer_flags)
     assert jnp.all(env.observation_space.contains(obs))
+    assert (obs.dtype == bool) == (name in MINATAR)
     # both start each step from one state; the compiler may round the two copies of a formula differently
     np.testing.assert_allclose(obs, peer_obs, rtol=1e-6, atol=2e-6)
     np.testing.assert_allclose(reward, peer_reward, rtol=1e-6)
