@@ -48,8 +48,8 @@ _CLASSIC = DQNConfig(
 )
 _FALLING = ("learning_rate=linear:0",)
 
-# A batch of 128 for every 128 frames, a perceptron, three rewards before the next value: ten million frames in a minute
-# and a half on one core. More gradient steps, or --torso cnn, learn more from a frame and take longer.
+# A batch of 128 for every 128 frames, a perceptron, three rewards before the next value: what makes ten million frames
+# affordable on a CPU. More gradient steps, or --torso cnn, take longer.
 _MINATAR = DQNConfig(
     num_envs=64,
     num_steps=4,

@@ -9,7 +9,7 @@ from purerl.train import command_line
 from purerl.train.command_line import Preset
 
 _FALLING = ("learning_rate=linear:0",)
-# A perceptron: an eighth of the work of the usual network for MinAtar, one convolution and one dense layer.
+# A perceptron: much less work than the usual network for MinAtar, one convolution and one dense layer.
 _MINATAR = Preset(
     PQNConfig(num_envs=128, num_steps=32, num_epochs=2, num_minibatches=32, hidden_sizes=(128, 64)),
     PQNHypers(learning_rate=5e-4, exploration_steps=1_000_000.0),

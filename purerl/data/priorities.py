@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-# The fastest on a CPU (benchmarks/replay.py). Not measured on a GPU, which should like 32: a
-# warp reads that at once, and there are threads to spare for wide rows while every level is waited for.
+# The fastest on a CPU (benchmarks/replay.py). Not measured on a GPU, which should like 32: a warp reads that at once,
+# and there are threads to spare for wide rows while every level is waited for.
 FAN_OUT = 4
 WIDEST_ROOT = 2048
 

@@ -37,7 +37,7 @@ class Ring(struct.PyTreeNode):
     @property
     def items(self) -> PyTree:
         """All rows, ``[C, B, ...]``: a copy."""
-        return _unpack(self, lambda rows, columns: rows[..., columns.start : columns.stop])
+        return _unpack(self, lambda rows, columns: rows[..., columns.start : columns.stop], whole)
 
 
 def empty(item: PyTree, num_rows: int, num_envs: int) -> Ring:
@@ -93,7 +93,12 @@ def push(ring: Ring, items: PyTree) -> Ring:
     )
 
 
-def read(ring: Ring, row: jax.Array, env: jax.Array, of: Callable[[PyTree], PyTree] = lambda item: item) -> PyTree:
+def whole(step: PyTree) -> PyTree:
+    """All of a step: what is read of it unless something else is asked for."""
+    return step
+
+
+def read(ring: Ring, row: jax.Array, env: jax.Array, of: Callable[[PyTree], PyTree] = whole) -> PyTree:
     """What is kept at these places. A row may run past the end of the ring; it goes on at the beginning.
 
     Args:
@@ -118,7 +123,7 @@ def is_newest(ring: Ring, row: jax.Array) -> jax.Array:
     return (row + 1 - ring.head) % _num_rows(ring) == 0
 
 
-def _unpack(ring: Ring, take: Callable, of: Callable[[PyTree], PyTree] = lambda item: item) -> PyTree:
+def _unpack(ring: Ring, take: Callable, of: Callable[[PyTree], PyTree]) -> PyTree:
     """The part of a step that ``of`` names, from ``take(rows, columns) -> [..., K]`` in the shapes that it had."""
 
     def one(columns: Columns) -> jax.Array:

@@ -21,7 +21,7 @@ class NStep(struct.PyTreeNode):
     next_obs: PyTree  # [M, ...] what the last step led to, before any reset
 
 
-def first_steps(ring: rings.Ring, draw: Draw, of: Callable[[PyTree], PyTree] = lambda step: step) -> PyTree:
+def first_steps(ring: rings.Ring, draw: Draw, of: Callable[[PyTree], PyTree] = rings.whole) -> PyTree:
     """The steps that were drawn, or a part of each, ``[M, ...]``."""
     return rings.read(ring, draw.row, draw.env, of)
 
@@ -69,7 +69,7 @@ def n_step(ring: rings.Ring, draw: Draw, n: int, gamma: Scalar) -> NStep:
     )
 
 
-def sequences(ring: rings.Ring, draw: Draw, length: int, of: Callable[[PyTree], PyTree] = lambda step: step) -> PyTree:
+def sequences(ring: rings.Ring, draw: Draw, length: int, of: Callable[[PyTree], PyTree] = rings.whole) -> PyTree:
     """Consecutive steps, or a part of each, ``[length, M, ...]``, with episodes ending and beginning as they did.
 
     Never across the newest step, if length is at most that of the replay's config.
