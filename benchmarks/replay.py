@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import tyro
 
 from benchmarks import common, setup_peers
@@ -20,8 +21,9 @@ from purerl.data import priorities
 
 ADD, SAMPLE = 64, 512
 CAPACITIES = (10**4 // ADD * ADD, 10**6)  # multiples of the number of environments
-# Children of a node and the widest top level: a binary tree, and wider ones below one row that all draws share.
-FORMS = ((2, 1), (2, 2048), (4, 2048), (8, 2048), (16, 2048), (32, 2048))
+# Children of a node, the widest top level, and the widest level whose sums are not kept: a binary tree, and wider ones
+# below one row that all draws share.
+FORMS = ((2, 1, 1), (2, 256, 2**14), (4, 256, 1), (4, 256, 2**14), (4, 256, 2**16), (8, 256, 2**14), (16, 256, 2**14))
 NUM_TREE_STEPS = 100  # a call, so that what is timed is the loop and not the call
 NUM_CALLS = 7  # of a process, once its replay is full
 
@@ -76,11 +78,11 @@ def against_flashbax(capacity: int, pairs: int, prioritized: int, num_iterations
     }
 
 
-def form(num_leaves: int, fan_out: int, widest_root: int, repeats: int) -> common.Row:
+def form(num_leaves: int, fan_out: int, widest_root: int, widest_summed: int, repeats: int) -> common.Row:
     """Microseconds of a draw and of a draw and an update, with one form of the tree."""
     key = jax.random.key(0)
     masses = jax.random.uniform(key, (num_leaves,))
-    tree = priorities.fill(priorities.empty(num_leaves, fan_out, widest_root), masses)
+    tree = priorities.fill(priorities.empty(num_leaves, fan_out, widest_root, widest_summed), masses)
 
     def updated(tree: priorities.SumTree, leaf: jax.Array) -> priorities.SumTree:
         return priorities.update(tree, leaf, masses[:SAMPLE])
@@ -93,8 +95,9 @@ def form(num_leaves: int, fan_out: int, widest_root: int, repeats: int) -> commo
     return {
         "leaves": num_leaves,
         "children of a node": fan_out,
-        "levels": len(tree.levels),
-        "width of the top": tree.levels[-1].shape[0],
+        "widest root": widest_root,
+        "levels kept": len(tree.levels),
+        "width of the last kept": tree.levels[-1].shape[0],
         **{f"{name}, µs": 1e6 * s / NUM_TREE_STEPS for name, s in seconds.items()},
         "bytes per leaf": sum(level.nbytes for level in tree.levels) / num_leaves,
     }
@@ -106,7 +109,7 @@ def _steps(step: Callable) -> Callable:
     def run(tree: priorities.SumTree, key: jax.Array) -> tuple[Any, jax.Array]:
         def body(tree, key):
             leaf = priorities.draw(tree, key, SAMPLE)
-            return step(tree, leaf), leaf[0]
+            return step(tree, leaf), jnp.sum(leaf)  # of all, or XLA draws only the one that is asked for
 
         return jax.lax.scan(body, tree, jax.random.split(key, NUM_TREE_STEPS))
 

@@ -1,13 +1,16 @@
 """A sum tree: draws leaves as often as their masses say, whatever single masses change, in a few steps.
 
-A node has many children, not two. Their masses are neighbours in memory, so that a level costs one read of a row; and
-a tree of a million leaves has four levels, so that a change is four writes. The top level is one row, however
-wide, whose prefix sums all draws of a batch share. Every sum is of children, never a running total, so that rounding
-does not accumulate.
+A node has four children, neighbours in memory, so that a level costs one read. Sums are kept only of levels that are
+too wide to be summed again for every draw: a change of one of a million leaves is four writes, of one of ten thousand
+a single one. The highest level is one row, whose prefix sums all draws of a batch share. Every sum is of children,
+never a running total, so that rounding does not accumulate.
 """
 
+import functools
 import itertools
 import math
+import operator
+from collections.abc import Iterable
 
 import jax
 import jax.numpy as jnp
@@ -16,38 +19,43 @@ from flax import struct
 # The fastest on a CPU (benchmarks/replay.py). Not measured on a GPU, which should like 32: a warp reads that at once,
 # and there are threads to spare for wide rows while every level is waited for.
 FAN_OUT = 4
-WIDEST_ROOT = 2048
+WIDEST_ROOT = 256
+WIDEST_SUMMED = 2**14
 
 
 class SumTree(struct.PyTreeNode):
-    """Masses and their sums; behind the last leaf, zeros up to a multiple of the number of children."""
+    """Masses and those of their sums that are kept; behind the last leaf, zeros."""
 
-    levels: tuple[jax.Array, ...]  # leaves [N], the sums of each F of them [N / F], and so on up to the root
+    levels: tuple[jax.Array, ...]  # leaves [N], the sums of each F of them [N / F], and so on
     fan_out: int = struct.field(pytree_node=False)  # F
+    widest_root: int = struct.field(pytree_node=False)  # up to which sums are taken for a draw
 
 
-def empty(num_leaves: int, fan_out: int = FAN_OUT, widest_root: int = WIDEST_ROOT) -> SumTree:
+def empty(
+    num_leaves: int, fan_out: int = FAN_OUT, widest_root: int = WIDEST_ROOT, widest_summed: int = WIDEST_SUMMED
+) -> SumTree:
     """A tree whose masses are all 0.
 
     Args:
         num_leaves: at least 1.
         fan_out: children of a node, F, at least 2.
-        widest_root: nodes that the top level may have.
+        widest_root: nodes that the highest level may have, at least 1.
+        widest_summed: nodes of a level whose sums are not kept, but taken for every draw.
     """
-    sizes = [math.ceil(num_leaves / fan_out)]
-    while sizes[-1] > widest_root:
-        sizes.append(math.ceil(sizes[-1] / fan_out))
-    below = (jnp.zeros(size * fan_out) for size in sizes)
-    return SumTree(levels=(*below, jnp.zeros(sizes[-1])), fan_out=fan_out)
+    size, height = num_leaves, 0
+    while size > widest_root:
+        size, height = math.ceil(size / fan_out), height + 1
+    sizes = [size * fan_out**i for i in reversed(range(height + 1))]
+    kept = [i for i in range(height + 1) if i == 0 or sizes[i - 1] > widest_summed]
+    return SumTree(levels=tuple(jnp.zeros(sizes[i]) for i in kept), fan_out=fan_out, widest_root=widest_root)
 
 
 def fill(tree: SumTree, mass: jax.Array) -> SumTree:
     """Set all masses, ``[num_leaves]``, at least 0."""
-    levels = []
-    for level in tree.levels:
-        levels.append(jnp.zeros_like(level).at[: mass.shape[0]].set(mass))
-        mass = jnp.sum(_rows(tree, levels[-1]), axis=-1) if level is not tree.levels[-1] else mass
-    return SumTree(levels=tuple(levels), fan_out=tree.fan_out)
+    levels = [jnp.zeros_like(tree.levels[0]).at[: mass.shape[0]].set(mass)]
+    for _ in tree.levels[1:]:
+        levels.append(_sums(tree, levels[-1]))
+    return tree.replace(levels=tuple(levels))
 
 
 def update(tree: SumTree, leaf: jax.Array, mass: jax.Array) -> SumTree:
@@ -62,9 +70,9 @@ def update(tree: SumTree, leaf: jax.Array, mass: jax.Array) -> SumTree:
     node = leaf
     for level in tree.levels[1:]:
         node = node // tree.fan_out
-        mass = jnp.sum(_rows(tree, levels[-1])[node], axis=-1)
+        mass = _sum(_children(tree, levels[-1], node))
         levels.append(level.at[node].set(mass, mode="promise_in_bounds"))  # repetitions all write the same
-    return SumTree(levels=tuple(levels), fan_out=tree.fan_out)
+    return tree.replace(levels=tuple(levels))
 
 
 def write(values: jax.Array, index: jax.Array, value: jax.Array) -> jax.Array:
@@ -89,7 +97,10 @@ def draw(tree: SumTree, key: jax.Array, num_draws: int) -> jax.Array:
 
     Source: Schaul et al. 2016, appendix B.2.1.
     """
-    *below, root = tree.levels
+    levels = [*tree.levels]
+    while levels[-1].shape[0] > tree.widest_root:
+        levels.append(_sums(tree, levels[-1]))
+    *below, root = levels
     prefix = jax.lax.cummax(jnp.where(root > 0, jnp.cumsum(root), 0))
     # A float32 between 0 and the whole sum has eight values for each of a million leaves, and nine for some. So the
     # last digits are kept apart, until a subtraction has made room for them.
@@ -97,24 +108,51 @@ def draw(tree: SumTree, key: jax.Array, num_draws: int) -> jax.Array:
     coarse = prefix[-1] * ((jnp.arange(num_draws) + (bits >> 27) / 2.0**5) / num_draws)
     fine = prefix[-1] * ((bits << 5) / 2.0**37 / num_draws)
     last = jnp.sum(prefix < prefix[-1])  # node with any mass
-    node = jnp.minimum(jnp.searchsorted(prefix, coarse + fine, side="right"), last)
+    node = jnp.minimum(_num_reached(prefix, coarse + fine), last)
     target = jnp.maximum((coarse - jnp.where(node > 0, prefix[node - 1], 0)) + fine, 0)
     for level in reversed(below):
-        child, target = _choose(_rows(tree, level)[node], target)
+        # Apart, or XLA computes the choice above anew for each of the children that it leads to.
+        node, target = jax.lax.optimization_barrier((node, target))
+        child, target = _choose(_children(tree, level, node), target)
         node = node * tree.fan_out + child
-    return node
+    return jax.lax.optimization_barrier(node)
 
 
-def _choose(mass: jax.Array, target: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The child ``[M]`` in whose part of the sum a target falls, and how far into it, ``[M]``; masses ``[M, F]``.
+def _num_reached(prefix: jax.Array, target: jax.Array) -> jax.Array:
+    """How many of the prefix sums ``[R]`` each target has reached, ``[M]``; one target in each M-th of the sum.
+
+    No search: a prefix sum in the k-th of these parts has k targets below it, or that in its own part as well.
+    """
+    num_draws, whole = target.shape[0], jnp.where(prefix[-1] > 0, prefix[-1], 1)
+    part = jnp.minimum((prefix / whole * num_draws).astype(jnp.int32), num_draws - 1)
+    num_below = part + (target[part] < prefix)
+    return jnp.cumsum(jnp.zeros(num_draws, jnp.int32).at[num_below].add(1, mode="drop"))
+
+
+def _choose(mass: list[jax.Array], target: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The child ``[M]`` in whose part of the sum a target falls, and how far into it, ``[M]``; masses F times ``[M]``.
 
     Sums from left to right neither shrink nor pass over a mass of 0, whatever the rounding; those computed in
     parallel do both.
     """
-    prefix = jnp.stack(list(itertools.accumulate(mass.T)), axis=-1)
-    passed = (prefix <= target[:, None]) & (prefix < prefix[:, -1:])
-    return jnp.sum(passed, axis=-1), target - jnp.max(jnp.where(passed, prefix, 0), axis=-1)
+    *prefix, whole = itertools.accumulate(mass)
+    child, passed = jnp.zeros_like(target, jnp.int32), jnp.zeros_like(target)
+    for so_far in prefix:
+        is_passed = (so_far <= target) & (so_far < whole)
+        child, passed = child + is_passed, jnp.where(is_passed, so_far, passed)
+    return child, target - passed
 
 
-def _rows(tree: SumTree, level: jax.Array) -> jax.Array:
-    return level.reshape(-1, tree.fan_out)
+def _children(tree: SumTree, level: jax.Array, node: jax.Array) -> list[jax.Array]:
+    """What the children of some nodes have, F times ``[M]``: XLA reads rows of F far slower on a CPU."""
+    first = node * tree.fan_out
+    return [level.at[first + i].get(mode="promise_in_bounds") for i in range(tree.fan_out)]
+
+
+def _sums(tree: SumTree, level: jax.Array) -> jax.Array:
+    """The next higher level."""
+    return _sum(level[i :: tree.fan_out] for i in range(tree.fan_out))
+
+
+def _sum(terms: Iterable[jax.Array]) -> jax.Array:
+    return functools.reduce(operator.add, terms)

@@ -45,7 +45,7 @@ def proportional(config: ReplayConfig) -> Replay:
         return Proportional(masses=priorities.empty(config.num_items), highest=jnp.ones(()), alpha=alpha)
 
     def put(now: Proportional, item: jax.Array, priority: jax.Array) -> Proportional:
-        mass = jnp.where(priority > 0, priority**now.alpha, 0)
+        mass = jnp.where(priority > 0, _power(priority, now.alpha), 0)
         return now.replace(masses=priorities.update(now.masses, item, mass))
 
     return _prioritized(config, begin, put, lambda now: now)
@@ -65,7 +65,7 @@ def rank_based(config: ReplayConfig) -> Replay:
         return RankBased(masses=masses, highest=jnp.ones(()), alpha=alpha, priority=priority, ranked=ranked)
 
     def mass(now: RankBased, priority: jax.Array, rank: jax.Array) -> jax.Array:
-        return jnp.where(priority > 0, rank.astype(jnp.float32) ** -now.alpha, 0)
+        return jnp.where(priority > 0, _power(rank.astype(jnp.float32), -now.alpha), 0)
 
     def put(now: RankBased, item: jax.Array, priority: jax.Array) -> RankBased:
         rank = 1 + config.num_items - jnp.searchsorted(now.ranked, priority, side="right")
@@ -100,7 +100,12 @@ def importance_weights(mass: jax.Array, beta: Scalar) -> jax.Array:
     """
     drawn = mass > 0
     smallest = jnp.min(jnp.where(drawn, mass, jnp.inf))
-    return jnp.where(drawn, (smallest / jnp.where(drawn, mass, smallest)) ** beta, 0)
+    return jnp.where(drawn, _power(smallest / jnp.where(drawn, mass, smallest), beta), 0)
+
+
+def _power(x: jax.Array, exponent: Scalar) -> jax.Array:
+    """``x^exponent`` for positive numbers: XLA's own power is two and a half times as slow on a CPU."""
+    return jnp.exp(exponent * jnp.log(x))
 
 
 def _prioritized(config: ReplayConfig, begin: Callable, put: Callable, refresh: Callable) -> Replay:

@@ -20,14 +20,16 @@ def check_sums(tree):
 
 @pytest.mark.covers("per")
 @pytest.mark.parametrize(
-    "num_leaves, fan_out, widest_root", [(1, 8, 4), (5, 2, 1), (100, 3, 2), (700, 8, 16)], ids=["1", "5", "100", "700"]
+    "num_leaves, fan_out, widest_root, num_levels",
+    [(1, 8, 4, 1), (5, 2, 1, 1), (100, 3, 2, 4), (700, 8, 16, 3)],
+    ids=["1", "5", "100", "700"],
 )
-def test_tree_follows_an_array(num_leaves, fan_out, widest_root):
-    """Updates with repetitions against a NumPy array, of which the largest value given counts; every node is the sum
-    of its children, in one step from there by ``fill`` as well."""
+def test_tree_follows_an_array(num_leaves, fan_out, widest_root, num_levels):
+    """Updates with repetitions against a NumPy array, of which the largest value given counts; every node that is
+    kept is the sum of its children, in one step from there by ``fill`` as well."""
     rng = np.random.default_rng(0)
     expected = np.zeros(num_leaves, np.float32)
-    tree = priorities.empty(num_leaves, fan_out, widest_root)
+    tree = priorities.empty(num_leaves, fan_out, widest_root, widest_summed=12)
     for _ in range(4):
         leaf, mass = rng.integers(num_leaves, size=40), rng.exponential(size=40).astype(np.float32)
         mass[::7] = 0
@@ -38,7 +40,7 @@ def test_tree_follows_an_array(num_leaves, fan_out, widest_root):
         check_sums(tree)
     for level, at_once in zip(tree.levels, fill(tree, jnp.asarray(expected)).levels, strict=True):
         np.testing.assert_allclose(level, at_once, rtol=1e-6, atol=0)
-    assert len(tree.levels) > 1 and tree.levels[-1].shape[0] <= max(widest_root, 1)
+    assert len(tree.levels) == num_levels
 
 
 @pytest.mark.covers("per")
@@ -54,13 +56,14 @@ def test_draws_are_stratified():
 
 
 @pytest.mark.covers("per")
+@pytest.mark.parametrize("widest_summed", [0, 200], ids=["sums-kept", "sums-taken"])
 @pytest.mark.parametrize("fan_out", [2, 8, 32])
-def test_draws_are_as_frequent_as_masses(fan_out):
+def test_draws_are_as_frequent_as_masses(fan_out, widest_summed):
     """Counts of 100,000 draws by chi-square against the masses, which differ by a factor of 10^4; those of mass 0,
     among them whole nodes and both ends, are never drawn."""
     mass = np.geomspace(1, 1e4, 200).astype(np.float32)
     mass[[0, 17, 199]] = mass[64:128] = 0
-    tree = fill(priorities.empty(200, fan_out, 8), jnp.asarray(mass))
+    tree = fill(priorities.empty(200, fan_out, 8, widest_summed), jnp.asarray(mass))
     leaves = jax.jit(jax.vmap(lambda key: priorities.draw(tree, key, 50)))(jax.random.split(jax.random.key(2), 2000))
     count = np.bincount(np.ravel(leaves), minlength=200)
     assert np.all(count[mass == 0] == 0)
@@ -100,4 +103,6 @@ def test_sums_do_not_drift():
         return priorities.update(tree, leaf, 10 ** jax.random.uniform(mass_key, (64,), minval=-4, maxval=4)), None
 
     keys = jax.random.split(jax.random.key(4), 500)
-    check_sums(jax.jit(lambda tree: jax.lax.scan(change, tree, keys)[0])(priorities.empty(3000, 8, 64)))
+    check_sums(
+        jax.jit(lambda tree: jax.lax.scan(change, tree, keys)[0])(priorities.empty(3000, 8, 64, widest_summed=0))
+    )
