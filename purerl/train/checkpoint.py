@@ -23,6 +23,7 @@ import numpy as np
 from purerl.types import PyTree
 
 _SPARE_BYTES = 2**20
+_PIECE = 2**22  # elements of an array that are summed up at a time
 
 
 class Saved(NamedTuple):
@@ -255,16 +256,33 @@ def _checksums(data: PyTree) -> jax.Array:
 
 
 def _checksum(x: jax.Array) -> jax.Array:
-    if x.dtype == bool or jnp.issubdtype(x.dtype, jnp.complexfloating):
-        x = x.astype(jnp.uint8) if x.dtype == bool else jnp.stack([x.real, x.imag])
-    bits = jax.lax.bitcast_convert_type(x, {1: jnp.uint8, 2: jnp.uint16}.get(x.dtype.itemsize, jnp.uint32))
-    strides = [int(np.prod(bits.shape[axis + 1 :], dtype=np.int64)) % 2**32 for axis in range(bits.ndim)]
-    places = [
-        jax.lax.broadcasted_iota(jnp.uint32, bits.shape, axis) * jnp.uint32(stride)
-        for axis, stride in enumerate(strides)
-    ]
-    index = sum(places, start=jnp.zeros(bits.shape, jnp.uint32))
-    return jnp.sum(bits.astype(jnp.uint32) * (2 * index + 1), dtype=jnp.uint32)
+    """Piece by piece along the second axis (the first is that which devices share): XLA stores what it sums up here."""
+    if jnp.issubdtype(x.dtype, jnp.complexfloating):
+        x = jnp.stack([x.real, x.imag])
+    x = x.reshape(x.shape or 1)
+    axis = min(1, x.ndim - 1)
+    length = x.shape[axis]
+    size = math.ceil(length / max(1, x.size // _PIECE))
+
+    def add(i: jax.Array, total: jax.Array) -> jax.Array:
+        start = jnp.minimum(i * size, length - size)  # the last piece overlaps with the one before
+        bits = _bits(jax.lax.dynamic_slice_in_dim(x, start, size, axis))
+        shape = x.shape + bits.shape[x.ndim :]
+        place = [jax.lax.broadcasted_iota(jnp.uint32, bits.shape, dimension) for dimension in range(bits.ndim)]
+        place[axis] += start.astype(jnp.uint32)
+        index = sum(at * np.uint32(math.prod(shape[i + 1 :]) % 2**32) for i, at in enumerate(place))
+        is_new = place[axis] >= (i * size).astype(jnp.uint32)
+        return total + jnp.sum(jnp.where(is_new, bits * (2 * index + 1), 0), dtype=jnp.uint32)
+
+    return jax.lax.fori_loop(0, math.ceil(length / size) if length else 0, add, jnp.uint32(0))
+
+
+def _bits(x: jax.Array) -> jax.Array:
+    """What it is stored as, as uint32."""
+    if x.dtype == bool:
+        return x.astype(jnp.uint32)
+    unsigned = {1: jnp.uint8, 2: jnp.uint16}.get(x.dtype.itemsize, jnp.uint32)
+    return jax.lax.bitcast_convert_type(x, unsigned).astype(jnp.uint32)
 
 
 def _by_name(data: PyTree) -> dict[str, Any]:

@@ -23,6 +23,8 @@ class Interval(NamedTuple):
     high: float
 
     def __str__(self) -> str:
+        if np.isnan(self.estimate):
+            return "nan (no score)"
         if np.isnan(self.low):
             return f"{self.estimate:.4g} (one seed: no interval)"
         return f"{self.estimate:.4g} [{self.low:.4g}, {self.high:.4g}]"

@@ -206,6 +206,25 @@ def test_a_checksum_notices_every_byte(dtype):
     assert of(np.roll(data, size)) != original
 
 
+@pytest.mark.parametrize("shape", [(), (7,), (3, 100), (2, 11, 5), (4, 0)], ids=str)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "bool"])
+def test_a_checksum_is_that_of_the_whole_array(monkeypatch, shape, dtype):
+    """Piece by piece, the last one shorter, against the sum over all bits in NumPy."""
+    monkeypatch.setattr(checkpoint, "_PIECE", 20)
+    x = jnp.asarray(np.random.default_rng(0).normal(size=shape)) > 0
+    x = x if dtype == "bool" else x * jnp.asarray(1.5, dtype)
+    bits = np.asarray(x).reshape(-1).view({1: np.uint8, 2: np.uint16, 4: np.uint32}[x.dtype.itemsize]).astype(object)
+    expected = int(np.sum((2 * np.arange(bits.size).astype(object) + 1) * bits)) % 2**32
+    assert int(jax.jit(checkpoint._checksum)(x)) == expected
+
+
+def test_a_checksum_needs_little_memory():
+    """For a replay of images less than a fifth of it, where the bits as uint32 would take four times as much."""
+    replay = jax.ShapeDtypeStruct((4, 2**10, 64, 400), jnp.bool_)
+    program = jax.jit(checkpoint._checksum).lower(replay).compile()
+    assert program.memory_analysis().temp_size_in_bytes < replay.size / 5
+
+
 def arrays_of(folder: pathlib.Path, step: int) -> list[pathlib.Path]:
     """The files of a checkpoint's arrays."""
     return sorted(path for path in (folder / str(step) / "state").rglob("*") if path.is_file())

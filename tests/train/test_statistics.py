@@ -204,6 +204,7 @@ def test_too_few_scores_have_no_interval(scores, estimate):
 
 
 def test_how_it_reads():
-    """Four digits and the bounds, or that there are none."""
+    """Four digits and the bounds, or that there are none, or nothing to bound: a run may end before any episode."""
     assert str(Interval(1.23456, 1.0, 2.0)) == "1.235 [1, 2]"
     assert str(Interval(1.0, np.nan, np.nan)) == "1 (one seed: no interval)"
+    assert str(Interval(np.nan, np.nan, np.nan)) == "nan (no score)"
