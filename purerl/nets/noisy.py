@@ -40,5 +40,7 @@ class NoisyDense(nn.Module):
         if not self.has_rng("noise"):
             return x @ kernel + bias
         normal = jax.random.normal(self.make_rng("noise"), (num_inputs + self.features,), x.dtype)
-        noise_in, noise_out = jnp.split(jnp.sign(normal) * jnp.sqrt(jnp.abs(normal)), [num_inputs])
+        # Apart, or XLA draws the noise of inputs and outputs anew for every weight that is their product.
+        noise = jax.lax.optimization_barrier(jnp.sign(normal) * jnp.sqrt(jnp.abs(normal)))
+        noise_in, noise_out = jnp.split(noise, [num_inputs])
         return x @ (kernel + kernel_scale * noise_in[:, None] * noise_out) + (bias + bias_scale * noise_out)
