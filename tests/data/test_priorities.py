@@ -56,6 +56,23 @@ def test_draws_are_stratified():
 
 
 @pytest.mark.covers("per")
+@pytest.mark.parametrize("num_draws", [1, 7, 512])
+def test_prefix_sums_reached_without_a_search(num_draws):
+    """As many as ``numpy.searchsorted`` finds, for one target in each part of the sum, with masses of 0 at both ends
+    and in between, with one mass that is nearly all, and with none at all."""
+    rng = np.random.default_rng(num_draws)
+    reached = jax.jit(priorities._num_reached)
+    for scale in (0.0, 1e-6, 1.0, 1e30):
+        mass = rng.exponential(size=100).astype(np.float32) ** 4 * scale
+        mass[[0, 50, 51, 99]] = 0
+        mass[20] *= 1e4
+        prefix = np.cumsum(mass)
+        target = prefix[-1] * ((np.arange(num_draws) + rng.uniform(0.01, 0.99, num_draws)) / num_draws)
+        expected = np.searchsorted(prefix, target.astype(np.float32), side="right")
+        np.testing.assert_array_equal(reached(jnp.asarray(prefix), jnp.asarray(target, jnp.float32)), expected)
+
+
+@pytest.mark.covers("per")
 @pytest.mark.parametrize("widest_summed", [0, 200], ids=["sums-kept", "sums-taken"])
 @pytest.mark.parametrize("fan_out", [2, 8, 32])
 def test_draws_are_as_frequent_as_masses(fan_out, widest_summed):
