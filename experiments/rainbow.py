@@ -26,12 +26,14 @@ PARTS: dict[str, Any] = {
 # Discounted returns of rewards up to 1 lie within 100 of 0 at gamma 0.99. A law's mean begins in the middle of its
 # support, which is therefore 0, where values begin in plain DQN too.
 _CLASSIC = {"lowest": -100.0, "highest": 100.0}
-_LEARNING_RATE = {"CartPole-v1": 1e-3}  # where it is not plain DQN's
 # On MinAtar a law has few gradient steps to become narrow, and until then its mean is coarse. So the support is no
-# wider than returns need, steps are longer and targets follow sooner than where values are means, and noise begins
-# smaller than the outputs that it is added to.
-_MINATAR = {"lowest": -20.0, "highest": 20.0, "learning_rate": 3e-3, "target_update_every": 2_000.0}
+# wider than returns need, targets follow sooner than where values are means, and noise begins smaller than the outputs
+# that it is added to.
+_MINATAR = {"lowest": -20.0, "highest": 20.0, "target_update_every": 2_000.0}
 _MINATAR_NOISE_SCALE = 0.1
+# Where it is not plain DQN's. Long steps keep noise up: Adam moves its scales by as much as weights, which are larger.
+# That Breakout needs, and Asterix does not bear.
+_LEARNING_RATE = {"CartPole-v1": 1e-3, "Breakout-MinAtar": 3e-3}
 
 
 def rainbow(config: DQNConfig, without: Collection[str] = ()) -> DQNConfig:
@@ -40,12 +42,11 @@ def rainbow(config: DQNConfig, without: Collection[str] = ()) -> DQNConfig:
 
 
 def _with_all_parts(env: str, preset: Preset) -> Preset:
-    config = rainbow(preset.config)
+    config, hypers, of_all = rainbow(preset.config), preset.hypers, _CLASSIC
     if env.endswith("-MinAtar"):
-        config = dataclasses.replace(config, noise_scale=_MINATAR_NOISE_SCALE)
-        return preset._replace(config=config, hypers=preset.hypers.replace(**_MINATAR))
-    learning_rate = _LEARNING_RATE.get(env, preset.hypers.learning_rate)
-    return preset._replace(config=config, hypers=preset.hypers.replace(**_CLASSIC, learning_rate=learning_rate))
+        config, of_all = dataclasses.replace(config, noise_scale=_MINATAR_NOISE_SCALE), _MINATAR
+    learning_rate = _LEARNING_RATE.get(env, hypers.learning_rate)
+    return preset._replace(config=config, hypers=hypers.replace(**of_all, learning_rate=learning_rate))
 
 
 PRESETS = {env: _with_all_parts(env, preset) for env, preset in plain.PRESETS.items()}
