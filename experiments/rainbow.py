@@ -27,13 +27,21 @@ PARTS: dict[str, Any] = {
 # support, which is therefore 0, where values begin in plain DQN too.
 _CLASSIC = {"lowest": -100.0, "highest": 100.0}
 # On MinAtar a law has few gradient steps to become narrow, and until then its mean is coarse. So the support is no
-# wider than returns need, targets follow sooner than where values are means, and noise begins smaller than the outputs
-# that it is added to.
+# wider than returns need, and targets follow sooner than where values are means.
 _MINATAR = {"lowest": -20.0, "highest": 20.0, "target_update_every": 2_000.0}
-_MINATAR_NOISE_SCALE = 0.1
-# Where it is not plain DQN's. Long steps keep noise up: Adam moves its scales by as much as weights, which are larger.
-# That Breakout needs, and Asterix does not bear.
-_LEARNING_RATE = {"CartPole-v1": 1e-3, "Breakout-MinAtar": 3e-3}
+# Learning rates where they are not plain DQN's. Long steps keep noise up: Adam moves its scales by as much as weights,
+# which are larger. That Breakout needs, and Asterix does not bear.
+_HYPERS = {
+    "CartPole-v1": _CLASSIC,
+    "Acrobot-v1": _CLASSIC | {"learning_rate": 1e-3},
+    "MountainCar-v0": _CLASSIC,
+    "Breakout-MinAtar": _MINATAR | {"learning_rate": 3e-3},
+    "Asterix-MinAtar": _MINATAR,
+    "Freeway-MinAtar": _MINATAR,
+    "SpaceInvaders-MinAtar": _MINATAR,
+}
+# Elsewhere noise begins smaller than the outputs that it is added to.
+_NOISE_SCALE = {"CartPole-v1": 0.5, "MountainCar-v0": 0.5}
 
 
 def rainbow(config: DQNConfig, without: Collection[str] = ()) -> DQNConfig:
@@ -42,11 +50,8 @@ def rainbow(config: DQNConfig, without: Collection[str] = ()) -> DQNConfig:
 
 
 def _with_all_parts(env: str, preset: Preset) -> Preset:
-    config, hypers, of_all = rainbow(preset.config), preset.hypers, _CLASSIC
-    if env.endswith("-MinAtar"):
-        config, of_all = dataclasses.replace(config, noise_scale=_MINATAR_NOISE_SCALE), _MINATAR
-    learning_rate = _LEARNING_RATE.get(env, hypers.learning_rate)
-    return preset._replace(config=config, hypers=hypers.replace(**of_all, learning_rate=learning_rate))
+    config = dataclasses.replace(rainbow(preset.config), noise_scale=_NOISE_SCALE.get(env, 0.1))
+    return preset._replace(config=config, hypers=preset.hypers.replace(**_HYPERS[env]))
 
 
 PRESETS = {env: _with_all_parts(env, preset) for env, preset in plain.PRESETS.items()}
