@@ -28,20 +28,16 @@ PARTS: dict[str, Any] = {
 _CLASSIC = {"lowest": -100.0, "highest": 100.0}
 # On MinAtar a law has few gradient steps to become narrow, and until then its mean is coarse. So the support is no
 # wider than returns need, and targets follow sooner than where values are means.
-_MINATAR = {"lowest": -20.0, "highest": 20.0, "target_update_every": 2_000.0}
-# Learning rates where they are not plain DQN's. Long steps keep noise up: Adam moves its scales by as much as weights,
-# which are larger. That Breakout needs, and Asterix does not bear.
+_MINATAR = {"target_update_every": 2_000.0}
 _HYPERS = {
     "CartPole-v1": _CLASSIC,
     "Acrobot-v1": _CLASSIC | {"learning_rate": 1e-3},
     "MountainCar-v0": _CLASSIC,
-    "Breakout-MinAtar": _MINATAR | {"learning_rate": 3e-3},
-    "Asterix-MinAtar": _MINATAR,
-    "Freeway-MinAtar": _MINATAR,
-    "SpaceInvaders-MinAtar": _MINATAR,
+    "Breakout-MinAtar": _MINATAR | {"lowest": -10.0, "highest": 10.0, "learning_rate": 3e-3},
+    "Asterix-MinAtar": _MINATAR | {"lowest": -5.0, "highest": 5.0, "learning_rate": 3e-3},
+    "Freeway-MinAtar": _MINATAR | {"lowest": -5.0, "highest": 5.0, "learning_rate": 3e-3},
+    "SpaceInvaders-MinAtar": _MINATAR | {"lowest": -20.0, "highest": 20.0, "learning_rate": 3e-3},
 }
-# Elsewhere noise begins smaller than the outputs that it is added to.
-_NOISE_SCALE = {"CartPole-v1": 0.5, "MountainCar-v0": 0.5}
 
 
 def rainbow(config: DQNConfig, without: Collection[str] = ()) -> DQNConfig:
@@ -50,8 +46,7 @@ def rainbow(config: DQNConfig, without: Collection[str] = ()) -> DQNConfig:
 
 
 def _with_all_parts(env: str, preset: Preset) -> Preset:
-    config = dataclasses.replace(rainbow(preset.config), noise_scale=_NOISE_SCALE.get(env, 0.1))
-    return preset._replace(config=config, hypers=preset.hypers.replace(**_HYPERS[env]))
+    return preset._replace(config=rainbow(preset.config), hypers=preset.hypers.replace(**_HYPERS[env]))
 
 
 PRESETS = {env: _with_all_parts(env, preset) for env, preset in plain.PRESETS.items()}

@@ -5,6 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from purerl.kernels.distributional import q_values
@@ -139,6 +140,7 @@ def test_choices_that_do_not_exist_are_refused(choices, message):
 # --- noisy layers -------------------------------------------------------------------------------------------
 
 X = jnp.array([0.5, -1.0, 2.0])
+UNIT = 0.5 / 3**0.5
 
 
 @functools.cache
@@ -155,11 +157,11 @@ def noisy_layer():
 
 @pytest.mark.covers("noisy")
 def test_noise_has_the_mean_and_the_variance_of_its_law():
-    """Mean x W + b, variance m (m sum_i (x_i S_ij)^2 + s_j^2), m = E|e| = sqrt(2 / pi), no correlation: 4.5 errors."""
+    """Mean xW + b, variance u^2 m (m sum_i (x_i S_ij)^2 + s_j^2), m = E|e| = sqrt(2 / pi), uncorrelated: 4.5 errors."""
     _, params, draws = noisy_layer()
     p, m, n = params["params"], (2 / np.pi) ** 0.5, len(draws)
     mean = X @ p["kernel"] + p["bias"]
-    variance = m * (m * jnp.square(X[:, None] * p["kernel_scale"]).sum(0) + jnp.square(p["bias_scale"]))
+    variance = UNIT**2 * m * (m * jnp.square(X[:, None] * p["kernel_scale"]).sum(0) + jnp.square(p["bias_scale"]))
     centred = draws - np.asarray(mean)
     assert np.all(np.abs(centred.mean(0)) < 4.5 * np.sqrt(variance / n))
     products = centred[:, :, None] * centred[:, None, :]
@@ -174,8 +176,8 @@ def test_noise_is_factorised():
     layer, params, _ = noisy_layer()
     p = params["params"]
     output = layer.apply(params, jnp.concatenate([jnp.zeros((1, 3)), jnp.eye(3)]), rngs={"noise": KEY})
-    f_out = (output[0] - p["bias"]) / p["bias_scale"]
-    outer = (output[1:] - output[0] - p["kernel"]) / p["kernel_scale"]
+    f_out = (output[0] - p["bias"]) / (UNIT * p["bias_scale"])
+    outer = (output[1:] - output[0] - p["kernel"]) / (UNIT * p["kernel_scale"])
     f_in = outer[:, :1] / f_out[0]
     np.testing.assert_allclose(outer, f_in * f_out, rtol=1e-3, atol=1e-5)
     assert np.abs(outer).min() > 1e-3
@@ -221,13 +223,33 @@ def test_layers_draw_apart_and_reuse_no_key():
 
 
 def test_initial_scales_and_bounds():
-    """sigma0 / sqrt(P) for all scales, weights and biases uniform within 1 / sqrt(P), filling that range."""
+    """Scales 1 in units of sigma0 / sqrt(P), weights and biases uniform within 1 / sqrt(P), filling that range."""
     p = NoisyDense(200, noise_scale=0.4).init(KEY, jnp.zeros(25))["params"]
     for name in ("kernel_scale", "bias_scale"):
-        np.testing.assert_allclose(p[name], 0.4 / 5, rtol=1e-6)
+        np.testing.assert_array_equal(p[name], 1)
     for name in ("kernel", "bias"):
         assert 0.19 < np.abs(p[name]).max() <= 0.2
         np.testing.assert_allclose(np.mean(np.square(p[name])), 0.2**2 / 3, rtol=0.15)
+
+
+@pytest.mark.covers("noisy")
+@pytest.mark.parametrize("noise_scale", [0.01, 0.5])
+def test_a_step_of_adam_changes_loud_and_silent_noise_by_the_same_share(noise_scale):
+    """Ten steps of 0.01 up the gradient: noise at the input 0 is a tenth louder, however loud it was. A scale in units
+    of the weights would be twenty times what it was."""
+    layer, optimizer = NoisyDense(4, noise_scale=noise_scale), optax.adam(0.01)
+    params = layer.init(KEY, X)
+
+    def noise(params):
+        return jnp.linalg.norm(layer.apply(params, 0 * X, rngs={"noise": KEY}) - layer.apply(params, 0 * X))
+
+    def louder(carry, _):
+        params, state = carry
+        updates, state = optimizer.update(jax.grad(lambda p: -noise(p))(params), state)
+        return (optax.apply_updates(params, updates), state), None
+
+    (after, _), _ = jax.lax.scan(louder, (params, optimizer.init(params)), length=10)
+    np.testing.assert_allclose(noise(after) / noise(params), 1.1, rtol=1e-3)
 
 
 @pytest.mark.covers("noisy")
