@@ -35,9 +35,11 @@ _HYPERS = {
     "MountainCar-v0": _CLASSIC,
     "Breakout-MinAtar": _MINATAR | {"lowest": -10.0, "highest": 10.0, "learning_rate": 3e-3},
     "Asterix-MinAtar": _MINATAR | {"lowest": -5.0, "highest": 5.0, "learning_rate": 3e-3},
-    "Freeway-MinAtar": _MINATAR | {"lowest": -5.0, "highest": 5.0, "learning_rate": 3e-3},
-    "SpaceInvaders-MinAtar": _MINATAR | {"lowest": -20.0, "highest": 20.0, "learning_rate": 3e-3},
+    "Freeway-MinAtar": _MINATAR | {"lowest": -5.0, "highest": 5.0},
+    "SpaceInvaders-MinAtar": _MINATAR | {"lowest": -20.0, "highest": 20.0},
 }
+# Survivors see the later waves, and loud noise dies early.
+_NOISE_SCALE = {"SpaceInvaders-MinAtar": 0.03}
 
 
 def rainbow(config: DQNConfig, without: Collection[str] = ()) -> DQNConfig:
@@ -46,7 +48,9 @@ def rainbow(config: DQNConfig, without: Collection[str] = ()) -> DQNConfig:
 
 
 def _with_all_parts(env: str, preset: Preset) -> Preset:
-    return preset._replace(config=rainbow(preset.config), hypers=preset.hypers.replace(**_HYPERS[env]))
+    config = rainbow(preset.config)
+    config = dataclasses.replace(config, noise_scale=_NOISE_SCALE.get(env, config.noise_scale))
+    return preset._replace(config=config, hypers=preset.hypers.replace(**_HYPERS[env]))
 
 
 PRESETS = {env: _with_all_parts(env, preset) for env, preset in plain.PRESETS.items()}
