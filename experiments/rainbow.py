@@ -49,8 +49,8 @@ def rainbow(config: DQNConfig, without: Collection[str] = ()) -> DQNConfig:
 
 
 def _with_all_parts(env: str, preset: Preset) -> Preset:
-    config = rainbow(preset.config)
-    config = dataclasses.replace(config, noise_scale=_NOISE_SCALE.get(env, config.noise_scale))
+    noise_scale = _NOISE_SCALE.get(env, preset.config.noise_scale)
+    config = dataclasses.replace(rainbow(preset.config), noise_scale=noise_scale)
     return preset._replace(config=config, hypers=preset.hypers.replace(**_HYPERS[env]))
 
 
