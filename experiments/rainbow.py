@@ -9,7 +9,9 @@ from typing import Any
 
 from experiments import dqn as plain
 from purerl import envs
+from purerl.algorithm import Algorithm
 from purerl.algorithms.value.dqn import DQNConfig, DQNHypers, dqn
+from purerl.envs.base import Environment
 from purerl.train import command_line
 from purerl.train.command_line import Preset
 
@@ -48,6 +50,12 @@ def rainbow(config: DQNConfig, without: Collection[str] = ()) -> DQNConfig:
     return dataclasses.replace(config, **PARTS | {name: getattr(DQNConfig, name) for name in without})
 
 
+def make_algorithm(env: Environment, config: DQNConfig, name: str = "rainbow") -> Algorithm:
+    """DQN under another name, which its titles and records have."""
+    algorithm = dqn(env, config)
+    return algorithm._replace(spec=algorithm.spec._replace(name=name))
+
+
 def _with_all_parts(env: str, preset: Preset) -> Preset:
     noise_scale = _NOISE_SCALE.get(env, preset.config.noise_scale)
     config = dataclasses.replace(rainbow(preset.config), noise_scale=noise_scale)
@@ -60,7 +68,7 @@ EXPERIMENT = command_line.Experiment(
     name="rainbow",
     description="Train Rainbow.",
     make_env=envs.make,
-    make_algorithm=dqn,
+    make_algorithm=make_algorithm,
     presets=PRESETS,
     default_env="CartPole-v1",
     fallback=Preset(rainbow(DQNConfig()), DQNHypers(), num_env_steps=500_000),

@@ -18,9 +18,9 @@ import jax
 import numpy as np
 import tyro
 
-from experiments.rainbow import EXPERIMENT, PARTS, rainbow
+from experiments.rainbow import EXPERIMENT, PARTS, make_algorithm, rainbow
 from purerl import envs, files, xla
-from purerl.algorithms.value.dqn import DQNConfig, dqn
+from purerl.algorithms.value.dqn import DQNConfig
 from purerl.train import folder, plots, schedules
 from purerl.train.command_line import one_line_errors
 from purerl.train.interruption import Interrupted
@@ -110,7 +110,7 @@ def ablate(options: Options) -> dict[str, TrainResult]:
     for label, config in variants(preset.config, options.parts).items():
         print(f"{label}:", file=sys.stderr)
         results[label] = train(
-            dqn(env, config),
+            make_algorithm(env, config, name=label),
             preset.hypers,
             jax.random.key(options.seed),
             num_env_steps=options.num_env_steps or preset.num_env_steps,

@@ -62,7 +62,7 @@ def tiny(monkeypatch, tmp_path) -> list[str]:
 
 @pytest.mark.covers("rainbow")
 def test_command_from_end_to_end(tiny, tmp_path, capsys):
-    """Two seeds of Rainbow and of DQN: a table, two images, a summary, and the folders of two runs."""
+    """Two seeds of Rainbow and of DQN: a table, two images, a summary, and the folders of two runs, each by its name."""
     experiment.main([*tiny, "--parts", "--eval-every", "16", "--num-eval-episodes", "2"])
     first, _, *rows = capsys.readouterr().out.splitlines()
     assert first == "Rainbow without its parts on CartPole-v1, 2 seeds, 32 steps each"
@@ -72,6 +72,7 @@ def test_command_from_end_to_end(tiny, tmp_path, capsys):
     assert len(agents["DQN"]["mean_return_of_each_seed"]) == 2
     for name in ("curves.png", "scores.png", "DQN/curve.png", "Rainbow/curve.png"):
         assert (tmp_path / name).stat().st_size > 10_000
+    assert json.loads((tmp_path / "DQN" / "summary.json").read_text())["title"] == "DQN on CartPole-v1"
 
 
 def test_interrupted_it_says_how_to_go_on(tiny, tmp_path, capsys, monkeypatch):
