@@ -67,7 +67,8 @@ class DQNConfig:
     noisy: bool = False
     """Explore by learnt noise on the last layers' weights, and not by epsilon."""
     prioritized: bool = False
-    """Draw windows in proportion to their last loss, to the power priority_alpha."""
+    """Draw windows in proportion to their last loss, to the power priority_alpha: the absolute error of a mean, and of
+    C51 the cross-entropy, from which Hessel et al. take away the entropy of the target."""
     n_step: int = 1
     """Rewards before the value of what comes next."""
     loss: Literal["huber", "squared"] = "huber"
