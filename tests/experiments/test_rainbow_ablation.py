@@ -62,7 +62,7 @@ def tiny(monkeypatch, tmp_path) -> list[str]:
 
 @pytest.mark.covers("rainbow")
 def test_command_from_end_to_end(tiny, tmp_path, capsys):
-    """Two seeds of Rainbow and of DQN: a table, two images, a summary, and the folders of two runs, each by its name."""
+    """Two seeds of Rainbow and of DQN: a table, two images, a summary, and two folders, each run by its name."""
     experiment.main([*tiny, "--parts", "--eval-every", "16", "--num-eval-episodes", "2"])
     first, _, *rows = capsys.readouterr().out.splitlines()
     assert first == "Rainbow without its parts on CartPole-v1, 2 seeds, 32 steps each"
