@@ -23,7 +23,7 @@ if {remedy}:
 import jax
 from purerl import envs
 from purerl.algorithms.policy.ppo import PPOConfig, PPOHypers, ppo
-from purerl.train import program
+from purerl.driver.running import program
 
 algorithm = ppo(envs.make("CartPole-v1"), PPOConfig(num_envs=4, num_steps=128))
 hypers = jax.tree.map(lambda x: jax.numpy.full({num_seeds}, x), PPOHypers())

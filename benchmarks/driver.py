@@ -18,8 +18,9 @@ import tyro
 from benchmarks import common
 from purerl import envs
 from purerl.algorithms.policy.ppo import PPOConfig, PPOHypers, ppo
-from purerl.train import grid, program, train
-from purerl.train.checkpoint import Checkpoints
+from purerl.driver import grid, train
+from purerl.driver.running import program
+from purerl.driver.storage.checkpoint import Checkpoints
 
 
 def algorithm(num_envs: int = 8):

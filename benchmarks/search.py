@@ -19,9 +19,9 @@ import tyro
 
 from benchmarks import common
 from purerl import search
-from purerl.algorithms.games import planners, players
 from purerl.envs.games import Game
 from purerl.envs.pgx import from_pgx
+from purerl.games import planners, players
 from purerl.types import PyTree
 
 WIDTH = 64  # floats of an embedding

@@ -18,8 +18,8 @@ import tyro
 
 from benchmarks import common
 from purerl.algorithms.tabular import dynamic_programming as dp
-from purerl.kernels.mdp import SparseMDP, expected_reward
-from purerl.kernels.sparse_mdp import random_sparse_mdp, to_dense
+from purerl.mdp import SparseMDP, expected_reward
+from purerl.mdp.sparse import random_sparse_mdp, to_dense
 
 SIZES = (10**3, 10**4, 10**5, 10**6)
 NUM_ACTIONS, BRANCHING, GAMMA = 4, 4, 0.99

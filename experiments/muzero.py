@@ -5,13 +5,13 @@ python -m experiments.muzero --env Catch-bsuite --num-seeds 4
 python -m experiments.muzero --env pgx/tic_tac_toe
 
 In a game it plays itself, knowing no rules but which moves are allowed now. What it has learnt of tic-tac-toe within a
-few minutes, `python -m experiments.every_line` puts to the proof.
+few minutes, `python -m experiments.studies.every_line` puts to the proof.
 """
 
 from purerl import envs
 from purerl.algorithms.planning.muzero import MuZeroConfig, MuZeroHypers, muzero
-from purerl.train import command_line
-from purerl.train.command_line import Preset
+from purerl.driver.command_line import main as command_line
+from purerl.driver.command_line.main import Preset
 
 _FALLING = ("learning_rate=linear:0",)
 

@@ -11,9 +11,9 @@ from experiments import dqn as plain
 from purerl import envs
 from purerl.algorithm import Algorithm
 from purerl.algorithms.value.dqn import DQNConfig, DQNHypers, dqn
+from purerl.driver.command_line import main as command_line
+from purerl.driver.command_line.main import Preset
 from purerl.envs.base import Environment
-from purerl.train import command_line
-from purerl.train.command_line import Preset
 
 PARTS: dict[str, Any] = {
     "target": "double",

@@ -6,7 +6,7 @@ sweep over seeds is one ``vmap``, and the driver (:func:`purerl.train`) is writt
 
 from purerl import envs
 from purerl.algorithm import Algorithm, Spec
-from purerl.train import train
+from purerl.driver import train
 
 __all__ = ["Algorithm", "Spec", "envs", "train"]
 __version__ = "0.1.0"

@@ -7,7 +7,7 @@ import shlex
 import pytest
 
 from experiments.ppo import EXPERIMENT
-from purerl.train import command_line
+from purerl.driver.command_line import main as command_line
 
 README = (pathlib.Path(__file__).parent.parent / "README.md").read_text()
 SHORTER = {

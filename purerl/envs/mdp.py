@@ -9,8 +9,8 @@ import numpy as np
 
 from purerl.envs.base import Environment
 from purerl.envs.wrappers import time_limit
-from purerl.kernels import mdp_checks
-from purerl.kernels.mdp import MDP, make
+from purerl.mdp import MDP, make
+from purerl.mdp import checks as mdp_checks
 from purerl.spaces import Discrete
 from purerl.types import PyTree
 
@@ -93,7 +93,7 @@ def extract(
 
     Raises:
         ValueError: if actions are not discrete, something is random and not listed, an episode is truncated, there are
-            too many states, or what was found is no process (see :func:`purerl.kernels.mdp.make`).
+            too many states, or what was found is no process (see :func:`purerl.mdp.make`).
     """
     if not isinstance(env.action_space, Discrete):
         raise ValueError(f"extract: {env.name} has the actions {env.action_space}; only Discrete ones can be listed.")

@@ -22,7 +22,7 @@ from purerl.algorithms.value.r2d2 import R2D2Config, R2D2Hypers, r2d2
 from purerl.envs import bandits
 from purerl.envs.base import Environment
 from purerl.types import Transition
-from tests.algorithms.nim import nim
+from tests.support.nim import nim
 
 
 class Case(NamedTuple):

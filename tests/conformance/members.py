@@ -6,8 +6,8 @@ from typing import Any
 import jax
 
 from purerl.algorithm import Algorithm
-from purerl.train import program
-from purerl.train.members import Members
+from purerl.driver.running import program
+from purerl.driver.running.members import Members
 
 NUM_SEEDS = 3
 KEY = jax.random.key(7)

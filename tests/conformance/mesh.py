@@ -22,8 +22,8 @@ import numpy as np  # noqa: E402
 from purerl import envs  # noqa: E402
 from purerl.algorithm import Algorithm  # noqa: E402
 from purerl.algorithms.policy.ppo import PPOConfig, PPOHypers, ppo  # noqa: E402
+from purerl.driver.running import devices, program  # noqa: E402
 from purerl.kernels.moments import Compensated  # noqa: E402
-from purerl.train import devices, program  # noqa: E402
 from tests.conformance.algorithms import CASES, Case  # noqa: E402
 
 NUM_MEMBERS = 8

@@ -10,8 +10,8 @@ import functools  # noqa: E402  (the flags come before JAX)
 
 import jax  # noqa: E402
 
-from purerl.train import program  # noqa: E402
-from purerl.train.checkpoint import Checkpoints  # noqa: E402
+from purerl.driver.running import program  # noqa: E402
+from purerl.driver.storage.checkpoint import Checkpoints  # noqa: E402
 from tests.conformance.algorithms import CASES  # noqa: E402
 from tests.conformance.members import HALF, WHOLE, compiled, members_of  # noqa: E402
 

@@ -12,12 +12,13 @@ import pytest
 
 import purerl
 from purerl.algorithm import Algorithm
+from purerl.driver.hypers import sweep
+from purerl.driver.running import program
+from purerl.driver.storage.checkpoint import Checkpoints
 from purerl.kernels.moments import Compensated
-from purerl.train import program, sweep
-from purerl.train.checkpoint import Checkpoints
 from tests.conformance.algorithms import CASES
 from tests.conformance.members import HALF, KEY, NUM_SEEDS, WHOLE, compiled, members_of
-from tests.train.toy import assert_same
+from tests.support.toy import assert_same
 
 
 @pytest.fixture(params=sorted(CASES), scope="module")

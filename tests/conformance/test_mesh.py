@@ -3,7 +3,7 @@
 import pytest
 
 from tests.conformance.algorithms import CASES
-from tests.train import programs
+from tests.support import programs
 
 
 @pytest.fixture(scope="module")

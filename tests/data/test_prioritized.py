@@ -6,8 +6,8 @@ from scipy import stats
 
 from purerl.data.prioritized import importance_weights, proportional, rank_based
 from purerl.data.replay import Draw, ReplayConfig
-from tests.data.cases import labels
 from tests.oracles import replay as oracle
+from tests.support.replay_cases import labels
 
 ROWS, B = 10, 4
 N = ROWS * B

@@ -8,8 +8,8 @@ from purerl.data import ring as rings
 from purerl.data.prioritized import proportional
 from purerl.data.replay import ReplayConfig, num_drawable, uniform
 from purerl.data.windows import first_steps, n_step, sequences
-from tests.data.cases import KINDS, item_of, labels, transitions
 from tests.oracles.replay import Memory
+from tests.support.replay_cases import KINDS, item_of, labels, transitions
 
 B = 3
 

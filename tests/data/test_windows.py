@@ -6,8 +6,8 @@ import pytest
 from purerl.data.replay import Draw, ReplayConfig, uniform
 from purerl.data.windows import n_step
 from purerl.kernels import returns
-from tests.data.cases import item_of, transitions
 from tests.oracles import replay as oracle
+from tests.support.replay_cases import item_of, transitions
 
 ROWS, B, GAMMA = 11, 3, 0.9
 pool = jax.jit(n_step, static_argnums=2)

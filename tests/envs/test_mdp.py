@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from purerl import mdp as kernel
 from purerl.algorithms.tabular.dynamic_programming import value_iteration
 from purerl.envs import PROBES, Environment, check_env
 from purerl.envs.mdp import environment, extract
-from purerl.kernels import mdp as kernel
 from purerl.spaces import Box, Discrete
 
 GAMMA = 0.9

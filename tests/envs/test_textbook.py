@@ -17,7 +17,7 @@ from gymnasium.envs import toy_text
 from purerl import envs
 from purerl.envs import textbook
 from purerl.envs.textbook import maps
-from purerl.kernels.mdp import MDP
+from purerl.mdp import MDP
 
 pytestmark = pytest.mark.usefixtures("x64")
 

@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 
 from experiments import dqn as experiment
-from experiments import evaluate
+from experiments.tools import evaluate
 from purerl import envs
 from purerl.data import dataset, ring
-from purerl.train import command_line, restore
-from purerl.train.checkpoint import Checkpoints
+from purerl.driver.command_line import main as command_line
+from purerl.driver.storage import restore
+from purerl.driver.storage.checkpoint import Checkpoints
 from purerl.types import Transition
-from tests.experiments.toy_runs import refused
+from tests.support.toy_runs import refused
 
 pytestmark = pytest.mark.usefixtures("quick_compiles")
 

@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from purerl.train import TrainResult
-from tests.faults import victim
+from purerl.driver import TrainResult
+from tests.support import victim
 
 ROOT = pathlib.Path(__file__).parents[2]
 

@@ -9,12 +9,13 @@ import shutil
 import jax.numpy as jnp
 import pytest
 
-from purerl.train import checkpoint, command_line
-from purerl.train.checkpoint import Checkpoints
-from purerl.train.engine import Engine
-from tests.faults import victim
-from tests.faults.folders import assert_same_files, checkpoints
-from tests.train.toy import EXPERIMENT, assert_same_results, quietly
+from purerl.driver.command_line import main as command_line
+from purerl.driver.running.engine import Engine
+from purerl.driver.storage import checkpoint
+from purerl.driver.storage.checkpoint import Checkpoints
+from tests.support import victim
+from tests.support.folders import assert_same_files, checkpoints
+from tests.support.toy import EXPERIMENT, assert_same_results, quietly
 
 
 @pytest.fixture
@@ -202,7 +203,7 @@ def test_folders_that_are_refused(refused, folder, tmp_path):
 def test_two_runs_do_not_share_a_folder(start, folder):
     """While one process writes to a folder, another is refused with one line; when the first is killed, it is not."""
     shutil.rmtree(folder / "checkpoints")
-    first = start("tests.faults.victim", folder, "--stall")
+    first = start("tests.support.victim", folder, "--stall")
     assert first.stdout.readline() == "saving\n"
     before = files_of(folder)
     second = start("experiments.ppo", "--out-dir", folder, "--overwrite", "--num-env-steps", 1024)

@@ -6,9 +6,9 @@ import signal
 import subprocess
 import time
 
-from tests.faults import victim
-from tests.faults.folders import assert_same_files, last_step, tensorboard_steps
-from tests.train.toy import STEPS_PER_UPDATE, assert_same_results, quietly
+from tests.support import victim
+from tests.support.folders import assert_same_files, last_step, tensorboard_steps
+from tests.support.toy import STEPS_PER_UPDATE, assert_same_results, quietly
 
 KILLS = ["start"] * 4 + ["train"] * 12 + ["checkpoint", "finish", "plot", "summary"]
 
@@ -17,7 +17,7 @@ def test_killed_twenty_times(undisturbed, start, tmp_path):
     """``kill -9`` at random moments of starting, training, saving and finishing: every bit is that of a quiet run."""
     chance = random.Random(0)
     for moment in KILLS:
-        lives = (start("tests.faults.victim", tmp_path) for _ in range(5))  # a life may be over before its moment
+        lives = (start("tests.support.victim", tmp_path) for _ in range(5))  # a life may be over before its moment
         assert any(is_killed(life, moment, tmp_path, chance) for life in lives), moment
     result = quietly(victim.run, tmp_path)
     assert_same_results(result, undisturbed[0])

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from tests.faults.folders import assert_same_files, last_step
+from tests.support.folders import assert_same_files, last_step
 
 TINY = shlex.split(
     "--num-envs 2 --num-steps 4 --num-epochs 1 --num-minibatches 1 --hidden-sizes 4 --num-env-steps 1600 "
@@ -48,7 +48,7 @@ def test_the_command_that_is_printed_goes_on(uninterrupted, start, tmp_path, num
 
 def test_a_second_ctrl_c_leaves_at_once(start, tmp_path):
     """While the first one's checkpoint hangs, for the disk does: the process waits, and the next one ends it."""
-    life = start("tests.faults.victim", tmp_path, "--stall")
+    life = start("tests.support.victim", tmp_path, "--stall")
     assert life.stdout.readline() == "saving\n"
     life.send_signal(signal.SIGINT)
     time.sleep(0.3)

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from purerl.kernels import backups, mdp, returns
+from purerl import mdp
+from purerl.kernels import backups, returns
 from tests.oracles import control as oracle
 
 pytestmark = pytest.mark.usefixtures("x64")

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from purerl import search
 from purerl.search import rules
 from purerl.search.tree import plant
-from tests.search import worlds
+from tests.support import worlds
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from purerl import search
-from tests.search import worlds
-from tests.search.stochastic import chance_model, decision_model, random_chance
+from tests.support import worlds
+from tests.support.stochastic import chance_model, decision_model, random_chance
 
 pytestmark = pytest.mark.usefixtures("x64")
 

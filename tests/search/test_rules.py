@@ -11,7 +11,7 @@ from purerl import search
 from purerl.search import rules
 from purerl.search.tree import Node, plant, root_of
 from tests.oracles import search as oracle
-from tests.search import worlds
+from tests.support import worlds
 
 KEY = jax.random.key(0)
 

@@ -11,7 +11,7 @@ import pytest
 from purerl import search
 from purerl.search import rules, sampled
 from purerl.search.tree import mean_value, root_of
-from tests.search import worlds
+from tests.support import worlds
 
 KEY = jax.random.key(0)
 STATES = np.arange(6)

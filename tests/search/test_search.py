@@ -12,7 +12,7 @@ import pytest
 from purerl import search
 from purerl.search import rules
 from tests.oracles import search as oracle
-from tests.search import stochastic, worlds
+from tests.support import stochastic, worlds
 
 KEY = jax.random.key(0)
 STATES = np.arange(6)

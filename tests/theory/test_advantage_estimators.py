@@ -6,7 +6,7 @@ import pytest
 
 from purerl.kernels.returns import n_step_returns, td_errors
 from tests.oracles import mdp as oracle
-from tests.theory.estimators import discounts, expected_gradient, returns_to_go
+from tests.support.estimators import discounts, expected_gradient, returns_to_go
 
 pytestmark = pytest.mark.usefixtures("x64")
 

@@ -9,7 +9,7 @@ import pytest
 
 from purerl.kernels.surrogates import policy_gradient
 from tests.oracles import mdp as oracle
-from tests.theory.estimators import discounts, expected_gradient, log_policy, returns_to_go
+from tests.support.estimators import discounts, expected_gradient, log_policy, returns_to_go
 
 T = 3
 

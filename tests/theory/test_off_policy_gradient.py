@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.oracles import mdp as oracle
-from tests.theory.estimators import expected_surrogate, importance_weighted
+from tests.support.estimators import expected_surrogate, importance_weighted
 
 pytestmark = pytest.mark.usefixtures("x64")
 

@@ -5,7 +5,7 @@ import pytest
 
 from purerl.kernels.returns import td_errors
 from tests.oracles import mdp as oracle
-from tests.theory.estimators import discounts, expected_gradient, returns_to_go
+from tests.support.estimators import discounts, expected_gradient, returns_to_go
 
 T = 3
 SEEDS = [0, 1, 2]

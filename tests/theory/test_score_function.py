@@ -7,7 +7,7 @@ import pytest
 
 from purerl.kernels.distributions import Gaussian, categorical, gaussian
 from tests.oracles import mdp as oracle
-from tests.theory.estimators import log_policy
+from tests.support.estimators import log_policy
 
 pytestmark = pytest.mark.usefixtures("x64")
 

@@ -8,7 +8,7 @@ import pytest
 from purerl.kernels.distributions import categorical
 from purerl.kernels.surrogates import policy_gradient, ppo_clip, ppo_kl
 from tests.oracles import mdp as oracle
-from tests.theory.estimators import expected_surrogate, importance_weighted, log_policy
+from tests.support.estimators import expected_surrogate, importance_weighted, log_policy
 
 SEEDS = [0, 1, 2]
 

@@ -22,13 +22,13 @@ from flax import struct
 
 from purerl import learning, rollout, search
 from purerl.algorithm import Algorithm, Spec
-from purerl.algorithms.games import match, planners
 from purerl.data import windows
 from purerl.data.replay import ReplayConfig, ReplayState, uniform
 from purerl.envs import games
 from purerl.envs.base import Environment
 from purerl.envs.games import Game
 from purerl.envs.wrappers import Exposed
+from purerl.games import match, planners
 from purerl.kernels.recurrence import reverse_linear_recurrence
 from purerl.nets.board import make_policy_value
 from purerl.search import policies, rules

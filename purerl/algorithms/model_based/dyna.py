@@ -30,7 +30,7 @@ from purerl import rollout
 from purerl.algorithm import Algorithm, Spec
 from purerl.envs.base import Environment
 from purerl.kernels import exploration
-from purerl.kernels.mdp import MDP
+from purerl.mdp import MDP
 from purerl.spaces import Discrete, Space
 from purerl.types import Episodes, Mean, Metrics, PyTree
 

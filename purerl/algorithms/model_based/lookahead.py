@@ -16,10 +16,10 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from purerl import mdp as kernel
 from purerl import search
 from purerl.envs.base import Environment
-from purerl.kernels import mdp as kernel
-from purerl.kernels.mdp import MDP
+from purerl.mdp import MDP
 from purerl.spaces import Discrete
 from purerl.types import PyTree
 

@@ -29,11 +29,11 @@ from flax import struct
 
 from purerl import learning, rollout, search
 from purerl.algorithm import Algorithm, Spec
-from purerl.algorithms.games import match, planners
 from purerl.data.replay import ReplayConfig, ReplayState, uniform
 from purerl.data.windows import sequences
 from purerl.envs.base import Environment
 from purerl.envs.games import Game
+from purerl.games import match, planners
 from purerl.kernels import distributional, returns, targets
 from purerl.nets.latent import LatentModel
 from purerl.nets.torsos import ACTIVATIONS, make_torso

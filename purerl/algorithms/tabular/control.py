@@ -24,7 +24,7 @@ from purerl import rollout
 from purerl.algorithm import Algorithm, Spec
 from purerl.envs.base import Environment
 from purerl.kernels import backups, exploration
-from purerl.kernels.mdp import average
+from purerl.mdp import average
 from purerl.spaces import Discrete
 from purerl.types import Episodes, Mean, Metrics, PyTree
 

@@ -1,7 +1,7 @@
 """Dynamic programming: the values and the best policy of a known finite process.
 
-Plain pure functions of an :class:`~purerl.kernels.mdp.MDP`, and where sweeps suffice of a
-:class:`~purerl.kernels.mdp.SparseMDP` as well: ``jit`` them, ``vmap`` them over many processes at once
+Plain pure functions of an :class:`~purerl.mdp.MDP`, and where sweeps suffice of a
+:class:`~purerl.mdp.SparseMDP` as well: ``jit`` them, ``vmap`` them over many processes at once
 (each freezes when it is done, its counts are its own). All of them stop by the same rule and say how far from the
 answer they may be. One sweep ``V' = T V`` with a contraction ``T`` of factor gamma, whose fixed point is ``V*``, gives
 
@@ -19,7 +19,7 @@ Which method is fastest depends on the process: policy iteration is Newton's met
 value iteration number about ``log(1 / tolerance) / (1 - gamma)``.
 
     solution = value_iteration(mdp)
-    policy = kernels.mdp.greedy(kernels.mdp.lookahead(mdp, solution.value))
+    policy = mdp.greedy(mdp.lookahead(mdp, solution.value))
 """
 
 from collections.abc import Callable
@@ -29,8 +29,8 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from purerl.kernels import mdp as kernel
-from purerl.kernels.mdp import MDP, SparseMDP, deterministic, expected_reward, induced, lookahead, state_value
+from purerl import mdp as kernel
+from purerl.mdp import MDP, SparseMDP, deterministic, expected_reward, induced, lookahead, state_value
 
 Scalar = jax.Array | float
 
@@ -62,7 +62,7 @@ def policy_evaluation(
     tolerance: Scalar = 1e-5,
     max_sweeps: int | jax.Array = 100_000,
 ) -> Solution:
-    """Iterative policy evaluation: sweep until values settle. Exact by a linear solve: ``kernels.mdp.state_value``.
+    """Iterative policy evaluation: sweep until values settle. Exact by a linear solve: ``mdp.state_value``.
 
     ``V_{k+1}(s) = sum_a pi[s, a] (R[s, a] + gamma sum_s' P[s, a, s'] V_k(s'))``
 

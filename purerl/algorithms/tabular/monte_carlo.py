@@ -16,8 +16,8 @@ from purerl.algorithm import Algorithm
 from purerl.algorithms.tabular.control import ControlConfig, ControlHypers, Learner, Step, control, initial_table
 from purerl.envs.base import Environment
 from purerl.kernels.exploration import power_decay
-from purerl.kernels.mdp import average
 from purerl.kernels.numerics import safe_divide
+from purerl.mdp import average
 from purerl.types import Mean
 
 

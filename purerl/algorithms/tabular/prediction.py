@@ -23,9 +23,9 @@ import numpy as np
 from flax import struct
 
 from purerl.kernels import exploration, returns
-from purerl.kernels.mdp import MDP
 from purerl.kernels.numerics import safe_divide
 from purerl.kernels.recurrence import reverse_linear_recurrence
+from purerl.mdp import MDP
 
 Scalar = jax.Array | float
 Trace = Literal["accumulating", "replacing", "dutch"]

@@ -14,7 +14,7 @@ from flax import struct
 from purerl.algorithm import Algorithm
 from purerl.algorithms.tabular.control import ControlConfig, ControlHypers, Learner, Step, control, initial_table
 from purerl.envs.base import Environment
-from purerl.kernels.mdp import average
+from purerl.mdp import average
 from purerl.types import Mean
 
 Trace = Literal["accumulating", "replacing", "dutch"]

@@ -3,7 +3,7 @@
     mdp = textbook.cliff_walking()
     env = purerl.envs.make("CliffWalking")
 
-Each function returns an :class:`~purerl.kernels.mdp.MDP`; its docstring says what states, actions and rewards are.
+Each function returns an :class:`~purerl.mdp.MDP`; its docstring says what states, actions and rewards are.
 :data:`TEXTBOOK` holds them by name. Arguments of a function are those of :func:`purerl.envs.make` too.
 """
 
@@ -24,7 +24,7 @@ from purerl.envs.textbook.gridworlds import (
     windy_gridworld,
 )
 from purerl.envs.textbook.operations import access_control, car_rental
-from purerl.kernels.mdp import MDP
+from purerl.mdp import MDP
 
 TEXTBOOK: dict[str, Callable[..., MDP]] = {
     "AccessControl": access_control,

@@ -5,7 +5,7 @@ Sources: Sutton and Barto 2018, "Reinforcement Learning: An Introduction", 2nd e
 
 import numpy as np
 
-from purerl.kernels.mdp import MDP, make
+from purerl.mdp import MDP, make
 
 
 def random_walk(length: int = 5, left: float = 0.0, right: float = 1.0, gamma: float = 1.0) -> MDP:

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
-from purerl.kernels.mdp import MDP, make
+from purerl.mdp import MDP, make
 
 Natural = Literal["beats 21", "counts as 21", "pays 1.5"]
 

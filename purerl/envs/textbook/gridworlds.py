@@ -1,6 +1,6 @@
 """Gridworlds as exact Markov decision processes.
 
-Each is a function that returns an :class:`~purerl.kernels.mdp.MDP`, built once on the host. States are the cells of a
+Each is a function that returns an :class:`~purerl.mdp.MDP`, built once on the host. States are the cells of a
 map of :mod:`purerl.envs.textbook.maps`, row by row from the top left; actions are up, right, down, left unless stated
 otherwise. Cells that nobody can stand on (walls, the cliff) are states too, never entered and marked terminal.
 
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from purerl.envs.textbook import maps
-from purerl.kernels.mdp import MDP, make
+from purerl.mdp import MDP, make
 
 
 def gridworld_4x4(gamma: float = 1.0) -> MDP:

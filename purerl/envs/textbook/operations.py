@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from purerl.kernels.mdp import MDP, make
+from purerl.mdp import MDP, make
 
 MOST_MOVED = 5  # cars a night
 RENT = 10.0  # earned by a car rented

@@ -1,0 +1,207 @@
+"""What each of Rainbow's six parts is worth: Rainbow without it, and without all (Hessel et al. 2018, figure 3).
+
+    python -m experiments.studies.rainbow_ablation --num-seeds 5  # MinAtar Breakout at full length: hours
+    python -m experiments.studies.rainbow_ablation --env CartPole-v1              # minutes
+    python -m experiments.studies.rainbow_ablation --parts law noisy --resume  # goes on; other parts from their checkpoints
+
+All runs have Rainbow's hyperparameters and the same seeds. Each leaves its folder as ``experiments.rainbow`` does;
+beside them lie the learning curves, the scores at the end and over the whole run, and both as ``summary.json``.
+"""
+
+import dataclasses
+import pathlib
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+
+import jax
+import numpy as np
+import tyro
+
+from experiments.rainbow import EXPERIMENT, PARTS, make_algorithm, rainbow
+from purerl import envs, files, xla
+from purerl.algorithms.value.dqn import DQNConfig
+from purerl.analysis import plots
+from purerl.analysis.statistics import (
+    Interval,
+    interquartile_mean,
+    interval,
+    probability_of_improvement,
+    stratified_bootstrap,
+)
+from purerl.driver.command_line.main import one_line_errors
+from purerl.driver.hypers import schedules
+from purerl.driver.hypers.names import near
+from purerl.driver.running.interruption import Interrupted
+from purerl.driver.running.loop import train
+from purerl.driver.running.result import TrainResult
+from purerl.driver.storage import folder
+
+NAMES = {
+    "target": "double",
+    "dueling": "dueling",
+    "prioritized": "priorities",
+    "n_step": "multi-step",
+    "law": "distribution",
+    "noisy": "noise",
+}
+"""What the figures call the parts."""
+
+WHOLE, BARE = "Rainbow", "DQN"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """What to take away, where to play, and what to leave behind."""
+
+    env: str = "Breakout-MinAtar"
+    """Environment; its preset is that of experiments.rainbow."""
+    parts: tuple[str, ...] = tuple(PARTS)
+    """Parts to take away, one at a time: target, dueling, prioritized, n_step, law, noisy."""
+    num_env_steps: int | None = None
+    """Environment steps of each seed; None: as the preset has it."""
+    num_seeds: int = 5
+    """Independent runs of each agent."""
+    seed: int = 0
+    """Fixes everything random."""
+    eval_every: int | None = None
+    """Environment steps between evaluations; None: 20 over the run."""
+    num_eval_episodes: int = 32
+    """Episodes of each evaluation, in fresh environments, with the best actions."""
+    members_at_once: int | None = None
+    """Seeds to run side by side, the others waiting their turn; None: all that fit."""
+    out_dir: pathlib.Path | None = None
+    """Where results go; None: runs/rainbow_ablation/ENV."""
+    overwrite: bool = False
+    """Replace the runs that are there."""
+    resume: bool = False
+    """Go on with what was interrupted, and leave what is finished as it is."""
+    progress: bool = True
+    """Show progress bars."""
+    cpu_threads: int | None = None
+    """Threads of XLA on a CPU; None: one per core."""
+
+    def __post_init__(self) -> None:
+        for part in self.parts:
+            if part not in PARTS:
+                raise ValueError(f"parts has {part!r}. {near(part, PARTS)}Choose from {', '.join(PARTS)}.")
+        for name in ("num_env_steps", "num_seeds", "num_eval_episodes", "members_at_once", "cpu_threads"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} = {value}: it must be at least 1.")
+        if self.eval_every is not None and self.eval_every < 1:
+            raise ValueError(f"eval_every = {self.eval_every}: it must be at least 1, for the curves are evaluations.")
+        if self.resume and self.overwrite:
+            raise ValueError("resume goes on with the runs that are there, overwrite replaces them: choose one.")
+
+    @property
+    def folder(self) -> pathlib.Path:
+        """Where results go."""
+        return self.out_dir or pathlib.Path("runs", "rainbow_ablation", self.env.replace("/", "-"))
+
+
+def variants(config: DQNConfig, parts: Sequence[str] = tuple(PARTS)) -> dict[str, DQNConfig]:
+    """Rainbow, Rainbow without each of the parts, and DQN."""
+    fewer = {f"no {NAMES[part]}": rainbow(config, without=(part,)) for part in parts}
+    return {WHOLE: rainbow(config), **fewer, BARE: rainbow(config, without=PARTS)}
+
+
+def ablate(options: Options) -> dict[str, TrainResult]:
+    """Train all agents one after another, each with its seeds side by side."""
+    preset, env, results = EXPERIMENT.preset(options.env), envs.make(options.env), {}
+    for label, config in variants(preset.config, options.parts).items():
+        print(f"{label}:", file=sys.stderr)
+        results[label] = train(
+            make_algorithm(env, config, name=label),
+            preset.hypers,
+            jax.random.key(options.seed),
+            num_env_steps=options.num_env_steps or preset.num_env_steps,
+            num_seeds=options.num_seeds,
+            eval_every=options.eval_every,
+            num_eval_episodes=options.num_eval_episodes,
+            schedules=schedules.parse(preset.schedule),
+            members_at_once=options.members_at_once,
+            out_dir=options.folder / label.replace(" ", "_"),
+            overwrite=options.overwrite,
+            resume=options.resume,
+            progress=options.progress,
+            extra_settings={"experiment": EXPERIMENT.name, "seed": options.seed},
+        )
+    return results
+
+
+def scores(final_returns: np.ndarray, eval_returns: np.ndarray) -> np.ndarray:
+    """Of each seed the last return ``[S]`` and the mean of its evaluations ``[E, S]``; without those that diverged.
+
+    Returns:
+        ``[S', 2]``.
+    """
+    both = np.stack([final_returns, np.mean(eval_returns, axis=0)], axis=-1)
+    return both[~np.isnan(both).any(axis=-1)]
+
+
+def better(whole: np.ndarray, other: np.ndarray) -> Interval:
+    """How likely a seed of the whole is above one of the other, over the run: scores ``[S, 2]`` and ``[S', 2]``."""
+    found = stratified_bootstrap(probability_of_improvement, whole[:, 1], other[:, 1])
+    return Interval(*map(float, found))
+
+
+def table(found: Mapping[str, np.ndarray]) -> list[str]:
+    """A line an agent, from its scores ``[S, 2]``."""
+    width = max(map(len, found))
+    lines = [f"{'interquartile mean [95 %]':<{width}}  {'in the end':>24}  {'over the run':>24}  {WHOLE} is better"]
+    for label, of_seeds in found.items():
+        end, run = (str(interval(column)) for column in of_seeds.T)
+        versus = "" if label == WHOLE else f"{better(found[WHOLE], of_seeds)}"
+        lines.append(f"{label:<{width}}  {end:>24}  {run:>24}  {versus}".rstrip())
+    return lines
+
+
+def draw(results: Mapping[str, TrainResult], found: Mapping[str, np.ndarray], title: str) -> dict[str, object]:
+    """Learning curves, and bars of the scores with their intervals: figures by the name of their file."""
+    panels = {
+        "in the end": lambda both: interquartile_mean(both[..., :1]),
+        "mean over the run": lambda both: interquartile_mean(both[..., 1:]),
+    }
+    curves = {label: (result.eval_steps, result.eval_returns) for label, result in results.items()}
+    return {
+        "curves.png": plots.compare(curves, title),
+        "scores.png": plots.interval_estimates(found, panels, title, "episode return"),
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line."""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    again = f"python -m experiments.studies.rainbow_ablation {shlex.join([*arguments, '--resume', '--out-dir'])}"
+    with one_line_errors("rainbow_ablation", again):
+        options = tyro.cli(
+            Options, prog="python -m experiments.studies.rainbow_ablation", description=__doc__, args=arguments
+        )
+        xla.set_cpu_flags(threads=options.cpu_threads)
+        try:
+            results = ablate(options)
+        except Interrupted as stopped:  # in the folder of one agent; to be resumed are all of them
+            raise Interrupted(str(stopped), stopped.signal, options.folder) from None
+        found = {label: scores(result.final_returns, result.eval_returns) for label, result in results.items()}
+        num_env_steps = results[WHOLE].summary["num_env_steps"]
+        title = f"Rainbow without its parts on {options.env}, {options.num_seeds} seeds"
+        summary = {
+            label: {
+                "final_return": interval(both[:, 0])._asdict(),
+                "mean_return": interval(both[:, 1])._asdict(),
+                "final_return_of_each_seed": both[:, 0].tolist(),
+                "mean_return_of_each_seed": both[:, 1].tolist(),
+                "num_diverged": results[label].summary["num_diverged"],
+            }
+            for label, both in found.items()
+        }
+        files.write_json(options.folder / folder.SUMMARY, {"num_env_steps": num_env_steps, "agents": summary})
+        for name, figure in draw(results, found, title).items():
+            plots.save(figure, options.folder / name)
+    print(f"{title}, {num_env_steps:,} steps each", *table(found), sep="\n")
+    print(f"wrote {options.folder}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

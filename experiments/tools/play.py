@@ -1,0 +1,230 @@
+"""Play a game against a search, in the terminal: it shows what it thinks.
+
+    python -m experiments.tools.play connect_four
+    python -m experiments.tools.play connect_four --checkpoint runs/alphazero/TIME-ENV --you second
+    python -m experiments.tools.play tic_tac_toe --you nobody --render game.svg
+
+Moves are numbers, as the game counts them: columns of Connect Four from 0, cells of tic-tac-toe row by row. A question
+mark in the place of a move asks the search for advice; q leaves. MuZero thinks in a model of its own: the line that it
+expects may hold moves that are not legal, and go on behind the end.
+"""
+
+import dataclasses
+import pathlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tyro
+
+from purerl import files, search, xla
+from purerl.algorithms.games import alphazero, saved
+from purerl.algorithms.games.alphazero import AlphaZeroConfig, AlphaZeroHypers
+from purerl.algorithms.planning import muzero
+from purerl.algorithms.planning.muzero import MuZeroConfig
+from purerl.driver.command_line.main import one_line_errors
+from purerl.envs.games import Game
+from purerl.envs.pgx import Position, draw, from_pgx
+from purerl.games import planners
+from purerl.search.drawing import principal_line
+from purerl.types import PyTree
+
+Think = Callable[[jax.Array, Position, jax.Array], search.Decision]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """What to play, and against whom."""
+
+    game: tyro.conf.Positional[str] = "connect_four"
+    """Name of a game, with or without pgx/ in front."""
+    checkpoint: pathlib.Path | None = None
+    """Folder of a run of AlphaZero or MuZero, or the .npz of an AlphaZero network, which guides the search; without one
+    it learns from random playouts (UCT)."""
+    num_simulations: int | None = None
+    """Of the search before a move. None: as the network was trained, or 1000 for playouts."""
+    you: Literal["first", "second", "nobody"] = "first"
+    """Who you are: who begins, who answers, or a spectator."""
+    moves: tuple[int, ...] = ()
+    """Your first moves, made without asking; afterwards you are asked."""
+    key: int = 0
+    """Fixes what is random about the search."""
+    render: pathlib.Path | None = None
+    """Draw the position after every move to this file, an SVG."""
+    export: pathlib.Path | None = None
+    """Instead of playing, write the AlphaZero checkpoint's network to this file, a .npz."""
+
+    def __post_init__(self) -> None:
+        if self.num_simulations is not None and self.num_simulations < 1:
+            raise ValueError(f"--num-simulations {self.num_simulations}: a search needs at least 1.")
+        if self.render is not None and self.render.suffix.lower() != ".svg":
+            raise ValueError(f"--render {self.render}: the picture is an SVG, so its name must end in .svg.")
+        if self.export is not None and (self.checkpoint is None or self.export.suffix != ".npz"):
+            raise ValueError(f"--export {self.export}: it needs --checkpoint, and a name that ends in .npz.")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line."""
+    with one_line_errors("play"):
+        options = tyro.cli(Options, prog="python -m experiments.tools.play", description=__doc__, args=arguments)
+        xla.set_cpu_flags()
+        game = from_pgx(options.game.removeprefix("pgx/"))
+        if options.export is not None:
+            assert options.checkpoint is not None
+            _, config, params = agent(game, options.checkpoint)
+            saved.save(options.export, game, config, params)
+            print(f"wrote {options.export}, {options.export.stat().st_size / 1000:.0f} kB")
+            return
+        play(game, opponent(game, options), options)
+
+
+def opponent(game: Game, options: Options) -> Think:
+    """The search to play against.
+
+    Raises:
+        ValueError: as :func:`trained`.
+    """
+    if options.checkpoint is not None:
+        return trained(game, options.checkpoint, options.num_simulations)
+    judge = planners.playout_judge(game, max_moves=1000)
+    return planners.thinker(game, judge, search.uct, (), options.num_simulations or 1000)
+
+
+def trained(game: Game, path: pathlib.Path, num_simulations: int | None = None) -> Think:
+    """How an agent of AlphaZero or MuZero comes to its moves.
+
+    Args:
+        game: that it was trained on.
+        path: folder of the run, or the file of its network.
+        num_simulations: None for as many as in training.
+
+    Raises:
+        ValueError: if it is another algorithm's, or was trained on another game.
+    """
+    hypers, config, params = agent(game, path, among=tuple(_CONFIGS))
+    if num_simulations is not None:
+        config = dataclasses.replace(config, num_simulations=num_simulations)
+    if isinstance(config, MuZeroConfig):
+        plan = muzero.thinker(game, config)
+        return lambda obs, position, key: plan(hypers, params, obs, jax.vmap(game.legal)(position), key)
+    think = alphazero.thinker(game, config)
+    return lambda obs, position, key: think(hypers, params, obs, position, key)
+
+
+_CONFIGS: dict[str, type] = {"alphazero": AlphaZeroConfig, "muzero": MuZeroConfig}
+
+
+def agent(
+    game: Game, path: pathlib.Path, step: int | None = None, among: Sequence[str] = ("alphazero",)
+) -> tuple[Any, Any, PyTree]:
+    """Hypers, config and parameters that a run of one of some algorithms has left in its last checkpoint, or that of an
+    environment step, of several seeds the first that is sound; or those of a network in a file, AlphaZero's."""
+    if path.suffix == ".npz":
+        return AlphaZeroHypers(), *saved.load(path, game)
+    from purerl.driver.storage.restore import load_agents
+
+    agents = load_agents(path, step, False)
+    spec = agents.run.algorithm.spec
+    if spec.name not in among or spec.settings["env"] != game.name:
+        raise ValueError(
+            f"{path} holds {spec.name} on {spec.settings['env']}, not {' or '.join(among)} on {game.name}."
+        )
+    sound = [m for m in range(agents.columns.num_seeds) if m not in agents.diverged]
+    if not sound:
+        raise ValueError(f"{path}: every seed has diverged, so there is nobody to play against.")
+    hypers, state = agents.member(sound[0])
+    return hypers, _CONFIGS[spec.name](**{k: v for k, v in spec.settings.items() if k != "env"}), state.params
+
+
+def play(game: Game, think: Think, options: Options) -> None:
+    """One game, move by move, to the end or until the person leaves."""
+    thought, step = jax.jit(think), jax.jit(game.step)
+    key = jax.random.key(options.key)
+    obs, state = game.reset(key)
+    prepared = iter(options.moves)
+    person = {"first": 0, "second": 1, "nobody": -1}[options.you]
+    for t in range(10_000):
+        print(f"\n{game.show(state)}\n")
+        picture(game, state, options)
+        mover = int(game.player(state))
+        search_key, step_key = jax.random.split(jax.random.fold_in(key, t))
+
+        def advice(obs: jax.Array = obs, state: Position = state, key: jax.Array = search_key) -> search.Decision:
+            return jax.device_get(thought(obs[None], jax.tree.map(lambda x: x[None], state), key))
+
+        if mover == person:
+            action = asked(game, state, prepared, advice)
+            if action is None:
+                return
+        else:
+            decision = advice()
+            print(report(decision))
+            action = int(decision.action[0])
+        obs, state, reward, terminated, *_ = step(step_key, state, jnp.asarray(action, game.action_space.dtype))
+        if terminated:
+            print(f"\n{game.show(state)}\n")
+            picture(game, state, options)
+            print(ending(float(reward), mover, person))
+            return
+
+
+def asked(game: Game, state: Position, prepared: Iterator[int], advice: Callable[[], search.Decision]) -> int | None:
+    """The person's move, or None for leaving."""
+    legal = np.flatnonzero(np.asarray(game.legal(state))).tolist()
+    for move in prepared:
+        if move not in legal:
+            raise ValueError(f"--moves: {move} is not legal here; choose from {_listed(legal)}.")
+        print(f"your move: {move}")
+        return move
+    while True:
+        try:
+            answer = input(f"your move ({_listed(legal)}): ").strip()
+        except EOFError:
+            return None
+        if answer == "q":
+            return None
+        if answer == "?":
+            print(report(advice()))
+        elif answer.lstrip("-").isdigit() and int(answer) in legal:
+            return int(answer)
+        else:
+            print(f"{answer!r} is no legal move; choose from {_listed(legal)}, ? for advice, or q to leave.")
+
+
+def report(decision: search.Decision, most: int = 7) -> str:
+    """What a search came to: its move, the visits and values of the most visited ones, and how it expects to go on."""
+    visits, value = decision.tree.visits[0, 0], decision.tree.value[0, 0]
+    order = [action for action in np.argsort(-visits, kind="stable")[:most] if visits[action] > 0]
+    lines = [f"move {decision.action[0]}, expecting {decision.value[0]:+.2f}"]
+    lines += [f"  {action:>4}  visits {visits[action]:>6.0f}  value {value[action]:+.2f}" for action in order]
+    line = principal_line(decision.tree)
+    if line[:1] == [int(decision.action[0])]:  # of two moves visited alike, the one that was drawn may be the other
+        lines.append("  line  " + " ".join(str(action) for action in line))
+    return "\n".join(lines)
+
+
+def picture(game: Game, state: Position, options: Options) -> None:
+    """Draw the position, if that was asked for."""
+    if options.render is not None:
+        with files.atomic_path(options.render) as path:
+            pathlib.Path(path).write_text(draw(game, state), encoding="utf-8")
+
+
+def ending(reward: float, mover: int, person: int) -> str:
+    """How it ended, after a last move that earned ``reward``."""
+    if reward == 0:
+        return "a draw"
+    winner = mover if reward > 0 else 1 - mover
+    if person < 0:
+        return f"the {('first', 'second')[winner]} player wins"
+    return "you win" if winner == person else "you lose"
+
+
+def _listed(moves: Sequence[int]) -> str:
+    return " ".join(str(move) for move in moves)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+"""The README's table of measured results, from what is kept under ``experiments/results/``.
+
+    python -m experiments.tools.table
+
+Each folder there is what a run left in its ``--out-dir``; ``experiments/results/README.md`` has the commands.
+"""
+
+import json
+import math
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from purerl.analysis.statistics import Interval
+
+RESULTS = pathlib.Path(__file__).parents[1] / "results"
+
+
+def final_return(summary: Mapping[str, Any]) -> Interval:
+    """The final return of a ``summary.json``, where NaN is null."""
+    return Interval(*(math.nan if end is None else float(end) for end in summary["final_return"].values()))
+
+
+def rows() -> list[str]:
+    """One line of a Markdown table per kept result, sorted by path."""
+    lines = []
+    for path in sorted(RESULTS.glob("*/*/summary.json")):
+        summary = json.loads(path.read_text())
+        config = json.loads(path.with_name("config.json").read_text())
+        curve = (path.parent / "curve.png").relative_to(RESULTS.parent.parent)
+        name = config.get("experiment", config["algorithm"])
+        lines.append(
+            f"| {name} | {config['settings']['env']} | {summary['num_env_steps']:,} | "
+            f"{summary['num_seeds']} | {final_return(summary)} | [curve]({curve}) |"
+        )
+    return lines
+
+
+def main() -> None:
+    """Print the table."""
+    print("| algorithm | environment | steps | seeds | return, 95 % interval | |")
+    print("|---|---|---|---|---|---|")
+    print("\n".join(rows()))
+
+
+if __name__ == "__main__":
+    main()

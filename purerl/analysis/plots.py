@@ -1,0 +1,248 @@
+"""Figures of runs. Matplotlib is imported when a figure is asked for, and its global state is left alone.
+
+Every function returns a ``matplotlib.figure.Figure``; :func:`save` writes one. Estimates are interquartile means over
+seeds with 95 % intervals (:mod:`purerl.analysis.statistics`) unless another statistic is named.
+"""
+
+import os
+import pathlib
+from collections.abc import Callable, Mapping
+from functools import partial
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from purerl import files
+from purerl.analysis import statistics
+from purerl.analysis.statistics import interval, stratified_bootstrap
+
+# The palette of Okabe and Ito, which people with any colour vision can tell apart, without its yellow, which is faint
+# on white. Further curves have other dashes.
+_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+_DASHES = ("-", "--", ":", "-.")
+
+# Beyond so many values of a field its points are a cloud, which a line through them would only clutter.
+_MOST_VALUES_ON_A_LINE = 12
+
+
+def learning_curve(steps: np.ndarray, returns: np.ndarray, title: str):
+    """Interquartile mean over seeds with its 95 % interval, and every seed as a thin line behind it.
+
+    Args:
+        steps: environment steps, ``[K]``.
+        returns: mean episode return, ``[K, S]``; NaN where a seed has none yet.
+        title: of the figure.
+    """
+    figure, axes = _curve_axes(title, "episode return")
+    axes.plot(steps, returns, color=_COLORS[0], alpha=0.25, linewidth=0.7)
+    _draw_curve(axes, steps, returns, 0, "interquartile mean", "95 % interval")
+    axes.legend(loc="best", frameon=False)
+    return figure
+
+
+def compare(curves: Mapping[str, tuple[np.ndarray, np.ndarray]], title: str, ylabel: str = "episode return"):
+    """Interquartile means of several runs over environment steps, with their 95 % intervals as bands.
+
+    Args:
+        curves: label -> steps ``[K]`` and returns ``[K, S]``, NaN where there is none; K and S may differ.
+        title: of the figure.
+        ylabel: what the returns are.
+    """
+    figure, axes = _curve_axes(title, f"{ylabel}\n(interquartile mean, 95 % interval)")
+    for i, (label, (steps, returns)) in enumerate(curves.items()):
+        _draw_curve(axes, steps, returns, i, label)
+    _legend(figure, axes)
+    return figure
+
+
+def sweep_plot(values: Mapping[str, ArrayLike], returns: np.ndarray, title: str, ylabel: str = "final return"):
+    """How the return depends on each swept field: the interquartile mean with its 95 % interval at each value.
+
+    One panel a field. All members with one value of the field are taken together, whatever their other fields are, so
+    an interval is as wide as seeds and other fields make it; faint dots are single members.
+
+    Args:
+        values: field -> its value at each point of the sweep, ``[P]``: numbers, or anything else as categories.
+            Positive numbers over a factor of ten or more get a logarithmic axis.
+        returns: ``[P, S]``; NaN for a member that has none.
+        title: of the figure.
+        ylabel: what the returns are.
+    """
+    num_columns = 2 if len(values) == 4 else min(len(values), 3)
+    num_rows = -(-len(values) // num_columns)
+    figure = _figure(1.4 + 3.3 * num_columns, 0.6 + 3.2 * num_rows)
+    panels = figure.subplots(num_rows, num_columns, sharey=True, squeeze=False).flat
+    for axes, (field, points) in zip(panels, values.items(), strict=False):
+        _draw_field(axes, field, np.asarray(points), returns)
+    for axes in panels[len(values) :]:
+        axes.remove()
+    for axes in panels[::num_columns]:
+        axes.set_ylabel(f"{ylabel}\n(interquartile mean, 95 % interval)")
+    figure.suptitle(title)
+    return figure
+
+
+def performance_profiles(
+    scores: Mapping[str, ArrayLike], thresholds: ArrayLike | None = None, title: str = "", xlabel: str = "final return"
+):
+    """The fraction of runs that score above each threshold, with pointwise 95 % bands.
+
+    Args:
+        scores: label -> ``[S, M]`` or ``[S]``.
+        thresholds: ``[K]``; None: evenly over the range of all scores.
+        title: of the figure.
+        xlabel: what the scores are.
+
+    Source: Agarwal et al. 2021 (arXiv 2108.13264), section 4.2.
+    """
+    if thresholds is None:
+        everything = np.concatenate([np.ravel(one) for one in scores.values()])
+        margin = 0.02 * np.ptp(everything) or 1.0
+        thresholds = np.linspace(everything.min() - margin, everything.max() + margin, 301)
+    figure = _figure(6.4, 4.0)
+    axes = figure.subplots()
+    for i, (label, matrix) in enumerate(scores.items()):
+        profile = partial(statistics.performance_profile, thresholds=thresholds)
+        _draw_band(axes, thresholds, stratified_bootstrap(profile, matrix), i, label)
+    axes.set(title=title, xlabel=f"{xlabel} τ", ylabel="fraction of runs above τ", ylim=(-0.03, 1.03))
+    axes.grid(alpha=0.3)
+    _legend(figure, axes)
+    return figure
+
+
+def interval_estimates(
+    scores: Mapping[str, ArrayLike],
+    estimators: Mapping[str, Callable] | None = None,
+    title: str = "",
+    xlabel: str = "final return",
+):
+    """Statistics of several runs side by side: a panel each, a bar from end to end of each 95 % interval.
+
+    Args:
+        scores: label -> ``[S, M]`` or ``[S]``.
+        estimators: panel title -> statistic, such as ``{"optimality gap": statistics.optimality_gap}``; None:
+            interquartile mean and mean.
+        title: of the figure.
+        xlabel: what the scores are.
+
+    Source: Agarwal et al. 2021 (arXiv 2108.13264), section 4.3.
+    """
+    if estimators is None:
+        estimators = {"interquartile mean": statistics.interquartile_mean, "mean": statistics.mean}
+    figure = _figure(1.8 + 2.8 * len(estimators), 1.1 + 0.38 * len(scores))
+    panels = figure.subplots(1, len(estimators), sharey=True, squeeze=False)[0]
+    for axes, (name, statistic) in zip(panels, estimators.items(), strict=True):
+        for i, matrix in enumerate(scores.values()):
+            estimate, low, high = stratified_bootstrap(statistic, matrix)
+            axes.barh(i, high - low, left=low, height=0.6, color=_COLORS[i % len(_COLORS)], alpha=0.6)
+            axes.plot([estimate, estimate], [i - 0.3, i + 0.3], color="black", linewidth=1.5)
+        axes.use_sticky_edges = False  # a bar's left end is no floor
+        axes.set(title=name, xlabel=xlabel)
+        axes.locator_params(axis="x", nbins=5)
+        axes.grid(axis="x", alpha=0.3)
+    panels[0].set_yticks(range(len(scores)), scores)
+    panels[0].invert_yaxis()  # the first run on top
+    figure.suptitle(title)
+    return figure
+
+
+def smooth(values: np.ndarray, num_entries: int) -> np.ndarray:
+    """Mean of the last entries of each member, fewer at the start; what is missing (NaN) does not count.
+
+    Args:
+        values: ``[K, ...]``.
+        num_entries: how many entries, at least 1; 1 changes nothing.
+    """
+    if num_entries < 1:
+        raise ValueError(f"num_entries = {num_entries}: it must be at least 1, which smooths nothing.")
+    present = ~np.isnan(values)
+    total, count = (np.cumsum(x, axis=0) for x in (np.where(present, values, 0.0), present))
+    before = [np.concatenate([np.zeros_like(x[:num_entries]), x[:-num_entries]]) for x in (total, count)]
+    total, count = total - before[0], count - before[1]
+    return np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
+
+
+def save(figure, path: str | os.PathLike) -> None:
+    """Write a figure as an image of the kind that the name ends with, PNG without one; whole or not at all."""
+    with files.atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=150, format=pathlib.Path(path).suffix[1:] or "png")
+
+
+def _figure(width: float, height: float):
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def _curve_axes(title: str, ylabel: str):
+    """A figure with axes for values over environment steps."""
+    from matplotlib.ticker import EngFormatter
+
+    figure = _figure(6.4, 4.0)
+    axes = figure.subplots()
+    axes.set(title=title, xlabel="environment steps", ylabel=ylabel)
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.grid(alpha=0.3)
+    return figure, axes
+
+
+def _draw_curve(
+    axes, steps: np.ndarray, returns: np.ndarray, i: int, label: str, band_label: str | None = None
+) -> None:
+    """The interquartile mean and interval at each step that has one."""
+    found = ~np.isnan(returns).all(axis=1)
+    intervals = np.array([interval(scores) for scores in returns[found]]).reshape(-1, 3)
+    _draw_band(axes, np.asarray(steps)[found], statistics.Interval(*intervals.T), i, label, band_label)
+
+
+def _draw_band(axes, x, found: statistics.Interval, i: int, label: str, band_label: str | None = None) -> None:
+    """The ``i``-th line of the axes, with a band from low to high where there is one."""
+    color, dashes = _COLORS[i % len(_COLORS)], _DASHES[i // len(_COLORS) % len(_DASHES)]
+    lone_point = "o" if len(x) == 1 else None  # no line leads to it
+    axes.plot(x, found.estimate, color=color, linestyle=dashes, linewidth=2.0, marker=lone_point, label=label)
+    if not np.isnan(found.low).all():
+        axes.fill_between(x, found.low, found.high, color=color, alpha=0.2, linewidth=0, label=band_label)
+
+
+def _draw_field(axes, field: str, points: np.ndarray, returns: np.ndarray) -> None:
+    """One panel of a sweep."""
+    kinds, kind = np.unique(points, return_inverse=True)
+    is_number = np.issubdtype(kinds.dtype, np.number)
+    if not is_number:
+        kinds = kinds.astype(str)
+    x = kinds if is_number else np.arange(len(kinds))
+    estimate, low, high = np.array([interval(returns[kind == i]) for i in range(len(kinds))]).T
+    few = len(kinds) <= _MOST_VALUES_ON_A_LINE
+    axes.plot(x[kind], returns, ".", color="black", alpha=0.3, markersize=4, markeredgewidth=0, zorder=3)
+    axes.errorbar(
+        x,
+        estimate,
+        yerr=[estimate - low, high - estimate],
+        color=_COLORS[0],
+        linestyle="-" if is_number and few else "none",
+        marker="o",
+        markersize=5,
+        elinewidth=1.5 if few else 0.5,
+        capsize=3 if few else 0,
+    )
+    if is_number and kinds[0] > 0 and kinds[-1] / kinds[0] > 9.99:  # 0.001 / 0.0001 may be a little less than ten
+        axes.set_xscale("log")
+    if not is_number:
+        turned = {"rotation": 30, "ha": "right"} if sum(map(len, kinds)) > 24 else {}
+        axes.set_xticks(x, kinds, **turned)
+        axes.margins(x=0.5 / len(kinds))
+    axes.set_xlabel(field)
+    axes.grid(alpha=0.3)
+
+
+def _legend(figure, axes) -> None:
+    """Inside the axes where it is small, else below them, for which the figure grows."""
+    handles, labels = axes.get_legend_handles_labels()
+    longest = max(map(len, labels), default=0)
+    if len(labels) <= 4 and longest <= 30:
+        axes.legend(loc="best", framealpha=0.8, edgecolor="none")
+        return
+    num_columns = max(1, min(3, 84 // (longest + 8)))
+    width, height = figure.get_size_inches()
+    figure.set_size_inches(width, height + 0.19 * -(-len(labels) // num_columns))
+    figure.legend(handles, labels, loc="outside lower center", ncols=num_columns, frameon=False, fontsize="small")

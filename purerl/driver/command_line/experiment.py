@@ -1,0 +1,110 @@
+"""What an experiment module declares, and how its settings come back from the ``config.json`` of a run."""
+
+import dataclasses
+import importlib
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from purerl.driver.hypers import sweep
+from purerl.driver.hypers.names import near
+from purerl.driver.hypers.sweep import Sweep
+
+
+class Preset(NamedTuple):
+    """Settings that work on one environment."""
+
+    config: Any
+    hypers: Any
+    num_env_steps: int
+    schedule: tuple[str, ...] = ()  # such as "learning_rate=linear:0"
+
+
+class Experiment(NamedTuple):
+    """An algorithm with settings for some environments: all that a command line needs.
+
+    Attributes:
+        name: of the module, and of its folder under ``runs/``.
+        description: first lines of ``--help``.
+        make_env: ``(env name) -> environment``.
+        make_algorithm: ``(env, config) -> Algorithm``.
+        presets: settings by environment name.
+        default_env: environment when none is asked for; has a preset.
+        fallback: settings for environments without a preset.
+        complete: ``(hypers, config, num_env_steps) -> hypers``, fills in what depends on the run's length.
+    """
+
+    name: str
+    description: str
+    make_env: Callable
+    make_algorithm: Callable
+    presets: Mapping[str, Preset]
+    default_env: str
+    fallback: Preset
+    complete: Callable[[Any, Any, int], Any] = lambda hypers, config, num_env_steps: hypers
+
+    def preset(self, env: str) -> Preset:
+        """Settings for an environment."""
+        return self.presets.get(env, self.fallback)
+
+    def settings_of(self, record: Mapping[str, Any]) -> tuple[str, Any, Any]:
+        """Environment, config and hyperparameters that a ``config.json`` records.
+
+        Raises:
+            ValueError: if it does not fit this experiment.
+        """
+        settings = dict(record["settings"])
+        env = settings.pop("env", self.default_env)
+        return env, _filled(self.fallback.config, settings), _filled(self.fallback.hypers, record["hypers"])
+
+
+def find(record: Mapping[str, Any], package: str = "experiments") -> Experiment:
+    """The experiment that made a run, from its ``config.json``.
+
+    Args:
+        record: the file as a dictionary.
+        package: where experiments are.
+
+    Raises:
+        ValueError: if there is no such experiment.
+    """
+    name = record.get("experiment", record.get("algorithm", ""))
+    if isinstance(name, str) and re.fullmatch(r"[a-z][a-z0-9_]*", name):
+        try:
+            module = importlib.import_module(f"{package}.{name}")
+        except ModuleNotFoundError as error:
+            if error.name not in (package, f"{package}.{name}"):
+                raise
+        else:
+            if isinstance(getattr(module, "EXPERIMENT", None), Experiment):
+                return module.EXPERIMENT
+    raise ValueError(f"There is no experiment {name!r} in {package}: the run was made by something else.")
+
+
+def recorded_sweep(record: Mapping[str, Any], hypers: Any) -> Sweep | None:
+    """The sweep that a ``config.json`` records, over its hyperparameters; None where nothing was swept.
+
+    Raises:
+        ValueError: if ``hypers`` lacks a swept field.
+    """
+    fields = record.get("sweep")
+    if not fields:
+        return None
+    points = [dict(zip(fields, values, strict=True)) for values in zip(*fields.values(), strict=True)]
+    return sweep.points(hypers, points)
+
+
+def _filled(like: Any, values: Mapping[str, Any]) -> Any:
+    """A record such as ``like`` with values from JSON, where tuples have become lists and infinity null."""
+    fields = {field.name: field for field in dataclasses.fields(like)}
+    for name in values:
+        if name not in fields:
+            raise ValueError(f"{type(like).__name__} has no field {name!r}. {near(name, fields)}")
+    given = {name: _like(value, getattr(like, name)) for name, value in values.items()}
+    return dataclasses.replace(like, **given)
+
+
+def _like(value: Any, default: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(value)
+    return float("inf") if value is None and isinstance(default, float) else value

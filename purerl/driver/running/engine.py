@@ -1,0 +1,301 @@
+"""What is on the devices during a run: the compiled programs, and the members they move forward."""
+
+import functools
+import math
+import pathlib
+import traceback
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from purerl.algorithm import Algorithm
+from purerl.driver.hypers import population
+from purerl.driver.hypers.population import PBT
+from purerl.driver.running import devices, program
+from purerl.driver.running.members import Blocks, Members
+from purerl.driver.running.plan import Plan
+from purerl.driver.running.program import NEVER, Carry, Reading
+from purerl.driver.running.timer import Timer
+from purerl.types import Episodes, PyTree
+
+
+class Job(NamedTuple):
+    """What is to be run. Nothing here changes during a run."""
+
+    algorithm: Algorithm
+    members: Members
+    plan: Plan
+    adjust: program.Adjust = program.unchanged  # schedules
+    mesh: Mesh | None = None
+    population: PBT | None = None
+    key: jax.Array | None = None  # of the population's selections
+    num_eval_episodes: int = 32
+    debug_nans: bool = False
+
+
+class Frozen(NamedTuple):
+    """A member that diverged: how it was left, and what happened."""
+
+    carry: Carry  # leaves [1, ...]
+    report: dict[str, Any]
+
+
+class Engine:
+    """The members of a job on the devices, after ``update`` updates."""
+
+    def __init__(self, job: Job, blocks: Blocks, run, timer: Timer) -> None:
+        self.job, self.blocks, self.timer = job, blocks, timer
+        self.update = 0
+        self.frozen: dict[int, Frozen] = {}
+        self.bytes_per_member = program.num_bytes(run) // blocks.per_device
+        self._run = run
+        self._keys = blocks.split(job.members.keys)
+        self._carries: list[Carry] = []
+        self._readings: list[Reading] = []
+        self._logged = True  # whether the sums of the metrics have been read, so that the next begin at zero
+        self._snapshot: tuple[int, list[Carry], bool] | None = None
+
+    @classmethod
+    def compile(cls, job: Job, timer: Timer, at_once: int | None, say) -> "Engine":
+        """Compile the updates, in blocks of members that fit the devices' memory.
+
+        Raises:
+            ValueError: if not even one member fits.
+        """
+        num_members = job.members.num_members
+        blocks = Blocks.of(num_members, at_once, job.mesh)
+        run = _compile_run(job, blocks, timer)
+        free, per_member = devices.free_bytes(job.mesh), program.num_bytes(run) / blocks.per_device
+        fitting = devices.agree(min(math.floor(free / per_member), num_members), min)
+        if fitting < blocks.per_device:
+            if fitting == 0:
+                raise ValueError(
+                    f"One member needs {per_member / 1e9:.3g} GB, and {free / 1e9:.3g} GB are free: make its batches, "
+                    "networks or replay smaller."
+                )
+            blocks = Blocks.of(num_members, fitting, job.mesh)
+            say(
+                f"{num_members} members do not fit in memory at once; {fitting} do on each device: running "
+                f"{blocks.num_blocks} blocks of {blocks.size}."
+            )
+            run = _compile_run(job, blocks, timer)
+        return cls(job, blocks, run, timer)
+
+    # --- the course of a run ------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Initialise every member."""
+        hypers = self.blocks.split(self.job.members.hypers)
+        out = devices.split(self.job.mesh)
+        init = self.timer.compile(self._init, hypers[0], self._keys[0], out_shardings=out)
+        self.put(0, [self.timer.run("run", init, *block) for block in zip(hypers, self._keys, strict=True)], {})
+
+    def restore(self, update: int, whole: Carry, frozen: dict[int, dict[str, Any]]) -> None:
+        """Go on from a state of all members ``[M, ...]``; ``frozen`` has the reports of those that diverged."""
+        left = {member: Frozen(self._take(whole, member), report) for member, report in frozen.items()}
+        self.put(update, self.blocks.split(whole), left)
+
+    def put(self, update: int, carries: list[Carry], frozen: dict[int, Frozen]) -> None:
+        """Take over these members, and compile what evaluates them."""
+        self.update, self._carries, self.frozen, self._logged = update, carries, frozen, False
+        self._remember()
+        if self.job.plan.evals_at:
+            out = devices.copied(self.job.mesh)
+            self._evaluation = self.timer.compile(self._evaluate, carries[0], self._keys[0], 0, out_shardings=out)
+
+    def advance(self, stop: int) -> None:
+        """Send every member to an update. The devices may still be at work when this returns: see :meth:`wait`."""
+        self._readings = []
+        for block, keys in enumerate(self._keys):
+            self.wait()  # one block at a time, so that its old arrays are gone before the next
+            bounds = (self.update, stop, self._logged)
+            self._carries[block], reading = self._run(self._carries[block], keys, *bounds)
+            self._readings.append(reading)
+        self.update, self._logged = stop, False
+
+    def wait(self) -> None:
+        """Wait until every member has arrived."""
+        jax.block_until_ready(self._readings)  # not all the leaves of the members, which come with them
+
+    def read(self) -> tuple[dict[str, np.ndarray], list[int]]:
+        """Metrics since the last call, and the members that have diverged since then.
+
+        Returns:
+            Means ``[M]`` by name, NaN over nothing and for members that are frozen; members frozen by this call.
+        """
+        reading = self._fetch(self._readings)
+        fresh = self._freeze(reading.diverged_at) if self.job.population is None else []
+        self._logged = True
+        self._remember()
+        with np.errstate(invalid="ignore", divide="ignore"):
+            means = reading.sums[..., 0] / reading.sums[..., 1]
+        means = self.without_frozen(np.where(np.isfinite(means), means, np.nan))
+        return dict(zip(sorted(self._carries[0].sums), means.T, strict=True)), fresh
+
+    def evaluate(self) -> Episodes:
+        """Play with every member: episodes ``[M, N]``."""
+        pairs = zip(self._carries, self._keys, strict=True)
+        return self._fetch([self.timer.run("eval", self._evaluation, *pair, self.update) for pair in pairs])
+
+    def whole(self) -> Carry:
+        """All members as one, leaves ``[M, ...]``, those that are frozen as they were left."""
+        whole = self.blocks.join(self._carries)
+        if self._logged:
+            whole = whole.replace(sums=jax.tree.map(jnp.zeros_like, whole.sums))
+        for member, frozen in self.frozen.items():
+            whole = jax.tree.map(lambda leaf, left, m=member: leaf.at[m].set(left[0]), whole, frozen.carry)
+        return whole
+
+    def evolve(self, scores: np.ndarray) -> np.ndarray:
+        """Let the points of each seed compete by their scores ``[M]``; returns everybody's parent, ``[M]``."""
+        scores = devices.agreed(np.asarray(scores, np.float32))
+        whole, parents = self._selection(self.whole(), scores, self.update)
+        self._carries = self.blocks.split(whole)
+        return np.asarray(parents)
+
+    @functools.cached_property
+    def _selection(self):
+        """``(members, scores [M], update) -> (members, parents [M])``, compiled."""
+        pbt, columns, key = self.job.population, self.job.members.columns, self.job.key
+        assert pbt is not None and key is not None
+        shape = (columns.num_points, columns.num_seeds)
+
+        def select(carry: Carry, scores: jax.Array, update: jax.Array) -> tuple[Carry, jax.Array]:
+            grouped, scores = jax.tree.map(lambda x: x.reshape(*shape, *x.shape[1:]), (carry, scores))
+            keys = jax.random.split(jax.random.fold_in(key, update), columns.num_seeds)
+            exploit_and_explore = jax.vmap(
+                lambda *args: population.exploit_and_explore(pbt, *args), in_axes=(1, 1, 1, 0), out_axes=1
+            )
+            hypers, rest, parents = exploit_and_explore(
+                scores, grouped.hypers, (grouped.states, grouped.sums, grouped.diverged_at), keys
+            )
+            carry = Carry(hypers, *rest)
+            return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), carry), parents.reshape(-1)
+
+        mesh = self.job.mesh
+        return jax.jit(select, out_shardings=(devices.split_if_even(mesh, columns.num_members), devices.copied(mesh)))
+
+    def hypers(self) -> PyTree:
+        """Everybody's hyperparameters, NumPy arrays ``[M, ...]``."""
+        return self._fetch([carry.hypers for carry in self._carries])
+
+    # --- members that diverge -----------------------------------------------------------------------------
+
+    def _freeze(self, diverged_at: np.ndarray) -> list[int]:
+        """Set aside the members that have diverged and are not yet; returns them.
+
+        Their lanes go on computing, so that the program, and with it every bit of the others, stays as it is; but
+        what comes of it is not used.
+        """
+        fresh = [member for member in np.flatnonzero(diverged_at != NEVER).tolist() if member not in self.frozen]
+        for member in fresh:
+            t = int(diverged_at[member])
+            if self.job.debug_nans:
+                self._find_operation(member, t)
+            block, lane = divmod(member, self.blocks.size)
+            carry = self._take(self._carries[block], lane)
+            report = {
+                "member": self.job.members.columns.describe(member),
+                "update": t,
+                "env_step": self.job.plan.step(t + 1),
+                "key": jax.random.key_data(self.job.members.keys[member]).tolist(),
+                "leaf": _first_not_finite(carry.states),
+            }
+            self.frozen[member] = Frozen(carry, report)
+        return fresh
+
+    def without_frozen(self, values: np.ndarray) -> np.ndarray:
+        """Values ``[M, ...]`` with NaN for those that are frozen."""
+        values = np.array(values, np.float64)
+        values[list(self.frozen)] = np.nan
+        return values
+
+    def _remember(self) -> None:
+        if self.job.debug_nans:
+            self._snapshot = (self.update, list(self._carries), self._logged)  # kept, for nothing is donated
+
+    def _find_operation(self, member: int, t: int) -> None:
+        """Repeat the updates up to ``t`` from the last snapshot, and that one with a check after every operation.
+
+        Raises:
+            FloatingPointError: with the operation and its line.
+        """
+        from jax.experimental import checkify
+
+        assert self._snapshot is not None
+        block, _ = divmod(member, self.blocks.size)
+        start, carries, fresh = self._snapshot
+        carry, _ = self._run(carries[block], self._keys[block], start, t, fresh)
+        carry, keys = devices.whole((carry, self._keys[block]), self.job.mesh)
+        checked = checkify.checkify(
+            lambda carry: program.run(self.job.algorithm, carry, keys, t, t + 1, adjust=self.job.adjust),
+            errors=checkify.nan_checks | checkify.div_checks,
+        )
+        error, _ = jax.jit(checked)(carry)
+        who = f"{self.job.members.columns.describe(member)} diverged in update {t}"
+        try:
+            error.throw()
+        except Exception as found:
+            where = _line_of(found.__cause__)
+            raise FloatingPointError(f"{who}: {found}{where}") from found.__cause__
+        raise FloatingPointError(f"{who}: no operation made a NaN; infinite values came first.")
+
+    # --- helpers ------------------------------------------------------------------------------------------
+
+    def _init(self, hypers: PyTree, keys: jax.Array) -> Carry:
+        return program.init(self.job.algorithm, hypers, keys, self.job.mesh)
+
+    def _evaluate(self, carry: Carry, keys: jax.Array, t: jax.Array) -> Episodes:
+        job = self.job
+        return program.evaluate(job.algorithm, carry, keys, t, job.num_eval_episodes, job.mesh, job.adjust)
+
+    def _take(self, carry: Carry, member: int) -> Carry:
+        """One member, ``[1, ...]``, in arrays of its own, which outlive those that it came from."""
+        return devices.whole(_copy_of_member(carry, member), self.job.mesh)
+
+    def _fetch(self, blocks: list[PyTree]) -> PyTree:
+        """Small results of every block as NumPy arrays ``[M, ...]``, on every process."""
+        if jax.process_count() > 1:
+            blocks = devices.whole(blocks, self.job.mesh)
+        leaves = jax.tree.map(lambda *parts: np.concatenate(parts), *jax.device_get(blocks))
+        return jax.tree.map(lambda leaf: leaf[: self.blocks.num_members], leaves)
+
+
+@jax.jit
+def _copy_of_member(carry: Carry, member: jax.Array) -> Carry:
+    return jax.tree.map(lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, member, 1), carry)
+
+
+def _compile_run(job: Job, blocks: Blocks, timer: Timer):
+    def run(carry: Carry, keys: jax.Array, start: jax.Array, stop: jax.Array, fresh: jax.Array):
+        return program.run(job.algorithm, carry, keys, start, stop, fresh, job.mesh, job.adjust)
+
+    def first_block() -> tuple[Carry, jax.Array]:
+        hypers, keys = jax.tree.map(lambda leaf: leaf[blocks.indices(0)], (job.members.hypers, job.members.keys))
+        return program.init(job.algorithm, hypers, keys), keys
+
+    out = devices.split(job.mesh)
+    like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=out), jax.eval_shape(first_block))
+    donate = () if job.debug_nans else (0,)
+    return timer.compile(run, *like, 0, 0, False, donate=donate, out_shardings=out)
+
+
+def _line_of(error: BaseException | None) -> str:
+    """The last line outside JAX that an error came from; of JAX's own functions no more is known than their lines."""
+    jax_folder = str(pathlib.Path(jax.__file__).parent)
+    frames = [] if error is None else traceback.extract_tb(error.__traceback__)
+    ours = [frame for frame in frames if not frame.filename.startswith(jax_folder)] or frames[:1]
+    return f" ({ours[-1].filename}:{ours[-1].lineno}: {ours[-1].line})" if ours else ""
+
+
+def _first_not_finite(state: PyTree) -> str | None:
+    """Name of the first leaf with NaN, else of the first with an infinity."""
+    floats = [(p, np.asarray(x)) for p, x in jax.tree.leaves_with_path(state) if jnp.issubdtype(x.dtype, jnp.floating)]
+    for bad in (np.isnan, np.isinf):
+        for path, leaf in floats:
+            if bad(leaf).any():
+                return jax.tree_util.keystr(path).lstrip(".")
+    return None

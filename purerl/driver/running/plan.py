@@ -1,0 +1,82 @@
+"""A run in updates: how many, and what is to be done after which."""
+
+import math
+from typing import NamedTuple
+
+from purerl.algorithm import Algorithm
+from purerl.driver.hypers.population import PBT
+
+
+class Plan(NamedTuple):
+    """Numbers of updates after which to log, to evaluate, to let a population evolve, and to save."""
+
+    first_step: int  # environment steps of a member's initialisation
+    steps_per_update: int
+    num_updates: int
+    logs_at: frozenset[int]
+    evals_at: frozenset[int]
+    evolves_at: frozenset[int]
+    saves_at: frozenset[int]  # always
+    may_save_at: frozenset[int]  # if the last checkpoint is old enough
+
+    @property
+    def num_env_steps(self) -> int:
+        """Environment steps of each member."""
+        return self.step(self.num_updates)
+
+    def step(self, update: int) -> int:
+        """Environment steps after so many updates."""
+        return self.first_step + update * self.steps_per_update
+
+    def update(self, step: int) -> int | None:
+        """After how many updates so many environment steps have been taken; None if they are not whole updates."""
+        update, rest = divmod(step - self.first_step, self.steps_per_update)
+        return update if update >= 0 and rest == 0 else None
+
+    def next_mark(self, update: int) -> int:
+        """The first number of updates above ``update`` at which there is something to do."""
+        marks = self.logs_at | self.evals_at | self.evolves_at | self.saves_at
+        return min(mark for mark in marks | {self.num_updates} if mark > update)
+
+    @classmethod
+    def of(
+        cls,
+        algorithm: Algorithm,
+        num_env_steps: int,
+        eval_every: int | None = None,
+        log_every: int | None = None,
+        checkpoint_every: int | None = None,
+        population: PBT | None = None,
+    ) -> "Plan":
+        """The plan of a run; every number is of environment steps and is rounded up to whole updates.
+
+        Raises:
+            ValueError: if there is no update, because initialisation takes all the steps.
+        """
+        first_step, steps_per_update = algorithm.spec.env_steps_of_init, algorithm.spec.env_steps_per_update
+        num_updates = math.ceil((num_env_steps - first_step) / steps_per_update)
+        if num_updates < 1:
+            raise ValueError(
+                f"num_env_steps = {num_env_steps}, but {algorithm.spec.name} takes {first_step} steps before its first "
+                f"update: at least {first_step + 1} are needed."
+            )
+
+        def marks(every: int | None, default_count: int) -> frozenset[int]:
+            """Every so many steps, and at the end."""
+            interval = math.ceil(num_updates / default_count if every is None else every / steps_per_update)
+            return frozenset({*range(interval, num_updates, interval), num_updates})
+
+        logs_at = marks(log_every, 100)
+        evaluates = algorithm.spec.evaluate is not None and eval_every != 0
+        evals_at = marks(eval_every, 20) | {0} if evaluates else frozenset()
+        evolves_at: frozenset[int] = frozenset()
+        if population is not None:
+            evolves_at = marks(population.every, 1) - {num_updates}
+            # A selection needs a score of that moment.
+            if evaluates:
+                evals_at |= evolves_at
+            else:
+                logs_at |= evolves_at
+        saves_at = frozenset() if checkpoint_every is None else marks(checkpoint_every, 1)
+        may_save_at = (evals_at if evaluates else logs_at) if checkpoint_every is None else frozenset()
+        return cls(first_step, steps_per_update, num_updates, logs_at, evals_at, evolves_at, saves_at, may_save_at)

@@ -1,0 +1,155 @@
+"""A run from what is in its folder: made again from its record, or its agents from a checkpoint."""
+
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from purerl.algorithm import Algorithm
+from purerl.driver.command_line import experiment
+from purerl.driver.command_line.experiment import Experiment
+from purerl.driver.hypers import schedules
+from purerl.driver.hypers.population import PBT
+from purerl.driver.hypers.schedules import Schedule
+from purerl.driver.hypers.sweep import Sweep
+from purerl.driver.running import program
+from purerl.driver.running.members import Members
+from purerl.driver.running.plan import Plan
+from purerl.driver.storage import folder as folders
+from purerl.driver.storage.checkpoint import Checkpoints
+from purerl.driver.storage.logs import Columns
+from purerl.types import PyTree
+
+_KEY_IMPL = "threefry2x32"  # of the runs that did not record it
+
+
+class Recorded(NamedTuple):
+    """A run as its ``config.json`` describes it, in the words of ``train``."""
+
+    experiment: Experiment
+    env_name: str
+    env: Any
+    config: Any
+    algorithm: Algorithm
+    hypers: PyTree | Sweep
+    key: jax.Array
+    num_env_steps: int
+    num_seeds: int
+    schedules: Mapping[str, Schedule]
+    population: PBT | None
+
+
+class Agents(NamedTuple):
+    """The members of a run, M, as a checkpoint holds them."""
+
+    run: Recorded
+    step: int  # environment steps of each
+    hypers: PyTree  # [M, ...] as they are at this step
+    states: PyTree  # [M, ...]
+    columns: Columns  # which member is which
+    diverged: frozenset[int]  # members that were frozen by then
+
+    def member(self, m: int) -> tuple[PyTree, PyTree]:
+        """Hyperparameters and state of one member."""
+        hypers, state = jax.tree.map(lambda leaf: leaf[m], (self.hypers, self.states))
+        return hypers, state
+
+
+def from_record(record: Mapping[str, Any]) -> Recorded:
+    """All that it takes to run a ``config.json`` again. Records of older versions have less in them, and will do.
+
+    Raises:
+        ValueError: if no experiment made the run, it does not fit the experiment, or a schedule cannot be read.
+    """
+    made_by = experiment.find(record)
+    env_name, config, hypers = made_by.settings_of(record)
+    env = made_by.make_env(env_name)
+    return Recorded(
+        experiment=made_by,
+        env_name=env_name,
+        env=env,
+        config=config,
+        algorithm=made_by.make_algorithm(env, config),
+        hypers=experiment.recorded_sweep(record, hypers) or hypers,
+        key=jax.random.wrap_key_data(jnp.array(record["key"], jnp.uint32), impl=record.get("key_impl", _KEY_IMPL)),
+        num_env_steps=record["num_env_steps"],
+        num_seeds=record["num_seeds"],
+        schedules={name: schedules.from_text(text) for name, text in record.get("schedules", {}).items()},
+        population=_population(record.get("population")),
+    )
+
+
+def load_agents(folder: str | os.PathLike, step: int | None = None, best: bool = False) -> Agents:
+    """The agents of a run, finished or not.
+
+    Args:
+        folder: of the run, such as ``runs/ppo/TIME-ENV``.
+        step: environment step of a checkpoint; None: of the last one that can be read.
+        best: take the checkpoint whose evaluation, the mean over all members, is the highest.
+
+    Raises:
+        ValueError: if the folder holds no run that can be made again, a checkpoint does not fit it, or, for the best
+            one, there was no evaluation at the time of any.
+        FileNotFoundError: if there is no such checkpoint.
+    """
+    folder = pathlib.Path(folder)
+    run = from_record(folders.read_config(folder))
+    members = Members.of(run.hypers, run.key, run.num_seeds)
+    plan = Plan.of(run.algorithm, run.num_env_steps)
+    like = jax.eval_shape(lambda: program.init(run.algorithm, members.hypers, members.keys))
+    with Checkpoints(folder / folders.CHECKPOINTS, read_only=True) as checkpoints:
+        saved = checkpoints.load(like, _chosen(checkpoints, plan, folder, step, best))
+    return Agents(
+        run=run,
+        step=plan.step(saved.step),
+        hypers=schedules.apply(run.schedules, saved.state.hypers, saved.step / plan.num_updates),
+        states=saved.state.states,
+        columns=members.columns,
+        diverged=frozenset(map(int, saved.meta["frozen"])),
+    )
+
+
+def steps(folder: str | os.PathLike) -> list[int]:
+    """The environment steps of a run of which there are checkpoints, in order.
+
+    Args:
+        folder: of the run.
+
+    Raises:
+        ValueError: if the folder holds no run that can be made again.
+        FileNotFoundError: if it has no checkpoints.
+    """
+    folder = pathlib.Path(folder)
+    run = from_record(folders.read_config(folder))
+    plan = Plan.of(run.algorithm, run.num_env_steps)
+    with Checkpoints(folder / folders.CHECKPOINTS, read_only=True) as checkpoints:
+        found = [plan.step(update) for update in checkpoints.steps()]
+    if not found:
+        raise FileNotFoundError(f"No checkpoint in {folder}: train for longer, or with a smaller --checkpoint-every.")
+    return found
+
+
+def _chosen(checkpoints: Checkpoints, plan: Plan, folder: pathlib.Path, step: int | None, best: bool) -> int | None:
+    """The update of the checkpoint to load; None: of the last."""
+    there = [plan.step(update) for update in checkpoints.steps()]
+    known = ", ".join(map(str, there)) or "no step"
+    if best:
+        update = checkpoints.best_step()
+        if update is None:
+            raise ValueError(f"{folder} was evaluated at none of its checkpoints ({known}): choose one by its step.")
+        return update
+    if step is not None and step not in there:
+        raise FileNotFoundError(f"{folder} has no checkpoint of step {step}; it has those of {known}.")
+    return None if step is None else plan.update(step)
+
+
+def _population(recorded: Mapping[str, Any] | None) -> PBT | None:
+    """Population-based training from JSON, where tuples have become lists."""
+    if recorded is None:
+        return None
+    bounds = {name: tuple(ends) for name, ends in recorded["bounds"].items()}
+    lists = {name: tuple(recorded[name]) for name in ("names", "factors")}
+    return PBT(**{**recorded, **lists, "bounds": bounds})

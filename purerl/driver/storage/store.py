@@ -1,0 +1,230 @@
+"""What a run keeps in its folder: settings, logs, checkpoints, results. And how it takes them up again."""
+
+import contextlib
+import os
+import pathlib
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+
+from purerl import files
+from purerl.driver.running import devices, program
+from purerl.driver.running.engine import Engine, Job
+from purerl.driver.running.result import TrainResult
+from purerl.driver.storage import folder, logs, records
+from purerl.driver.storage.checkpoint import Checkpoints, Saved
+from purerl.driver.storage.folder import FolderError
+from purerl.driver.storage.runs import read_run
+
+
+class Origin(NamedTuple):
+    """The run, and the moment, from which another is forked."""
+
+    folder: pathlib.Path
+    update: int | None = None  # None: the last checkpoint
+
+
+class Store:
+    """A run's folder, open for writing."""
+
+    def __init__(
+        self, path: pathlib.Path, checkpoints: Checkpoints, log: logs.Log, csv: logs.CsvFile | None, saved: int
+    ) -> None:
+        self.path = path
+        self.saved_at = time.monotonic()
+        self._checkpoints, self._log, self._csv, self._saved = checkpoints, log, csv, saved
+        self._was_refused = False
+
+    @property
+    def seconds_since_save(self) -> float:
+        """Age of the last checkpoint of this process, or of the run where there is none yet."""
+        return time.monotonic() - self.saved_at
+
+    def save(self, engine: Engine, score: float | None, wait: bool = False) -> bool:
+        """Write a checkpoint of this moment. If the disk refuses, the run goes on with those that there are.
+
+        Returns:
+            Whether it is begun; with ``wait``, whether it is whole.
+        """
+        if self._saved != engine.update:
+            self._try(self._checkpoints.wait)  # what became of the last one is no reason to leave out this one
+            if not self._try(lambda: self._begin(engine, score)):
+                return False
+        return not wait or self._try(self._checkpoints.wait)
+
+    def _begin(self, engine: Engine, score: float | None) -> None:
+        self.saved_at = time.monotonic()
+        self._log.flush()
+        meta = {
+            "members_on_device": engine.blocks.per_device,
+            "frozen": {str(member): frozen.report for member, frozen in engine.frozen.items()},
+            "metrics_bytes": devices.by_writer(lambda: 0 if self._csv is None else self._csv.size()),
+        }
+        self._checkpoints.save(engine.update, engine.whole(), meta, score)
+        self._saved = engine.update
+
+    def _try(self, action: Callable[[], None]) -> bool:
+        """Whether the disk let us; that it did not is said once."""
+        try:
+            action()
+        except OSError as error:
+            self._saved = -1
+            if not self._was_refused:
+                warnings.warn(f"{error} The run goes on; the checkpoints that are there stay.", stacklevel=4)
+            self._was_refused = True
+            return False
+        return True
+
+    def finish(self, result: TrainResult) -> None:
+        """Write the picture and the summary, in this order: where a summary is, the rest is.
+
+        Raises:
+            OSError: if they cannot be written, or the last checkpoint could not.
+        """
+        if not devices.is_writer():
+            return
+        if self._saved < 0:
+            raise OSError("its end is not saved")
+        if result.has_returns:
+            result.plot(self.path / folder.CURVE)
+        if result.sweep is not None:
+            result.plot_sweep(self.path / folder.SWEEP)
+        files.write_json(self.path / folder.SUMMARY, result.summary)
+
+
+@contextlib.contextmanager
+def open_store(
+    path: pathlib.Path,
+    job: Job,
+    log: logs.Log,
+    settings: dict[str, Any],
+    *,
+    resume: bool,
+    fork: Origin | None,
+    overwrite: bool,
+    keep_checkpoints: int,
+    wandb: str | None,
+    say: Callable[[str], None],
+) -> Iterator[tuple[Store, Saved | None]]:
+    """Claim a folder, write the settings, open the logs, and read the checkpoint to go on from, if there is one.
+
+    Raises:
+        ValueError: if the folder may not be used, or its settings are others.
+        FileNotFoundError: if there is no checkpoint to fork from.
+    """
+    with contextlib.ExitStack() as stack:
+        devices.by_writer(lambda: stack.enter_context(folder.claim(path, resume, overwrite)))
+        config = files.plain(settings | records.versions())
+        goes_on = resume and (path / folder.CONFIG).exists()
+        if goes_on:
+            then = folder.read_config(path)
+            config["forked_from"] = then.get("forked_from")
+            _compare(path, then, config, say)
+        saved = _read_fork(fork, path, job) if fork is not None and not goes_on else None
+        if saved is not None and fork is not None:
+            config["forked_from"] = {"folder": str(fork.folder), "step": job.plan.step(saved.step)}
+        checkpoints = stack.enter_context(Checkpoints(path / folder.CHECKPOINTS, keep_checkpoints))
+        if goes_on and checkpoints.steps():
+            saved = checkpoints.load(_like(job), None)
+        elif goes_on:
+            say(f"{path} has no checkpoint yet: starting from the beginning.")
+        try:
+            csv = devices.by_writer(lambda: _open_logs(path, job, log, saved, config, wandb, say))
+        except OSError as error:
+            raise FolderError(
+                f"Cannot write to {path} ({error.strerror}): make room, or choose another folder."
+            ) from error
+        if saved is not None and not devices.is_writer():
+            _take_up(path / folder.METRICS, log)
+        yield Store(path, checkpoints, log, csv, -1 if saved is None or fork is not None else saved.step), saved
+
+
+def _open_logs(path, job: Job, log: logs.Log, saved: Saved | None, config, wandb: str | None, say) -> logs.CsvFile:
+    """Settings, and logs that end where the checkpoint stands."""
+    (path / folder.SUMMARY).unlink(missing_ok=True)  # where it is, a run is finished
+    files.write_json(path / folder.CONFIG, config)
+    metrics, columns = path / folder.METRICS, job.members.columns
+    if saved is None:
+        metrics.unlink(missing_ok=True)
+    else:
+        _cut(metrics, saved.meta["metrics_bytes"])
+        _take_up(metrics, log)
+    csv = logs.CsvFile(metrics, columns)
+    log.attach(csv)
+    purge_step = None if saved is None else job.plan.step(saved.step) + 1
+    log.attach(logs.TensorBoard(path / folder.TENSORBOARD, columns, purge_step))
+    if wandb is not None:
+        log.attach(logs.WeightsAndBiases(wandb, columns, config, path))
+    return csv
+
+
+def _take_up(metrics: pathlib.Path, log: logs.Log) -> None:
+    """Fill a log with what is in the file, if there is one."""
+    for name, metric in (read_run(metrics.parent).metrics if metrics.exists() else {}).items():
+        log.curves[name] = (metric.steps.tolist(), list(metric.values.reshape(len(metric.steps), -1)))
+
+
+def _compare(path: pathlib.Path, then: dict[str, Any], now: dict[str, Any], say: Callable[[str], None]) -> None:
+    """Refuse to resume what has other settings; say what else has changed."""
+    found = folder.differences(then, now)
+    longer = now["num_env_steps"] - then["num_env_steps"]
+    if longer < 0 or (longer > 0 and now["schedules"]):
+        found.append(f"num_env_steps: {then['num_env_steps']} then, {now['num_env_steps']} now")
+    if found:
+        raise FolderError(
+            f"The run in {path} had other settings ({'; '.join(found)}). Resume it with those, or fork it."
+        )
+    changed = folder.changed_code(then, now)
+    if changed:
+        more = f" and {len(changed) - 6} more" if len(changed) > 6 else ""
+        say(
+            f"Changed since {path} was written: {'; '.join(changed[:6])}{more}. "
+            "The run goes on, but need not become what it would have been."
+        )
+
+
+def _read_fork(fork: Origin, path: pathlib.Path, job: Job) -> Saved:
+    """The checkpoint of another run, and a copy of its log."""
+    with Checkpoints(fork.folder / folder.CHECKPOINTS, read_only=True) as checkpoints:
+        steps = checkpoints.steps()
+        if fork.update is not None and fork.update not in steps:
+            there = ", ".join(str(job.plan.step(step)) for step in steps) or "no step"
+            raise FileNotFoundError(
+                f"{fork.folder} has no checkpoint of step {job.plan.step(fork.update)}; it has those of {there}."
+            )
+        saved = checkpoints.load(_like(job), fork.update)
+
+    def copy_log() -> None:
+        text, columns = (fork.folder / folder.METRICS).read_bytes(), ",".join(job.members.columns.header())
+        if text.partition(b"\n")[0].strip().decode() != columns:
+            raise FolderError(
+                f"{fork.folder} logged other columns than {columns}: fork it with the seeds and swept fields it has."
+            )
+        with files.atomic_path(path / folder.METRICS) as copy:
+            copy.write_bytes(text)
+
+    devices.by_writer(copy_log)
+    # A fork goes on with its own hyperparameters, unless a population has evolved them.
+    return saved if job.population else saved._replace(state=saved.state.replace(hypers=job.members.hypers))
+
+
+def _like(job: Job):
+    """Shapes of all members, and where they are to lie."""
+    like = jax.eval_shape(lambda: program.init(job.algorithm, job.members.hypers, job.members.keys))
+    sharding = devices.split_if_even(job.mesh, job.members.num_members)
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), like)
+
+
+def _cut(path: pathlib.Path, size: int) -> None:
+    """Shorten a log to what it was when the checkpoint was written; to whole lines where a part of that is lost."""
+    there = path.stat().st_size if path.exists() else 0
+    if there < size:
+        warnings.warn(f"{path} is shorter than it was: a part of what was logged before is lost.", stacklevel=4)
+        size = path.read_bytes().rfind(b"\n") + 1 if there else 0
+    if there > size:
+        os.truncate(path, size)
+    if size == 0:
+        path.unlink(missing_ok=True)

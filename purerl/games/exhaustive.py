@@ -1,0 +1,203 @@
+"""Every game that a player may get into, and every position of a game: for small games, a proof and not a sample."""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from purerl.envs.games import Game, turn
+from purerl.games.players import Player
+from purerl.types import PyTree
+
+
+class TooLargeError(ValueError):
+    """A game has more positions than were allowed."""
+
+
+class Lines(NamedTuple):
+    """How all lines of a game end for a player."""
+
+    wins: int
+    draws: int
+    losses: int
+
+
+class Solution(NamedTuple):
+    """All N positions in which someone is to move, by number of moves, and what perfect play makes of them."""
+
+    obs: PyTree  # [N, ...]
+    state: PyTree  # [N, ...]
+    mover: np.ndarray  # [N] who is to move
+    value: np.ndarray  # [N] in the eyes of the mover
+    q: np.ndarray  # [N, A] the same of the position's moves, -inf where one is not legal
+
+    @property
+    def best(self) -> np.ndarray:
+        """Which moves are perfect, ``[N, A]``."""
+        return self.q == self.value[:, None]
+
+
+def every_line(
+    game: Game, player: Player, begins: bool, key: jax.Array, batch_size: int = 256, max_positions: int = 1_000_000
+) -> Lines:
+    """Let a player that does not play at random meet every reply to each of its moves.
+
+    Positions are taken level by level, in compiled batches; the host keeps a level.
+
+    Args:
+        game: without chance.
+        player: whose moves do not depend on its key.
+        begins: whether it makes the first move.
+        key: handed to the game and the player.
+        batch_size: positions that are looked at together.
+        max_positions: on one level.
+
+    Returns:
+        The number of lines that it wins, draws and loses.
+
+    Raises:
+        TooLargeError: if there are more positions than that.
+    """
+
+    def played(obs: PyTree, state: PyTree) -> jax.Array:
+        choice = jax.nn.one_hot(player(obs, state, key), game.action_space.n, dtype=bool)
+        mine = (jax.vmap(game.player)(state) == 0) == begins
+        return jnp.where(mine[:, None], choice, jax.vmap(game.legal)(state))
+
+    follow = _follower(game, played, key, batch_size)
+    level, tally = _start(game, key), np.zeros(3, int)
+    while (size := _size(level)) > 0:
+        _check(game, size, max_positions)
+        parts = []
+        for step in follow(level):
+            mine = (step.mover[:, None] == 0) == begins
+            end = np.where(mine, step.reward, -step.reward)[step.played & step.over]
+            tally += [np.sum(end > 0), np.sum(end == 0), np.sum(end < 0)]
+            parts.append(step.going_on())
+        level = _joined(parts)
+    return Lines(*tally.tolist())
+
+
+def solve(game: Game, key: jax.Array, batch_size: int = 256, max_positions: int = 100_000) -> Solution:
+    """Every position by minimax, from the last to the first: ``q(s, a) = r + turn v(s')``, ``v(s) = max_a q(s, a)``.
+
+    Positions after as many moves that look alike to the same player are one.
+
+    Args:
+        game: without chance, with observations that hide nothing.
+        key: handed to the game.
+        batch_size: positions that are looked at together.
+        max_positions: on one level.
+
+    Raises:
+        TooLargeError: if there are more positions than that.
+    """
+    follow = _follower(game, lambda obs, state: jax.vmap(game.legal)(state), key, batch_size)
+    level, levels = _start(game, key), []
+    while (size := _size(level)) > 0:
+        _check(game, size, max_positions)
+        # Batch by batch only what is new to the batch is kept, as the same position comes up many times.
+        steps = [step._replace(after=step.going_on()) for step in follow(level)]
+        step = _joined(steps)
+        seen, index = _distinct(game, step.after)
+        child = np.full(step.played.shape, -1)
+        child[step.played & ~step.over] = index
+        levels.append((level, step._replace(after=None), child))
+        level = seen
+    return _backed_up(levels)
+
+
+def perfect_player(game: Game, solution: Solution) -> Player:
+    """Any of the moves that minimax calls best, each as likely.
+
+    It compares what it sees with all positions of the solution, so it is for small games.
+    """
+    known = jnp.asarray(solution.obs.reshape(len(solution.value), -1))
+    mover, best = jnp.asarray(solution.mover), jnp.asarray(solution.best)
+
+    def play(obs: PyTree, state: PyTree, key: jax.Array) -> jax.Array:
+        alike = jnp.all(obs.reshape(len(obs), 1, -1) == known, axis=-1)
+        row = jnp.argmax(alike & (jax.vmap(game.player)(state)[:, None] == mover), axis=-1)
+        return jax.random.categorical(key, jnp.where(best[row], 0.0, -jnp.inf)).astype(jnp.int32)
+
+    return play
+
+
+class _Step(NamedTuple):
+    """What all moves in positions of a level lead to."""
+
+    after: PyTree  # (obs, state), leaves [B, A, ...]
+    reward: np.ndarray  # [B, A] of who moved
+    turn: np.ndarray  # [B, A], see purerl.envs.games.turn
+    played: np.ndarray  # [B, A] which moves are looked into
+    over: np.ndarray  # [B, A] which of them end the game
+    mover: np.ndarray  # [B]
+
+    def going_on(self) -> PyTree:
+        """The positions that are played to and are not the last, one a row."""
+        return jax.tree.map(lambda x: x[self.played & ~self.over], self.after)
+
+
+def _follower(game: Game, played: Callable, key: jax.Array, batch_size: int) -> Callable[[PyTree], Iterator[_Step]]:
+    """``level -> steps``, batch after batch of the level."""
+    actions = jnp.arange(game.action_space.n, dtype=game.action_space.dtype)
+
+    def one(state: PyTree, action: jax.Array) -> tuple:
+        obs, after, reward, over, _, _ = game.step(key, state, action)
+        return (obs, after), reward, turn(game, state, after, over), over
+
+    @jax.jit
+    def follow(obs: PyTree, state: PyTree) -> _Step:
+        after, reward, turn, over = jax.vmap(jax.vmap(one, (None, 0)), (0, None))(state, actions)
+        return _Step(after, reward, turn, played(obs, state), over, jax.vmap(game.player)(state))
+
+    def steps(level: PyTree) -> Iterator[_Step]:
+        size = _size(level)
+        for start in range(0, size, batch_size):
+            rows = np.minimum(np.arange(start, start + batch_size), size - 1)  # the last batch is filled up
+            step = jax.device_get(follow(*jax.tree.map(lambda x, rows=rows: x[rows], level)))
+            yield jax.tree.map(lambda x, rest=size - start: x[:rest], step)
+
+    return steps
+
+
+def _distinct(game: Game, level: PyTree) -> tuple[PyTree, np.ndarray]:
+    """The different positions of a level, and which of them each one is."""
+    obs, state = level
+    if not len(obs):
+        return level, np.zeros(0, int)
+    mover = np.asarray(jax.vmap(game.player)(state))
+    looks = np.concatenate([obs.reshape(len(obs), -1), mover[:, None]], axis=1)
+    _, first, index = np.unique(looks, axis=0, return_index=True, return_inverse=True)
+    return jax.tree.map(lambda x: x[first], level), index.reshape(-1)
+
+
+def _backed_up(levels: list[tuple[PyTree, _Step, np.ndarray]]) -> Solution:
+    """Values from the last level to the first."""
+    parts, below = [], np.zeros(1)
+    for (obs, state), step, child in reversed(levels):
+        follows = np.where(child >= 0, below[child], 0)
+        q = np.where(step.played, step.reward + step.turn * follows, -np.inf)
+        below = q.max(axis=1)
+        parts.append(Solution(obs, state, step.mover, below, q))
+    return _joined(parts[::-1])
+
+
+def _start(game: Game, key: jax.Array) -> PyTree:
+    """The level of the first position."""
+    return jax.tree.map(lambda x: np.asarray(x)[None], game.reset(key))
+
+
+def _size(level: PyTree) -> int:
+    return len(jax.tree.leaves(level)[0])
+
+
+def _joined(parts: list) -> PyTree:
+    return jax.tree.map(lambda *x: np.concatenate(x), *parts)
+
+
+def _check(game: Game, size: int, max_positions: int) -> None:
+    if size > max_positions:
+        raise TooLargeError(f"{game.name}: {size} positions on one level, more than max_positions = {max_positions}.")

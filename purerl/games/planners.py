@@ -1,0 +1,144 @@
+"""Search in a game whose rules are known: the game as a model, and players that think ahead.
+
+A judge says what is thought of positions, ``(params, key, obs [B, ...], state [B, ...]) -> (logits [B, A], value [B])``
+in the eyes of the player to move. A network is one; so is a random playout.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+
+from purerl import search
+from purerl.envs.games import Game, turn
+from purerl.games.players import Player, one_ply, random_player
+from purerl.kernels import exploration
+from purerl.types import PyTree
+
+Opponent = Literal["random", "one_ply", "uct"]
+"""Uniform moves; moves that win or do not lose at once; a search with playouts."""
+
+Judge = Callable[[PyTree, jax.Array, PyTree, PyTree], tuple[jax.Array, jax.Array]]
+
+
+def root(game: Game, judge: Judge, params: PyTree, key: jax.Array, obs: PyTree, state: PyTree) -> search.Root:
+    """What a search starts from in positions of a game."""
+    logits, value = judge(params, key, obs, state)
+    return search.Root(_legal_only(game, state, logits), value, state)
+
+
+def model(game: Game, judge: Judge) -> Callable:
+    """The rules of a game as the model of a search, whose embedding is the game's state.
+
+    It may look into the state: in a game of cards, at all of them. A judge does not lead it astray after the end, where
+    nothing follows.
+    """
+
+    def follow(params: PyTree, key: jax.Array, action: jax.Array, state: PyTree) -> tuple[search.Output, PyTree]:
+        step_key, judge_key = jax.random.split(key)
+        step_keys = jax.random.split(step_key, action.shape[0])
+        obs, after, reward, terminated, _, _ = jax.vmap(game.step)(step_keys, state, action)
+        discount = jax.vmap(functools.partial(turn, game))(state, after, terminated)
+        logits, value = judge(params, judge_key, obs, after)
+        return search.Output(reward, discount, _legal_only(game, after, logits), jnp.where(terminated, 0, value)), after
+
+    return follow
+
+
+def playout(game: Game, max_moves: int) -> Callable:
+    """``(key, state [B, ...]) -> return [B]`` of the player to move, both playing at random until the end.
+
+    Args:
+        game: the game.
+        max_moves: after so many moves a game counts as it stands.
+    """
+
+    def play(key: jax.Array, state: PyTree) -> jax.Array:
+        first = jax.vmap(game.player)(state)
+        batch_size = first.shape[0]
+
+        def unfinished(carry: tuple) -> jax.Array:
+            move, _, over, _ = carry
+            return (move < max_moves) & ~jnp.all(over)
+
+        def step(carry: tuple) -> tuple:
+            move, state, _, total = carry
+            choice_key, step_key = jax.random.split(jax.random.fold_in(key, move))
+            legal = jax.vmap(game.legal)(state).astype(total.dtype)
+            chance = jax.random.uniform(choice_key, (batch_size,))
+            action = exploration.sample(legal / jnp.sum(legal, axis=-1, keepdims=True), chance)
+            mine = jax.vmap(game.player)(state) == first
+            keys = jax.random.split(step_key, batch_size)
+            _, state, reward, over, _, _ = jax.vmap(game.step)(keys, state, action)
+            return move + 1, state, over, total + jnp.where(mine, reward, -reward)
+
+        start = (jnp.int32(0), state, jnp.zeros(batch_size, bool), jnp.zeros(batch_size))
+        return jax.lax.while_loop(unfinished, step, start)[-1]
+
+    return play
+
+
+def playout_judge(game: Game, max_moves: int) -> Judge:
+    """No preference among moves, and the value of a random playout: the judge of UCT."""
+    play = playout(game, max_moves)
+
+    def judge(params: PyTree, key: jax.Array, obs: PyTree, state: PyTree) -> tuple[jax.Array, jax.Array]:
+        value = play(key, state)
+        return jnp.zeros((value.shape[0], game.action_space.n)), value
+
+    return judge
+
+
+def thinker(game: Game, judge: Judge, policy: Callable, params: PyTree, num_simulations: int) -> Callable:
+    """A search before every move: ``(obs [B, ...], state [B, ...], key) -> Decision``.
+
+    Args:
+        game: the game.
+        judge: of positions.
+        policy: of :mod:`purerl.search.policies`, its options bound.
+        params: of the judge.
+        num_simulations: a move.
+    """
+    rules = model(game, judge)
+
+    def think(obs: PyTree, state: PyTree, key: jax.Array) -> search.Decision:
+        root_key, search_key = jax.random.split(key)
+        start = root(game, judge, params, root_key, obs, state)
+        return policy(params, search_key, start, rules, num_simulations)
+
+    return think
+
+
+def planner(game: Game, judge: Judge, policy: Callable, params: PyTree, num_simulations: int) -> Player:
+    """The player that does what :func:`thinker` comes to."""
+    think = thinker(game, judge, policy, params, num_simulations)
+    return lambda obs, state, key: think(obs, state, key).action
+
+
+def uct_player(game: Game, num_simulations: int, exploration: float = 2.0**0.5, max_moves: int = 1000) -> Player:
+    """UCT with random playouts: what tree search was before networks, and still a yardstick.
+
+    Source: Kocsis & Szepesvári 2006.
+    """
+    policy = functools.partial(search.uct, exploration=exploration)
+    return planner(game, playout_judge(game, max_moves), policy, (), num_simulations)
+
+
+def opponent(game: Game, kind: Opponent, num_simulations: int, max_moves: int) -> Player:
+    """The yardstick of a name, for those that learn.
+
+    Args:
+        game: the game.
+        kind: its name.
+        num_simulations: of its search, if it does.
+        max_moves: after which its playouts are broken off.
+    """
+    if kind == "uct":
+        return uct_player(game, num_simulations, max_moves=max_moves)
+    return {"random": random_player, "one_ply": one_ply}[kind](game)
+
+
+def _legal_only(game: Game, state: PyTree, logits: jax.Array) -> jax.Array:
+    return jnp.where(jax.vmap(game.legal)(state), logits, -jnp.inf)

@@ -1,0 +1,33 @@
+"""The progress bar, by what it prints."""
+
+from purerl.driver.running.progress import Progress
+
+
+def test_counts_the_steps_of_all_seeds(capsys):
+    """Half of 100 steps of each of 4 seeds is 200 of 400; the return stands beside it; output goes to stderr."""
+    with Progress(100, 4, start=0, enabled=True) as bar:
+        bar.update(50, 12.34)
+        bar._bar.refresh()
+        half = capsys.readouterr().err
+        bar.update(100, float("nan"))
+    printed = capsys.readouterr()
+    assert "200/400" in half and "50%" in half and "return 12.3" in half and "step/s" in half
+    last = printed.err.strip().split("\r")[-1]
+    assert "400/400" in last and "return 12.3" in last  # the last known return stays
+    assert printed.out == ""
+
+
+def test_a_resumed_run_begins_where_it_stands(capsys):
+    """At 25 of 100 steps of 4 members, before anything is run; what is counted from there is not counted twice."""
+    with Progress(100, 4, start=25, enabled=True) as bar:
+        bar._bar.refresh()
+        assert "100/400" in capsys.readouterr().err
+        bar.update(50, 0.0)
+    assert "200/400" in capsys.readouterr().err.strip().split("\r")[-1]
+
+
+def test_disabled_prints_nothing(capsys):
+    """Not a character."""
+    with Progress(100, 4, start=0, enabled=False) as bar:
+        bar.update(100, 1.0)
+    assert capsys.readouterr() == ("", "")

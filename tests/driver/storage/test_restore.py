@@ -1,0 +1,85 @@
+"""Runs made again from their folders: settings, agents of a checkpoint, refusals."""
+
+import jax
+import numpy as np
+import pytest
+
+from purerl import files
+from purerl.driver import linear
+from purerl.driver.hypers import sweep
+from purerl.driver.storage import restore
+from tests.support.toy import KEY, ToyHypers, assert_same, limit_for_one, quietly, train
+from tests.support.toy_runs import register, returning
+
+# The least that a record has.
+OLD = {"algorithm": "toy", "settings": {}, "hypers": {}, "key": [0, 0], "num_env_steps": 80, "num_seeds": 2}
+
+
+@pytest.fixture
+def known(monkeypatch):
+    """The toy is an experiment."""
+    register(monkeypatch)
+
+
+def test_agents_are_those_at_the_end_of_the_run(known, tmp_path):
+    """Hyperparameters and states of every seed, bit for bit, and which step it is."""
+    result = train(num_seeds=3, out_dir=tmp_path / "run")
+    agents = restore.load_agents(tmp_path / "run")
+    assert_same(agents.states, result.states)
+    assert_same(agents.hypers, result.hypers)
+    assert (agents.step, agents.diverged, agents.columns.num_seeds) == (80, frozenset(), 3)
+    assert_same(agents.member(2)[1], jax.tree.map(lambda leaf: leaf[2], result.states))
+
+
+def test_agents_of_a_sweep_with_a_schedule(known, tmp_path):
+    """Members are point-major, and hyperparameters stand where the schedule has brought them by that step."""
+    swept = sweep.grid(ToyHypers(), rate=[1.0, 4.0])
+    train(hypers=swept, num_seeds=2, schedules={"rate": linear(0.0)}, checkpoint_every=20, out_dir=tmp_path / "run")
+    agents = restore.load_agents(tmp_path / "run", step=60)
+    assert agents.step == 60
+    np.testing.assert_array_equal(agents.hypers.rate, [0.25, 0.25, 1.0, 1.0])
+    np.testing.assert_array_equal(agents.states.num_updates, [6] * 4)
+    np.testing.assert_array_equal(agents.columns.swept["rate"], [1.0, 4.0])
+
+
+def test_the_best_checkpoint_is_the_one_with_the_highest_evaluation(monkeypatch, tmp_path):
+    """Of returns that fall with every update, the first that was evaluated and saved; the last is another one."""
+    register(monkeypatch, falling := returning(lambda hypers, state: -state.num_updates))
+    train(falling, eval_every=20, checkpoint_every=10, keep_checkpoints=2, out_dir=tmp_path / "run")
+    assert restore.load_agents(tmp_path / "run", best=True).step == 20
+    assert restore.load_agents(tmp_path / "run").step == 80
+    with pytest.raises(FileNotFoundError, match=r"has no checkpoint of step 40; it has those of 20, 70, 80\.$"):
+        restore.load_agents(tmp_path / "run", step=40)
+
+
+def test_no_checkpoint_is_the_best_without_an_evaluation(known, tmp_path):
+    """One line that names the steps that there are."""
+    train(out_dir=tmp_path / "run")
+    with pytest.raises(ValueError, match=r"was evaluated at none of its checkpoints \(80\)"):
+        restore.load_agents(tmp_path / "run", best=True)
+
+
+def test_diverged_members_are_known(known, tmp_path):
+    """The seed that was frozen, by its number."""
+    worst, limit = limit_for_one(3)
+    quietly(train, hypers=ToyHypers(limit=limit), num_seeds=3, out_dir=tmp_path / "run")
+    assert restore.load_agents(tmp_path / "run").diverged == {worst}
+
+
+def test_records_of_older_versions_will_do(known):
+    """Without the fields that came later the run is one of the default key, without sweep, schedule or population."""
+    run = restore.from_record(OLD)
+    assert_same(run.key, KEY)
+    assert (run.env_name, run.hypers, run.schedules, run.population) == ("nowhere", ToyHypers(), {}, None)
+
+
+def test_a_folder_without_a_run_is_refused(known, tmp_path):
+    """No settings; settings without checkpoints; those of an algorithm that is no experiment."""
+    with pytest.raises(ValueError, match="No run in"):
+        restore.load_agents(tmp_path)
+    files.write_json(tmp_path / "config.json", OLD)
+    with pytest.raises(FileNotFoundError, match="No checkpoints at"):
+        restore.load_agents(tmp_path)
+    files.write_json(tmp_path / "config.json", OLD | {"algorithm": "magic"})
+    with pytest.raises(ValueError, match="There is no experiment 'magic'"):
+        restore.load_agents(tmp_path)
