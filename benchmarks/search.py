@@ -166,13 +166,13 @@ def of_game(name: str, batch: int, num_simulations: int) -> World:
         start=(obs, state),
     )
 
-    def judge(params: Params, key: jax.Array, obs: jax.Array, state: PyTree) -> tuple[jax.Array, jax.Array]:
+    def evaluate_leaf(params: Params, key: jax.Array, obs: jax.Array, state: PyTree) -> tuple[jax.Array, jax.Array]:
         return heads(params, obs.reshape(batch, -1).astype(jnp.float32))
 
     def root(params: Params) -> search.Root:
-        return planners.root(game, judge, params, jax.random.key(0), *params.start)
+        return planners.root(game, evaluate_leaf, params, jax.random.key(0), *params.start)
 
-    return World(params, root, planners.model(game, judge), num_simulations, None)
+    return World(params, root, planners.model(game, evaluate_leaf), num_simulations, None)
 
 
 def random_positions(game: Game, batch: int, key: jax.Array) -> tuple[jax.Array, PyTree]:

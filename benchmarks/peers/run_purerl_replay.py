@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from benchmarks.peers import replay_loop
 from purerl.data.prioritized import proportional
 from purerl.data.replay import ReplayConfig, uniform
-from purerl.data.windows import first_steps, sequences
+from purerl.data.transitions import first_steps, sequences
 
 setup = replay_loop.setup()
 length = 2 if setup["pairs"] else 1
@@ -18,11 +18,11 @@ replay = (proportional if setup["prioritized"] else uniform)(config)
 
 def iterate(state, key: jax.Array):
     state = replay.add(state, rollout)
-    draw = replay.sample(state, key, 0.5)
-    items = sequences(state.ring, draw, length) if setup["pairs"] else first_steps(state.ring, draw)
+    indices = replay.sample(state, key, 0.5)
+    items = sequences(state.ring, indices, length) if setup["pairs"] else first_steps(state.ring, indices)
     reward = items["reward"][0] if setup["pairs"] else items["reward"]
-    state = replay.update_priorities(state, draw, jnp.abs(reward) + 0.01)
-    return state, (items, draw.weight if setup["prioritized"] else ())
+    state = replay.update_priorities(state, indices, jnp.abs(reward) + 0.01)
+    return state, (items, indices.weight if setup["prioritized"] else ())
 
 
 replay_loop.measure(replay.init(item), iterate, setup)

@@ -30,14 +30,14 @@ from purerl.envs.games import Game
 from purerl.games import exhaustive, planners
 from purerl.games.exhaustive import Solution, perfect_player
 from purerl.games.match import Score, both_sides, score
-from purerl.games.planners import Judge
+from purerl.games.planners import LeafEvaluator
 from purerl.games.players import Player, one_ply, random_player
-from purerl.search import rules
-from purerl.search.search import backup, expand, select
-from purerl.search.tree import Tree, mean_value, plant, root_of
+from purerl.search import qtransforms, rules
+from purerl.search.mcts import backup, expand, select
+from purerl.search.tree import Tree, init_tree, mean_value, root_of
 from purerl.types import PyTree
 
-SEARCHES = {"uct": rules.uct(), "puct": rules.puct(rules.as_it_is)}
+SEARCHES = {"uct": rules.uct(), "puct": rules.puct(qtransforms.identity)}
 OPPONENTS = ("minimax", "one_ply", "random")
 
 
@@ -63,7 +63,7 @@ Strength = dict[tuple[str, str], list[Score]]
 def searcher(game: Game, name: str, num_simulations: int, max_moves: int) -> Player:
     """A player that searches with playouts, by the rule of that name, and takes the most visited move."""
     policy = partial(search.muzero, rule=SEARCHES[name], dirichlet_fraction=0.0, temperature=0.0)
-    return planners.planner(game, planners.playout_judge(game, max_moves), policy, (), num_simulations)
+    return planners.planner(game, planners.playout_evaluator(game, max_moves), policy, (), num_simulations)
 
 
 def strength(
@@ -112,15 +112,21 @@ def strength(
 
 
 def watch(
-    game: Game, judge: Judge, rule: rules.Rule, obs: PyTree, state: PyTree, key: jax.Array, num_simulations: int
+    game: Game,
+    evaluate_leaf: LeafEvaluator,
+    rule: rules.Rule,
+    obs: PyTree,
+    state: PyTree,
+    key: jax.Array,
+    num_simulations: int,
 ) -> Watched:
     """Search in positions ``[B, ...]`` and write down after each simulation what the search thinks.
 
-    It is the loop of :func:`purerl.search.grow`, which says nothing on its way. The judge has no parameters.
+    It is the loop of :func:`purerl.search.search`, which says nothing on its way. The judge has no parameters.
     """
-    follow = planners.model(game, judge)
+    follow = planners.model(game, evaluate_leaf)
     root_key, search_key = jax.random.split(key)
-    root = planners.root(game, judge, (), root_key, obs, state)
+    root = planners.root(game, evaluate_leaf, (), root_key, obs, state)
 
     def simulate(tree: Tree, now: tuple[jax.Array, jax.Array]) -> tuple[Tree, Watched]:
         slot, key = now
@@ -131,7 +137,7 @@ def watch(
         return tree, Watched(mean_value(root), jnp.argmax(root.visits, axis=-1))
 
     steps = (1 + jnp.arange(num_simulations), jax.random.split(search_key, num_simulations))
-    return jax.lax.scan(simulate, plant(root, rule.prior, num_simulations), steps)[1]
+    return jax.lax.scan(simulate, init_tree(root, rule.prior, num_simulations), steps)[1]
 
 
 def accuracy(
@@ -151,11 +157,11 @@ def accuracy(
     draw_key, search_key = jax.random.split(key)
     rows = np.asarray(jax.random.permutation(draw_key, len(solution.value))[:num_positions])
     obs, state, _, value, _ = jax.tree.map(lambda x: x[rows], solution)
-    judge = planners.playout_judge(game, max_moves)
+    evaluate_leaf = planners.playout_evaluator(game, max_moves)
 
     @jax.jit
     def run(obs: PyTree, state: PyTree, key: jax.Array) -> Watched:
-        return watch(game, judge, SEARCHES[name], obs, state, key, num_simulations)
+        return watch(game, evaluate_leaf, SEARCHES[name], obs, state, key, num_simulations)
 
     watched = jax.device_get(run(obs, state, search_key))
     error = np.abs(watched.value - value)

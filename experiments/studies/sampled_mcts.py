@@ -98,14 +98,14 @@ def uniform(space: Space, num_samples: int) -> Callable:
 def planner(env: Environment, options: Options) -> Callable:
     """A search before every step, as :func:`purerl.rollout.episodes` wants it; ``obs`` shows the state."""
     propose = uniform(env.action_space, options.num_samples)
-    judge = lookahead.playout_judge(
+    evaluate_leaf = lookahead.playout_evaluator(
         env, gamma=options.gamma, depth=options.playout_depth, num_samples=options.num_playouts
     )
-    model = sampled.model(propose, lookahead.model(env, judge, options.gamma))
+    model = sampled.model(propose, lookahead.model(env, evaluate_leaf, options.gamma))
 
     def act(memory: PyTree, obs: envs.Exposed, key: jax.Array) -> tuple[PyTree, jax.Array]:
-        judge_key, draw_key, search_key = jax.random.split(key, 3)
-        _, value = judge((), judge_key, obs.obs, obs.env_state)
+        leaf_key, draw_key, search_key = jax.random.split(key, 3)
+        _, value = evaluate_leaf((), leaf_key, obs.obs, obs.env_state)
         root = sampled.root(propose, (), draw_key, value, obs.env_state)
         decision = SEARCHES[options.search]((), search_key, root, model, options.num_simulations)
         return memory, sampled.choice(decision).action

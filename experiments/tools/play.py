@@ -88,8 +88,8 @@ def opponent(game: Game, options: Options) -> Think:
     """
     if options.checkpoint is not None:
         return trained(game, options.checkpoint, options.num_simulations)
-    judge = planners.playout_judge(game, max_moves=1000)
-    return planners.thinker(game, judge, search.uct, (), options.num_simulations or 1000)
+    evaluate_leaf = planners.playout_evaluator(game, max_moves=1000)
+    return planners.search_policy(game, evaluate_leaf, search.uct, (), options.num_simulations or 1000)
 
 
 def trained(game: Game, path: pathlib.Path, num_simulations: int | None = None) -> Think:

@@ -50,28 +50,28 @@ def empty(
     return SumTree(levels=tuple(jnp.zeros(sizes[i]) for i in kept), fan_out=fan_out, widest_root=widest_root)
 
 
-def fill(tree: SumTree, mass: jax.Array) -> SumTree:
+def fill(tree: SumTree, scaled_priority: jax.Array) -> SumTree:
     """Set all masses, ``[num_leaves]``, at least 0."""
-    levels = [jnp.zeros_like(tree.levels[0]).at[: mass.shape[0]].set(mass)]
+    levels = [jnp.zeros_like(tree.levels[0]).at[: scaled_priority.shape[0]].set(scaled_priority)]
     for _ in tree.levels[1:]:
         levels.append(_sums(tree, levels[-1]))
     return tree.replace(levels=tuple(levels))
 
 
-def update(tree: SumTree, leaf: jax.Array, mass: jax.Array) -> SumTree:
+def update(tree: SumTree, leaf: jax.Array, scaled_priority: jax.Array) -> SumTree:
     """Set some masses; of those given for one leaf the largest.
 
     Args:
         tree: before.
         leaf: ``[M]`` int, repetitions allowed.
-        mass: ``[M]``, at least 0 and finite.
+        scaled_priority: ``[M]``, at least 0 and finite.
     """
-    levels = [write(tree.levels[0], leaf, mass)]
+    levels = [write(tree.levels[0], leaf, scaled_priority)]
     node = leaf
     for level in tree.levels[1:]:
         node = node // tree.fan_out
-        mass = _sum(_children(tree, levels[-1], node))
-        levels.append(level.at[node].set(mass, mode="promise_in_bounds"))  # repetitions all write the same
+        scaled_priority = _sum(_children(tree, levels[-1], node))
+        levels.append(level.at[node].set(scaled_priority, mode="promise_in_bounds"))  # repetitions all write the same
     return tree.replace(levels=tuple(levels))
 
 
@@ -129,13 +129,13 @@ def _num_reached(prefix: jax.Array, target: jax.Array) -> jax.Array:
     return jnp.cumsum(jnp.zeros(num_draws, jnp.int32).at[num_below].add(1, mode="drop"))
 
 
-def _choose(mass: list[jax.Array], target: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _choose(scaled_priorities: list[jax.Array], target: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The child ``[M]`` in whose part of the sum a target falls, and how far into it, ``[M]``; masses F times ``[M]``.
 
     Sums from left to right neither shrink nor pass over a mass of 0, whatever the rounding; those computed in
     parallel do both.
     """
-    *prefix, whole = itertools.accumulate(mass)
+    *prefix, whole = itertools.accumulate(scaled_priorities)
     child, passed = jnp.zeros_like(target, jnp.int32), jnp.zeros_like(target)
     for so_far in prefix:
         is_passed = (so_far <= target) & (so_far < whole)

@@ -16,14 +16,14 @@ from flax import struct
 
 from purerl.data import priorities
 from purerl.data import ring as rings
-from purerl.data.replay import Draw, Replay, ReplayConfig, ReplayState, Scalar, num_drawable
-from purerl.types import PyTree
+from purerl.data.replay import Replay, ReplayConfig, ReplayState, SampleIndices, num_drawable
+from purerl.types import PyTree, Scalar
 
 
 class Proportional(struct.PyTreeNode):
     """What draws in proportion to p^alpha depend on. N: places where an item may start."""
 
-    masses: priorities.SumTree  # of the N items; 0 where none is complete
+    scaled_priorities: priorities.SumTree  # of the N items; 0 where none is complete
     highest: jax.Array  # [] largest priority so far, what a new item gets
     alpha: jax.Array  # []
 
@@ -31,7 +31,7 @@ class Proportional(struct.PyTreeNode):
 class RankBased(struct.PyTreeNode):
     """What draws in proportion to rank^-alpha depend on."""
 
-    masses: priorities.SumTree  # of the N items; 0 where none is complete
+    scaled_priorities: priorities.SumTree  # of the N items; 0 where none is complete
     highest: jax.Array  # [] largest priority so far, what a new item gets
     alpha: jax.Array  # []
     priority: jax.Array  # [N] 0 where no item is complete
@@ -42,11 +42,11 @@ def proportional(config: ReplayConfig) -> Replay:
     """``P(i) ~ p_i^alpha``. Source: Schaul et al. 2016, (1) and section 3.3."""
 
     def begin(alpha: jax.Array) -> Proportional:
-        return Proportional(masses=priorities.empty(config.num_items), highest=jnp.ones(()), alpha=alpha)
+        return Proportional(scaled_priorities=priorities.empty(config.num_items), highest=jnp.ones(()), alpha=alpha)
 
     def put(now: Proportional, item: jax.Array, priority: jax.Array) -> Proportional:
-        mass = jnp.where(priority > 0, _power(priority, now.alpha), 0)
-        return now.replace(masses=priorities.update(now.masses, item, mass))
+        scaled = jnp.where(priority > 0, _power(priority, now.alpha), 0)
+        return now.replace(scaled_priorities=priorities.update(now.scaled_priorities, item, scaled))
 
     return _prioritized(config, begin, put, lambda now: now)
 
@@ -61,36 +61,36 @@ def rank_based(config: ReplayConfig) -> Replay:
     """
 
     def begin(alpha: jax.Array) -> RankBased:
-        masses, priority, ranked = priorities.empty(config.num_items), *jnp.zeros((2, config.num_items))
-        return RankBased(masses=masses, highest=jnp.ones(()), alpha=alpha, priority=priority, ranked=ranked)
+        scaled, priority, ranked = priorities.empty(config.num_items), *jnp.zeros((2, config.num_items))
+        return RankBased(scaled_priorities=scaled, highest=jnp.ones(()), alpha=alpha, priority=priority, ranked=ranked)
 
-    def mass(now: RankBased, priority: jax.Array, rank: jax.Array) -> jax.Array:
+    def scale(now: RankBased, priority: jax.Array, rank: jax.Array) -> jax.Array:
         return jnp.where(priority > 0, _power(rank.astype(jnp.float32), -now.alpha), 0)
 
     def put(now: RankBased, item: jax.Array, priority: jax.Array) -> RankBased:
         rank = 1 + config.num_items - jnp.searchsorted(now.ranked, priority, side="right")
         return now.replace(
-            masses=priorities.update(now.masses, item, mass(now, priority, rank)),
+            scaled_priorities=priorities.update(now.scaled_priorities, item, scale(now, priority, rank)),
             priority=priorities.write(now.priority, item, priority),
         )
 
     def sort(now: RankBased) -> RankBased:
         order = jnp.argsort(now.priority)
         ranked = now.priority[order]
-        sorted_masses = mass(now, ranked, config.num_items - jnp.arange(config.num_items))
-        masses = jnp.zeros_like(ranked).at[order].set(sorted_masses, unique_indices=True)
-        return now.replace(masses=priorities.fill(now.masses, masses), ranked=ranked)
+        sorted_priorities = scale(now, ranked, config.num_items - jnp.arange(config.num_items))
+        scaled = jnp.zeros_like(ranked).at[order].set(sorted_priorities, unique_indices=True)
+        return now.replace(scaled_priorities=priorities.fill(now.scaled_priorities, scaled), ranked=ranked)
 
     return _prioritized(config, begin, put, sort)
 
 
-def importance_weights(mass: jax.Array, beta: Scalar) -> jax.Array:
+def importance_weights(scaled_priority: jax.Array, beta: Scalar) -> jax.Array:
     """``w_i = (N P(i))^-beta / max_j w_j``, which is ``(min_j m_j / m_i)^beta``: N and the sum of masses cancel.
 
     With ``beta = 1`` weighted draws have the expectation of uniform ones, up to the scale that the maximum takes out.
 
     Args:
-        mass: of the drawn items, ``[M]``, at least 0.
+        scaled_priority: of the drawn items, ``[M]``, at least 0.
         beta: share of the bias that is taken back, in [0, 1].
 
     Returns:
@@ -98,9 +98,9 @@ def importance_weights(mass: jax.Array, beta: Scalar) -> jax.Array:
 
     Source: Schaul et al. 2016, section 3.4.
     """
-    drawn = mass > 0
-    smallest = jnp.min(jnp.where(drawn, mass, jnp.inf))
-    return jnp.where(drawn, _power(smallest / jnp.where(drawn, mass, smallest), beta), 0)
+    drawn = scaled_priority > 0
+    smallest = jnp.min(jnp.where(drawn, scaled_priority, jnp.inf))
+    return jnp.where(drawn, _power(smallest / jnp.where(drawn, scaled_priority, smallest), beta), 0)
 
 
 def _power(x: jax.Array, exponent: Scalar) -> jax.Array:
@@ -122,17 +122,17 @@ def _prioritized(config: ReplayConfig, begin: Callable, put: Callable, refresh: 
         priority = jnp.where(complete, state.priorities.highest, 0)
         return ReplayState(ring=ring, priorities=put(state.priorities, item, priority))
 
-    def sample(state: ReplayState, key: jax.Array, beta: Scalar = 1.0) -> Draw:
-        masses = state.priorities.masses
-        item = priorities.draw(masses, key, config.batch_size)
-        weight = importance_weights(masses.levels[0][item], beta)
-        return Draw(row=item // config.num_envs * config.period, env=item % config.num_envs, weight=weight)
+    def sample(state: ReplayState, key: jax.Array, beta: Scalar = 1.0) -> SampleIndices:
+        scaled = state.priorities.scaled_priorities
+        item = priorities.draw(scaled, key, config.batch_size)
+        weight = importance_weights(scaled.levels[0][item], beta)
+        return SampleIndices(row=item // config.num_envs * config.period, env=item % config.num_envs, weight=weight)
 
-    def update_priorities(state: ReplayState, draw: Draw, priority: jax.Array) -> ReplayState:
-        item = draw.row // config.period * config.num_envs + draw.env
+    def update_priorities(state: ReplayState, indices: SampleIndices, priority: jax.Array) -> ReplayState:
+        item = indices.row // config.period * config.num_envs + indices.env
         # What an empty replay gave is no item. And the weights are read first this way: were they still to be computed
         # when masses are overwritten, XLA would keep a copy of all masses for them.
-        priority = jnp.where(draw.weight > 0, priority, 0)
+        priority = jnp.where(indices.weight > 0, priority, 0)
         highest = jnp.maximum(state.priorities.highest, jnp.max(priority))
         return state.replace(priorities=put(state.priorities.replace(highest=highest), item, priority))
 

@@ -3,11 +3,11 @@
     replay = uniform(ReplayConfig(capacity=100_000, num_envs=8, batch_size=128))
     state = replay.init(transition)
     state = replay.add(state, rollout)  # [T, B, ...]
-    draw = replay.sample(state, key)
-    batch = n_step(state.ring, draw, n=3, gamma=0.99)
+    indices = replay.sample(state, key)
+    batch = n_step_transitions(state.ring, indices, n=3, gamma=0.99)
 
-A draw says where, functions of :mod:`purerl.data.windows` read what is there, so that any way to draw goes with any
-thing to read. Whoever prioritises reports back, ``state = replay.update_priorities(state, draw, priority)``; where all
+A draw says where, functions of :mod:`purerl.data.transitions` read what is there, so that any way to draw goes with any
+thing to read. Whoever prioritises reports back, ``state = replay.update_priorities(state, indices, priority)``; where all
 items are alike that does nothing, so one program serves both.
 
 Under ``scan``, and in a compiled function whose state is donated, all is written in place.
@@ -22,9 +22,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from purerl.data import ring as rings
-from purerl.types import PyTree
-
-Scalar = jax.Array | float
+from purerl.types import PyTree, Scalar
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -91,7 +89,7 @@ class ReplayState(struct.PyTreeNode):
     priorities: PyTree  # what a draw depends on besides: nothing, if uniform
 
 
-class Draw(struct.PyTreeNode):
+class SampleIndices(struct.PyTreeNode):
     """Where the drawn items start, and what they count."""
 
     row: jax.Array  # [M] int32
@@ -106,9 +104,9 @@ class Replay(NamedTuple):
         init: ``(item, alpha=0.6) -> state``, empty. ``item`` is one step of one environment, arrays or their shapes
             and dtypes, which are kept as they are; ``alpha`` in [0, 1] says how much priorities matter, 0 for not.
         add: ``(state, items [T, B, ...]) -> state``, a rollout over the oldest steps.
-        sample: ``(state, key, beta=1.0) -> Draw``; ``beta`` in [0, 1] is the share of the bias that the weights
+        sample: ``(state, key, beta=1.0) -> SampleIndices``; ``beta`` in [0, 1] is the share of the bias that the weights
             ``w = (N P)^-beta / max w`` take back. From an empty replay: the first item, of zeros, with weight 0.
-        update_priorities: ``(state, draw, priority [M]) -> state``, before the next add. Priorities are at least 0 and
+        update_priorities: ``(state, indices, priority [M]) -> state``, before the next add. Priorities are at least 0 and
             finite; of those for one item the largest counts, and an item of 0 is never drawn again.
         can_sample: ``(state) -> [] bool``, whether there are as many items as one draws.
         refresh: ``(state) -> state``, brings up to date what is too dear to keep so: the ranks. For every few hundred
@@ -132,7 +130,7 @@ def uniform(config: ReplayConfig) -> Replay:
     def add(state: ReplayState, items: PyTree) -> ReplayState:
         return state.replace(ring=rings.push(state.ring, items))
 
-    def sample(state: ReplayState, key: jax.Array, beta: Scalar = 1.0) -> Draw:
+    def sample(state: ReplayState, key: jax.Array, beta: Scalar = 1.0) -> SampleIndices:
         first, count = _complete(config, state.ring)
         num_items = count * config.num_envs
         # The remainder of 32 bits favours some of 10^6 items by one part in 4000, at half the price of randint.
@@ -140,12 +138,12 @@ def uniform(config: ReplayConfig) -> Replay:
         chosen = (bits % jnp.maximum(num_items, 1).astype(bits.dtype)).astype(jnp.int32)
         row = (first + chosen // config.num_envs) * config.period % config.num_rows
         weight = jnp.broadcast_to(jnp.where(num_items > 0, 1.0, 0.0), row.shape)
-        return Draw(row=row, env=chosen % config.num_envs, weight=weight)
+        return SampleIndices(row=row, env=chosen % config.num_envs, weight=weight)
 
     def can_sample(state: ReplayState) -> jax.Array:
         return num_drawable(config, state.ring) >= config.batch_size
 
-    return Replay(init, add, sample, lambda state, draw, priority: state, can_sample, lambda state: state)
+    return Replay(init, add, sample, lambda state, indices, priority: state, can_sample, lambda state: state)
 
 
 def num_drawable(config: ReplayConfig, ring: rings.Ring) -> jax.Array:

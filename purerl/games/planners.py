@@ -20,16 +20,18 @@ from purerl.types import PyTree
 Opponent = Literal["random", "one_ply", "uct"]
 """Uniform moves; moves that win or do not lose at once; a search with playouts."""
 
-Judge = Callable[[PyTree, jax.Array, PyTree, PyTree], tuple[jax.Array, jax.Array]]
+LeafEvaluator = Callable[[PyTree, jax.Array, PyTree, PyTree], tuple[jax.Array, jax.Array]]
 
 
-def root(game: Game, judge: Judge, params: PyTree, key: jax.Array, obs: PyTree, state: PyTree) -> search.Root:
+def root(
+    game: Game, evaluate_leaf: LeafEvaluator, params: PyTree, key: jax.Array, obs: PyTree, state: PyTree
+) -> search.Root:
     """What a search starts from in positions of a game."""
-    logits, value = judge(params, key, obs, state)
+    logits, value = evaluate_leaf(params, key, obs, state)
     return search.Root(_legal_only(game, state, logits), value, state)
 
 
-def model(game: Game, judge: Judge) -> Callable:
+def model(game: Game, evaluate_leaf: LeafEvaluator) -> Callable:
     """The rules of a game as the model of a search, whose embedding is the game's state.
 
     It may look into the state: in a game of cards, at all of them. A judge does not lead it astray after the end, where
@@ -37,11 +39,11 @@ def model(game: Game, judge: Judge) -> Callable:
     """
 
     def follow(params: PyTree, key: jax.Array, action: jax.Array, state: PyTree) -> tuple[search.Output, PyTree]:
-        step_key, judge_key = jax.random.split(key)
+        step_key, leaf_key = jax.random.split(key)
         step_keys = jax.random.split(step_key, action.shape[0])
         obs, after, reward, terminated, _, _ = jax.vmap(game.step)(step_keys, state, action)
         discount = jax.vmap(functools.partial(turn, game))(state, after, terminated)
-        logits, value = judge(params, judge_key, obs, after)
+        logits, value = evaluate_leaf(params, leaf_key, obs, after)
         return search.Output(reward, discount, _legal_only(game, after, logits), jnp.where(terminated, 0, value)), after
 
     return follow
@@ -80,41 +82,43 @@ def playout(game: Game, max_moves: int) -> Callable:
     return play
 
 
-def playout_judge(game: Game, max_moves: int) -> Judge:
+def playout_evaluator(game: Game, max_moves: int) -> LeafEvaluator:
     """No preference among moves, and the value of a random playout: the judge of UCT."""
     play = playout(game, max_moves)
 
-    def judge(params: PyTree, key: jax.Array, obs: PyTree, state: PyTree) -> tuple[jax.Array, jax.Array]:
+    def evaluate_leaf(params: PyTree, key: jax.Array, obs: PyTree, state: PyTree) -> tuple[jax.Array, jax.Array]:
         value = play(key, state)
         return jnp.zeros((value.shape[0], game.action_space.n)), value
 
-    return judge
+    return evaluate_leaf
 
 
-def thinker(game: Game, judge: Judge, policy: Callable, params: PyTree, num_simulations: int) -> Callable:
+def search_policy(
+    game: Game, evaluate_leaf: LeafEvaluator, policy: Callable, params: PyTree, num_simulations: int
+) -> Callable:
     """A search before every move: ``(obs [B, ...], state [B, ...], key) -> Decision``.
 
     Args:
         game: the game.
-        judge: of positions.
+        evaluate_leaf: of positions.
         policy: of :mod:`purerl.search.policies`, its options bound.
         params: of the judge.
         num_simulations: a move.
     """
-    rules = model(game, judge)
+    rules = model(game, evaluate_leaf)
 
-    def think(obs: PyTree, state: PyTree, key: jax.Array) -> search.Decision:
+    def decide(obs: PyTree, state: PyTree, key: jax.Array) -> search.Decision:
         root_key, search_key = jax.random.split(key)
-        start = root(game, judge, params, root_key, obs, state)
+        start = root(game, evaluate_leaf, params, root_key, obs, state)
         return policy(params, search_key, start, rules, num_simulations)
 
-    return think
+    return decide
 
 
-def planner(game: Game, judge: Judge, policy: Callable, params: PyTree, num_simulations: int) -> Player:
-    """The player that does what :func:`thinker` comes to."""
-    think = thinker(game, judge, policy, params, num_simulations)
-    return lambda obs, state, key: think(obs, state, key).action
+def planner(game: Game, evaluate_leaf: LeafEvaluator, policy: Callable, params: PyTree, num_simulations: int) -> Player:
+    """The player that does what :func:`search_policy` comes to."""
+    decide = search_policy(game, evaluate_leaf, policy, params, num_simulations)
+    return lambda obs, state, key: decide(obs, state, key).action
 
 
 def uct_player(game: Game, num_simulations: int, exploration: float = 2.0**0.5, max_moves: int = 1000) -> Player:
@@ -123,7 +127,7 @@ def uct_player(game: Game, num_simulations: int, exploration: float = 2.0**0.5, 
     Source: Kocsis & Szepesvári 2006.
     """
     policy = functools.partial(search.uct, exploration=exploration)
-    return planner(game, playout_judge(game, max_moves), policy, (), num_simulations)
+    return planner(game, playout_evaluator(game, max_moves), policy, (), num_simulations)
 
 
 def opponent(game: Game, kind: Opponent, num_simulations: int, max_moves: int) -> Player:

@@ -16,9 +16,8 @@ from flax import struct
 
 from purerl.kernels import exploration
 from purerl.kernels.numerics import safe_divide
-from purerl.types import PyTree
+from purerl.types import PyTree, Scalar
 
-Scalar = jax.Array | float
 Kind = Literal["uniform", "latest", "hard", "even"]
 
 

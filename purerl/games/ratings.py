@@ -14,8 +14,7 @@ import numpy as np
 from jax.scipy.special import logit
 
 from purerl.kernels.numerics import safe_divide
-
-Scalar = jax.Array | float
+from purerl.types import Scalar
 
 POINTS = 400 / math.log(10)  # in a rating difference that multiplies the odds by e
 

@@ -15,10 +15,10 @@ import chex
 import jax
 import jax.numpy as jnp
 
-Scalar = jax.Array | float
+from purerl.types import Scalar
 
 
-def taken(x: jax.Array, action: jax.Array) -> jax.Array:
+def select_action_value(x: jax.Array, action: jax.Array) -> jax.Array:
     """What belongs to the action: ``x_a``, an action value, or the atoms of a return's law.
 
     Args:
@@ -85,7 +85,7 @@ def double_value(q: jax.Array, selector: jax.Array) -> jax.Array:
     Source: van Hasselt 2010; van Hasselt et al. 2016, section "Double DQN".
     """
     chex.assert_equal_shape((q, selector))
-    return taken(q, jnp.argmax(selector, axis=-1))
+    return select_action_value(q, jnp.argmax(selector, axis=-1))
 
 
 def expected_value(q: jax.Array, policy: jax.Array) -> jax.Array:
@@ -148,7 +148,7 @@ def munchausen_bonus(
 
     Source: Vieillard et al. 2020 (arXiv 2007.14430).
     """
-    return alpha * jnp.clip(taken(q, action) - soft_value(q, temperature), lowest, 0)
+    return alpha * jnp.clip(select_action_value(q, action) - soft_value(q, temperature), lowest, 0)
 
 
 def conservative_penalty(q: jax.Array, action: jax.Array) -> jax.Array:
@@ -167,7 +167,7 @@ def conservative_penalty(q: jax.Array, action: jax.Array) -> jax.Array:
 
     Source: Kumar et al. 2020 (arXiv 2006.04779), (4).
     """
-    return jax.nn.logsumexp(q, axis=-1) - taken(q, action)
+    return jax.nn.logsumexp(q, axis=-1) - select_action_value(q, action)
 
 
 def rescale(value: jax.Array, epsilon: Scalar = 1e-3) -> jax.Array:

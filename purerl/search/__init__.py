@@ -4,7 +4,8 @@ root = Root(logits, value, embedding)
 decision = gumbel_muzero(params, key, root, model, num_simulations=32)
 """
 
-from purerl.search.drawing import describe, draw, principal_line
+from purerl.search.drawing import describe, plot_tree, principal_line
+from purerl.search.mcts import Output, search
 from purerl.search.policies import (
     ChanceOutput,
     Decision,
@@ -14,8 +15,7 @@ from purerl.search.policies import (
     stochastic_muzero,
     uct,
 )
-from purerl.search.search import Output, grow
-from purerl.search.tree import Root, Tree, keep, plant
+from purerl.search.tree import Root, Tree, init_tree, reuse_subtree
 
 __all__ = [
     "ChanceOutput",
@@ -24,14 +24,14 @@ __all__ = [
     "Root",
     "Tree",
     "describe",
-    "draw",
-    "grow",
     "gumbel_muzero",
-    "keep",
+    "init_tree",
     "mixed_evaluation",
     "muzero",
-    "plant",
+    "plot_tree",
     "principal_line",
+    "reuse_subtree",
+    "search",
     "stochastic_muzero",
     "uct",
 ]

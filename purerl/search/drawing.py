@@ -1,7 +1,7 @@
 """A searched tree for people: as text, as its principal line, as a picture.
 
     print(describe(decision.tree, names=["left", "right"]))
-    draw(decision.tree, 0, "tree.png")
+    plot_tree(decision.tree, 0, "tree.png")
 
 On the host, not traced. Values of nodes are those of the edges that lead to them; the picture shows all of them in the
 eyes of who moves at the root, the text in the eyes of who moves.
@@ -91,7 +91,7 @@ def principal_line(tree: Tree, element: int = 0) -> list[int]:
     return line
 
 
-def draw(
+def plot_tree(
     tree: Tree,
     element: int,
     path_or_axes: "str | os.PathLike[str] | Axes",

@@ -11,12 +11,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from purerl.search import rules
-from purerl.search.search import Output, grow
-from purerl.search.tree import Root, Tree, mean_value, plant, root_of
-from purerl.types import PyTree
-
-Scalar = jax.Array | float
+from purerl.search import qtransforms, rules
+from purerl.search.mcts import Output, search
+from purerl.search.tree import Root, Tree, init_tree, mean_value, root_of
+from purerl.types import PyTree, Scalar
 
 
 class Decision(NamedTuple):
@@ -51,25 +49,25 @@ def muzero(
         params: of the model.
         key: of the model, the noise and the action.
         root: the states to decide in.
-        model: see :func:`purerl.search.search.grow`.
+        model: see :func:`purerl.search.mcts.search`.
         num_simulations: static.
         rule: :func:`purerl.search.rules.puct` unless given.
         dirichlet_fraction: share of the noise in the root's prior, in [0, 1].
         dirichlet_alpha: of its Dirichlet law over the allowed actions, > 0.
         temperature: 0 takes the most visited action.
-        evaluate: another value of a state that was reached, see :func:`purerl.search.search.grow`.
+        evaluate: another value of a state that was reached, see :func:`purerl.search.mcts.search`.
         max_depth: actions between the root and the deepest node, at most.
-        tree: to go on from, made by :func:`purerl.search.tree.keep`; planted at the root unless given.
+        tree: to go on from, made by :func:`purerl.search.tree.reuse_subtree`; planted at the root unless given.
 
     Source: Silver et al. 2018; Schrittwieser et al. 2020, appendices B, C.
     """
     rule = rule or rules.puct()
     noise_key, search_key, action_key = jax.random.split(key, 3)
-    tree = plant(root, rule.prior, num_simulations) if tree is None else tree
+    tree = init_tree(root, rule.prior, num_simulations) if tree is None else tree
     noise = _dirichlet(noise_key, tree.prior[0], dirichlet_alpha)
     prior = (1 - dirichlet_fraction) * tree.prior[0] + dirichlet_fraction * noise
     tree = tree.replace(prior=tree.prior.at[0].set(prior))
-    tree = grow(params, search_key, tree, model, rule, num_simulations, evaluate=evaluate, max_depth=max_depth)
+    tree = search(params, search_key, tree, model, rule, num_simulations, evaluate=evaluate, max_depth=max_depth)
     return _by_visits(action_key, tree, temperature)
 
 
@@ -91,7 +89,7 @@ def uct(
         params: of the model.
         key: of the model and the action.
         root: the states to decide in.
-        model: see :func:`purerl.search.search.grow`.
+        model: see :func:`purerl.search.mcts.search`.
         num_simulations: static.
         exploration: c of :func:`purerl.search.rules.uct`.
         temperature: as in :func:`muzero`.
@@ -114,7 +112,7 @@ def uct(
     )
 
 
-def chosen(config: Any, hypers: Any, explore: bool, value: Callable = rules.by_siblings) -> Callable:
+def from_config(config: Any, hypers: Any, explore: bool, value: Callable = qtransforms.min_max) -> Callable:
     """The search that an algorithm's config names, with its noise or, to be judged, without.
 
     Args:
@@ -165,7 +163,7 @@ def gumbel_muzero(
     model: Callable,
     num_simulations: int,
     *,
-    value: Callable = rules.completed,
+    value: Callable = qtransforms.completed_q,
     max_considered: int = 16,
     gumbel_scale: Scalar = 1.0,
     max_depth: int | None = None,
@@ -179,7 +177,7 @@ def gumbel_muzero(
         params: of the model.
         key: of the model and the draw.
         root: the states to decide in.
-        model: see :func:`purerl.search.search.grow`.
+        model: see :func:`purerl.search.mcts.search`.
         num_simulations: static.
         value: sigma(Q), ``(Node) -> [B, A]``.
         max_considered: actions that are drawn at the root, at most; static.
@@ -191,12 +189,12 @@ def gumbel_muzero(
     gumbel_key, search_key = jax.random.split(key)
     gumbel = gumbel_scale * jax.random.gumbel(gumbel_key, root.logits.shape, root.logits.dtype)
     num_actions = root.logits.shape[-1]
-    score = rules.halving(gumbel, value, min(max_considered, num_actions), num_simulations)
-    rule = rules.improved(value)
-    tree = plant(root, rule.prior, num_simulations)
-    tree = grow(params, search_key, tree, model, rule, num_simulations, root_score=score, max_depth=max_depth)
+    score = rules.sequential_halving(gumbel, value, min(max_considered, num_actions), num_simulations)
+    rule = rules.improved_policy(value)
+    tree = init_tree(root, rule.prior, num_simulations)
+    tree = search(params, search_key, tree, model, rule, num_simulations, root_score=score, max_depth=max_depth)
     node = root_of(tree)
-    return Decision(rules.best(score(node)), jax.nn.softmax(node.prior + value(node)), mean_value(node), tree)
+    return Decision(rules.masked_argmax(score(node)), jax.nn.softmax(node.prior + value(node)), mean_value(node), tree)
 
 
 class ChanceOutput(NamedTuple):
@@ -214,7 +212,7 @@ def stochastic_muzero(
     chance_model: Callable,
     num_simulations: int,
     *,
-    value: Callable = rules.by_siblings,
+    value: Callable = qtransforms.min_max,
     dirichlet_fraction: Scalar = 0.25,
     dirichlet_alpha: Scalar = 0.3,
     temperature: Scalar = 1.0,
@@ -245,7 +243,7 @@ def stochastic_muzero(
     decide = rules.puct(value)
 
     def score(node: rules.Node) -> jax.Array:
-        return jnp.where(node.depth % 2 == 0, decide.score(node), rules.by_chance(node))
+        return jnp.where(node.depth % 2 == 0, decide.score(node), rules.chance_score(node))
 
     def both(decision: jax.Array, outcome: jax.Array) -> jax.Array:
         """Logits of decisions and outcomes in one array, of which a node uses a part."""

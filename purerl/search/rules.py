@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from purerl.search.tree import Node, mean_value
-
-Scalar = jax.Array | float
+from purerl.search import qtransforms
+from purerl.search.tree import Node
+from purerl.types import Scalar
 
 
 class Rule(NamedTuple):
@@ -46,7 +46,7 @@ def probabilities(logits: jax.Array) -> jax.Array:
     return jax.nn.softmax(allowed(logits))
 
 
-def best(score: jax.Array) -> jax.Array:
+def masked_argmax(score: jax.Array) -> jax.Array:
     """The first action of the highest score, ``[..., A] -> [...]``; where one is NaN, the first that is not -inf.
 
     Two passes that the CPU does with vectors, where ``argmax`` is one that it cannot: half of a search's time at 82
@@ -57,73 +57,6 @@ def best(score: jax.Array) -> jax.Array:
     lower = (score < jnp.max(score, axis=-1, keepdims=True)) | (score == -jnp.inf)
     first = jnp.min(jnp.where(lower, num_actions - 1, jnp.arange(num_actions)), axis=-1)
     return first.astype(jnp.int32)
-
-
-# --- the value part of a score ----------------------------------------------------------------------------
-
-
-def as_it_is(node: Node) -> jax.Array:
-    """``Q``, and 0 for an action that was never taken, ``[B, A]``: between the -1 and 1 of a lost and a won game."""
-    return node.value
-
-
-def by_range(lowest: Scalar, highest: Scalar) -> Callable[[Node], jax.Array]:
-    """``(Q - lowest) / (highest - lowest)``, where returns are known to lie between; 0 for an action never taken."""
-    return lambda node: jnp.where(node.visits > 0, (node.value - lowest) / (highest - lowest), 0.0)
-
-
-def by_siblings(node: Node) -> jax.Array:
-    """``Q`` on a scale from 0 to 1 between the lowest and the highest of the node and its children, ``[B, A]``.
-
-    An action that was never taken has 0.
-
-    Source: Schrittwieser et al. 2020 (MuZero), appendix B (5), with the extremes of a node in place of the tree's.
-    """
-    taken, value = node.visits > 0, mean_value(node)[:, None]
-    known = jnp.where(taken, node.value, value)
-    lowest = jnp.minimum(value, jnp.min(known, axis=-1, keepdims=True))
-    highest = jnp.maximum(value, jnp.max(known, axis=-1, keepdims=True))
-    return jnp.where(taken, (node.value - lowest) / jnp.maximum(highest - lowest, 1e-8), 0.0)
-
-
-def completed(
-    node: Node, value_scale: Scalar = 0.1, visit_offset: Scalar = 50.0, rescale: bool = True, mixed: bool = True
-) -> jax.Array:
-    """``sigma(Q) = (visit_offset + max_b N_b) value_scale Q``, with ``Q`` completed where an action was never taken.
-
-    What completes it is the mixed value ``(v + sum_b N_b  sum_taken pi Q / sum_taken pi) / (1 + sum_b N_b)``.
-
-    Args:
-        node: whose ``prior`` are logits.
-        value_scale: weight of values against the prior's logits.
-        visit_offset: visits of the most visited action that count from the start.
-        rescale: whether ``Q`` is brought to the range from 0 to 1 first.
-        mixed: whether it is completed by the mixed value, or by ``v``, the model's own.
-
-    Returns:
-        ``[B, A]``, to add to logits.
-
-    Source: Danihelka et al. 2022, (8), appendix D (33).
-    """
-    taken = node.visits > 0
-    missing = _mixed_value(node) if mixed else node.raw_value
-    value = jnp.where(taken, node.value, missing[:, None])
-    if rescale:
-        lowest = jnp.min(value, axis=-1, keepdims=True)
-        highest = jnp.max(value, axis=-1, keepdims=True)
-        value = (value - lowest) / jnp.maximum(highest - lowest, 1e-8)
-    return (visit_offset + jnp.max(node.visits, axis=-1, keepdims=True)) * value_scale * value
-
-
-def _mixed_value(node: Node) -> jax.Array:
-    taken = node.visits > 0
-    weight = jnp.where(taken, jnp.maximum(jax.nn.softmax(node.prior), jnp.finfo(node.prior.dtype).tiny), 0.0)
-    total_weight, total_visits = jnp.sum(weight, axis=-1), jnp.sum(node.visits, axis=-1)
-    average = jnp.sum(weight * node.value, axis=-1) / jnp.where(total_visits > 0, total_weight, 1.0)
-    return (node.raw_value + total_visits * average) / (total_visits + 1)
-
-
-# --- the rules --------------------------------------------------------------------------------------------
 
 
 def uct(exploration: Scalar = 2.0**0.5) -> Rule:
@@ -146,7 +79,7 @@ def uct(exploration: Scalar = 2.0**0.5) -> Rule:
     return Rule(probabilities, score)
 
 
-def puct(value: Callable = by_siblings, c_init: Scalar = 1.25, c_base: Scalar = 19652.0) -> Rule:
+def puct(value: Callable = qtransforms.min_max, c_init: Scalar = 1.25, c_base: Scalar = 19652.0) -> Rule:
     """``Q_a + c(n) p_a sqrt(n) / (1 + N_a)``, where ``c(n) = c_init + ln((n + c_base + 1) / c_base)``.
 
     ``n = 1 + sum_b N_b`` counts the visit that added the node too, so that the prior decides while nothing else does.
@@ -168,7 +101,7 @@ def puct(value: Callable = by_siblings, c_init: Scalar = 1.25, c_base: Scalar = 
     return Rule(probabilities, score)
 
 
-def improved(value: Callable = completed) -> Rule:
+def improved_policy(value: Callable = qtransforms.completed_q) -> Rule:
     """``pi'_a - N_a / (1 + sum_b N_b)`` with ``pi' = softmax(logits + sigma(Q))``: visits follow the improved policy.
 
     No randomness: each visit goes to the action that is furthest behind its share.
@@ -187,7 +120,7 @@ def improved(value: Callable = completed) -> Rule:
     return Rule(allowed, score)
 
 
-def halving(gumbel: jax.Array, value: Callable, max_considered: int, num_simulations: int) -> Callable:
+def sequential_halving(gumbel: jax.Array, value: Callable, max_considered: int, num_simulations: int) -> Callable:
     """The root's score where its actions are drawn without replacement and halved in sequence.
 
     Of the ``m`` allowed actions with the highest ``gumbel + logits``, all get the same number of visits; then the
@@ -241,7 +174,7 @@ def halving_visits(num_actions: int, num_simulations: int) -> np.ndarray:
     return np.asarray(order[:num_simulations], np.float32)
 
 
-def by_chance(node: Node) -> jax.Array:
+def chance_score(node: Node) -> jax.Array:
     """``p_a / (1 + N_a)``: outcomes of a chance node, visited in proportion to their probabilities.
 
     Source: Antonoglou et al. 2022 (Stochastic MuZero), section 4.

@@ -23,8 +23,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from purerl.search.mcts import Output
 from purerl.search.policies import Decision
-from purerl.search.search import Output
 from purerl.search.tree import Root
 from purerl.types import PyTree
 

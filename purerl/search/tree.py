@@ -54,7 +54,7 @@ class Tree(struct.PyTreeNode):
     embedding: PyTree  # [N, B, ...]
 
 
-def plant(root: Root, prior: Callable, num_simulations: int) -> Tree:
+def init_tree(root: Root, prior: Callable, num_simulations: int) -> Tree:
     """Trees of one node, with room for ``num_simulations`` more.
 
     Args:
@@ -122,7 +122,9 @@ def mean_value(node: Node) -> jax.Array:
     return (node.raw_value + returned) / (1 + jnp.sum(node.visits, axis=-1))
 
 
-def keep(tree: Tree, action: jax.Array, root: Root, prior: Callable, num_kept: int, num_simulations: int) -> Tree:
+def reuse_subtree(
+    tree: Tree, action: jax.Array, root: Root, prior: Callable, num_kept: int, num_simulations: int
+) -> Tree:
     """The part of each tree below an action that was taken, as a tree with room for further simulations.
 
     Args:
@@ -160,7 +162,7 @@ def keep(tree: Tree, action: jax.Array, root: Root, prior: Callable, num_kept: i
         return jnp.where(old >= 0, moved[old, columns], NOT_EXPANDED)
 
     renamed = tree.replace(child=slot_now(tree.child), parent=slot_now(tree.parent))
-    fresh = plant(root, prior, num_kept - 1 + num_simulations)
+    fresh = init_tree(root, prior, num_kept - 1 + num_simulations)
 
     def taken(old: jax.Array, new: jax.Array) -> jax.Array:
         known = (source < num_slots).reshape(*source.shape, *[1] * (old.ndim - 2))

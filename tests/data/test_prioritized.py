@@ -5,14 +5,14 @@ import pytest
 from scipy import stats
 
 from purerl.data.prioritized import importance_weights, proportional, rank_based
-from purerl.data.replay import Draw, ReplayConfig
+from purerl.data.replay import ReplayConfig, SampleIndices
 from tests.oracles import replay as oracle
 from tests.support.replay_cases import labels
 
 ROWS, B = 10, 4
 N = ROWS * B
 CONFIG = ReplayConfig(capacity=N, num_envs=B, batch_size=16)
-EVERYTHING = Draw(
+EVERYTHING = SampleIndices(
     row=jnp.repeat(jnp.arange(ROWS), B), env=jnp.tile(jnp.arange(B), ROWS), weight=jnp.ones(N, jnp.float32)
 )
 
@@ -23,12 +23,12 @@ def filled(replay, priority, alpha=0.6):
     return replay.update_priorities(state, EVERYTHING, jnp.asarray(priority, jnp.float32))
 
 
-def items(draw):
-    return np.ravel(draw.row * B + draw.env)
+def items(indices):
+    return np.ravel(indices.row * B + indices.env)
 
 
 def masses(state):
-    return np.asarray(state.priorities.masses.levels[0][:N])
+    return np.asarray(state.priorities.scaled_priorities.levels[0][:N])
 
 
 def some_priorities():
@@ -75,7 +75,7 @@ def test_new_items_get_the_largest_priority_so_far():
     state = replay.init(jnp.int32(0), 1.0)
     state = replay.add(state, jnp.int32(labels(0, 2, B)))
     np.testing.assert_array_equal(masses(state).reshape(ROWS, B)[:3, 0], [1, 1, 0])
-    twice = Draw(row=jnp.array([0, 0, 1]), env=jnp.array([2, 2, 0]), weight=jnp.ones(3))
+    twice = SampleIndices(row=jnp.array([0, 0, 1]), env=jnp.array([2, 2, 0]), weight=jnp.ones(3))
     state = replay.update_priorities(state, twice, jnp.array([9.0, 4.0, 0.5]))
     np.testing.assert_array_equal(masses(state)[: 2 * B], [1, 1, 9, 1, 0.5, 1, 1, 1])
     state = replay.add(state, jnp.int32(labels(2, ROWS, B)))
@@ -96,7 +96,7 @@ def test_rank_based_probabilities():
     scaled = replay.refresh(filled(replay, 1000 * priority, alpha))
     np.testing.assert_allclose(masses(scaled), masses(state), rtol=1e-5)
 
-    changed = Draw(row=jnp.array([0, 1, 2]), env=jnp.array([1, 1, 1]), weight=jnp.ones(3))
+    changed = SampleIndices(row=jnp.array([0, 1, 2]), env=jnp.array([1, 1, 1]), weight=jnp.ones(3))
     report = np.array([1.0, 0.0, 100.0], np.float32)
     state = replay.update_priorities(state, changed, jnp.asarray(report))
     rank = 1 + np.array([np.sum(priority > p) for p in report])

@@ -7,7 +7,7 @@ from scipy import stats
 from purerl.data import ring as rings
 from purerl.data.prioritized import proportional
 from purerl.data.replay import ReplayConfig, num_drawable, uniform
-from purerl.data.windows import first_steps, n_step, sequences
+from purerl.data.transitions import first_steps, n_step_transitions, sequences
 from tests.oracles.replay import Memory
 from tests.support.replay_cases import KINDS, item_of, labels, transitions
 
@@ -53,7 +53,7 @@ def test_draws_are_the_complete_items(kind, length, period):
     @jax.jit
     def sample(state, keys):
         draws = jax.vmap(replay.sample, (None, 0))(state, keys)
-        return draws, jax.vmap(lambda draw: sequences(state.ring, draw, length))(draws)
+        return draws, jax.vmap(lambda indices: sequences(state.ring, indices, length))(draws)
 
     memory = Memory(12)
     for turn in range(9):
@@ -89,11 +89,11 @@ def test_empty_replay(kind):
     Nor does a priority that is reported for it make it an item."""
     replay = KINDS[kind](ReplayConfig(capacity=8, batch_size=4))
     state = replay.init(jnp.float32(0))
-    draw = replay.sample(state, jax.random.key(0), 0.5)
+    indices = replay.sample(state, jax.random.key(0), 0.5)
     assert not replay.can_sample(state)
-    for zeros in (draw.row, draw.env, draw.weight, first_steps(state.ring, draw)):
+    for zeros in (indices.row, indices.env, indices.weight, first_steps(state.ring, indices)):
         np.testing.assert_array_equal(zeros, 0)
-    state = replay.refresh(replay.update_priorities(state, draw, jnp.ones(4)))
+    state = replay.refresh(replay.update_priorities(state, indices, jnp.ones(4)))
     np.testing.assert_array_equal(replay.sample(state, jax.random.key(1), 0.5).weight, 0)
 
 
@@ -104,10 +104,10 @@ def learner(replay):
         def body(carry, key):
             state, total = carry
             state = replay.add(state, rollout)
-            draw = replay.sample(state, key, 0.5)
-            batch = n_step(state.ring, draw, 3, 0.9)
-            state = replay.update_priorities(state, draw, jnp.abs(batch.reward) + 0.1)
-            return (state, total + jnp.sum(draw.weight * batch.reward) + jnp.sum(batch.obs["frame"])), None
+            indices = replay.sample(state, key, 0.5)
+            batch = n_step_transitions(state.ring, indices, 3, 0.9)
+            state = replay.update_priorities(state, indices, jnp.abs(batch.reward) + 0.1)
+            return (state, total + jnp.sum(indices.weight * batch.reward) + jnp.sum(batch.obs["frame"])), None
 
         return jax.lax.scan(body, (state, jnp.float32(0)), keys)[0]
 

@@ -65,10 +65,10 @@ def test_the_rules_as_a_model(game):
     board = (1, 1, 0, -1, -1, 0, 0, 0, 0)  # X to move wins at 2
     _, state = after(game, [sequence_to(board)] * 2)
 
-    def judge(params, key, obs, state):
+    def evaluate_leaf(params, key, obs, state):
         return jnp.zeros((2, 9)), jnp.array([0.25, 0.5])
 
-    output, _ = planners.model(game, judge)((), KEY, jnp.array([2, 8]), state)
+    output, _ = planners.model(game, evaluate_leaf)((), KEY, jnp.array([2, 8]), state)
     np.testing.assert_array_equal(output.reward, [1, 0])
     np.testing.assert_array_equal(output.discount, [0, -1])
     np.testing.assert_array_equal(output.value, [0, 0.5])
@@ -106,12 +106,12 @@ def test_uct_finds_every_forced_win_and_block(game):
     ]
     obs, state = after(game, [sequence_to(board) for board in boards])
     exact = np.array([tic_tac_toe.value(board) for board in boards])
-    judge = planners.playout_judge(game, 9)
-    root = planners.root(game, judge, (), KEY, obs, state)
+    evaluate_leaf = planners.playout_evaluator(game, 9)
+    root = planners.root(game, evaluate_leaf, (), KEY, obs, state)
     errors = []
     for num_simulations in (50, 400):
         think = jax.jit(
-            functools.partial(search.uct, model=planners.model(game, judge), num_simulations=num_simulations)
+            functools.partial(search.uct, model=planners.model(game, evaluate_leaf), num_simulations=num_simulations)
         )
         decision = think((), KEY, root)
         errors.append(np.abs(decision.value - exact).mean())

@@ -173,9 +173,9 @@ def test_c51_losses_agree_with_rlax():
     )(output, action, reward, discount, next_output, distributional.q_values(selector, support))
     for chooser, expected in zip((next_output, selector), tables, strict=True):
         best = jnp.argmax(distributional.q_values(chooser, support), axis=-1)
-        law = jax.nn.softmax(targets.taken(next_output, best))
+        law = jax.nn.softmax(targets.select_action_value(next_output, best))
         target = distributional.categorical_target(reward, discount, law, support)
-        loss = optax.softmax_cross_entropy(targets.taken(output, action), target)
+        loss = optax.softmax_cross_entropy(targets.select_action_value(output, action), target)
         np.testing.assert_allclose(loss, expected, rtol=1e-10)
 
 

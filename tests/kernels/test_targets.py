@@ -42,7 +42,9 @@ def test_td_errors_agree_with_rlax(name):
         "double": rlax.double_q_learning,
         "expected": lambda q, a, r, d, next_q, other: rlax.expected_sarsa(q, a, r, d, next_q, jax.nn.softmax(other)),
     }
-    ours = targets.td_target(reward, discount, NEXT_VALUES[name](next_q, other)) - targets.taken(q, action)
+    ours = targets.td_target(reward, discount, NEXT_VALUES[name](next_q, other)) - targets.select_action_value(
+        q, action
+    )
     expected = jax.vmap(peers[name])(q, action, reward, discount, next_q, other)
     np.testing.assert_allclose(ours, expected, rtol=1e-12, atol=1e-14)
 
@@ -61,9 +63,13 @@ def test_taken_finds_the_axis_of_actions():
     x, action = np.random.default_rng(0).normal(size=(2, 3, 4, 5)), np.array([[0, 3, 1], [2, 2, 0]])
     for tail in (x, x[..., 0]):
         expected = np.stack([[tail[i, j, action[i, j]] for j in range(3)] for i in range(2)])
-        np.testing.assert_array_equal(targets.taken(jnp.asarray(tail), jnp.asarray(action)), expected)
-        np.testing.assert_array_equal(targets.taken(jnp.asarray(tail[0]), jnp.asarray(action[0])), expected[0])
-        np.testing.assert_array_equal(targets.taken(jnp.asarray(tail[0, 1]), jnp.asarray(action[0, 1])), expected[0, 1])
+        np.testing.assert_array_equal(targets.select_action_value(jnp.asarray(tail), jnp.asarray(action)), expected)
+        np.testing.assert_array_equal(
+            targets.select_action_value(jnp.asarray(tail[0]), jnp.asarray(action[0])), expected[0]
+        )
+        np.testing.assert_array_equal(
+            targets.select_action_value(jnp.asarray(tail[0, 1]), jnp.asarray(action[0, 1])), expected[0, 1]
+        )
 
 
 def test_shapes_that_would_broadcast_are_refused():
@@ -72,7 +78,7 @@ def test_shapes_that_would_broadcast_are_refused():
     for wrong in (
         lambda: targets.td_target(reward[:, None], discount, targets.max_value(q)),
         lambda: targets.td_target(reward, discount, targets.max_value(q)[:, None]),
-        lambda: targets.taken(q, action[:, None]),
+        lambda: targets.select_action_value(q, action[:, None]),
         lambda: targets.double_value(q, q[0]),
         lambda: targets.expected_value(q, q[0]),
     ):
@@ -134,13 +140,13 @@ def test_munchausen_bonus():
     """alpha tau log pi by log_softmax, clipped from below; 0 at alpha = 0; the advantage at tau = 0; shift-free."""
     _, _, action, q, _, _ = batch(6)
     q, tau, alpha = 3 * q, 0.3, 0.9
-    log_policy = targets.taken(jax.nn.log_softmax(q / tau), action)
+    log_policy = targets.select_action_value(jax.nn.log_softmax(q / tau), action)
     bonus = targets.munchausen_bonus(q, action, tau, alpha)
     assert np.min(tau * log_policy) < -1 < np.max(tau * log_policy)  # some are clipped, some are not
     np.testing.assert_allclose(bonus, alpha * np.maximum(tau * log_policy, -1.0), rtol=1e-10)
     np.testing.assert_allclose(targets.munchausen_bonus(q + 3.0, action, tau, alpha), bonus, rtol=1e-10)
     np.testing.assert_array_equal(targets.munchausen_bonus(q, action, tau, 0.0), 0.0)
-    advantage = targets.taken(q, action) - targets.max_value(q)
+    advantage = targets.select_action_value(q, action) - targets.max_value(q)
     np.testing.assert_allclose(targets.munchausen_bonus(q, action, 0.0, 1.0, lowest=-100.0), advantage, rtol=1e-12)
     np.testing.assert_array_equal(targets.munchausen_bonus(jnp.array([0.0, -jnp.inf]), jnp.array(1), tau, alpha), -0.9)
 
@@ -195,7 +201,7 @@ def test_one_gradient_step_on_a_table_is_one_q_learning_sweep():
         target = targets.td_target(
             jnp.asarray(mdp.reward[state, action]), jnp.full(state.shape, mdp.gamma), jnp.asarray(next_value)
         )
-        return value_loss(targets.taken(table[state], jnp.asarray(action)), target).mean()
+        return value_loss(targets.select_action_value(table[state], jnp.asarray(action)), target).mean()
 
     moved = q - eta * q.size * jax.grad(loss)(jnp.asarray(q))
     bellman = mdp.reward + mdp.gamma * mdp.transition @ q.max(-1)

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from purerl import search
 from purerl.search import rules
-from purerl.search.tree import plant
+from purerl.search.tree import init_tree
 from tests.support import worlds
 
 
@@ -16,7 +16,7 @@ from tests.support import worlds
 def tree():
     """Two trees of two players, written by hand: in the second the root tried 1 twice, and 0 after it; 2 won."""
     root = search.Root(jnp.log(jnp.asarray([[0.2, 0.5, 0.3]] * 2)), jnp.asarray([0.0, 0.3]), jnp.zeros(2))
-    tree = plant(root, rules.probabilities, 3)
+    tree = init_tree(root, rules.probabilities, 3)
     second = {
         "visits": tree.visits.at[0, 1].set(jnp.asarray([0.0, 2.0, 1.0])).at[1, 1, 0].set(1.0),
         "value": tree.value.at[0, 1].set(jnp.asarray([0.0, -0.25, 1.0])).at[1, 1, 0].set(0.5),
@@ -54,13 +54,13 @@ def test_principal_line_follows_most_visits(tree):
 def test_picture_shows_nodes_and_the_principal_line(tree, tmp_path):
     """What was drawn: one circle a node, its area by visits, its colour by the root's view of its value; the file."""
     axes = Figure().add_subplot()
-    search.draw(tree, 1, axes)
+    search.plot_tree(tree, 1, axes)
     (circles,) = axes.collections
     by_visits = np.asarray([3, 2, 1, 1]) / 3
     np.testing.assert_allclose(circles.get_sizes() / circles.get_sizes()[0], by_visits, rtol=1e-6)
     np.testing.assert_allclose(sorted(circles.get_array()), [-0.5, -0.25, 0.2, 1.0], rtol=1e-6)
     assert sum(line.get_color() == "black" for line in axes.lines) == 2 == len(axes.lines) - 1
-    search.draw(tree, 1, tmp_path / "tree.png")
+    search.plot_tree(tree, 1, tmp_path / "tree.png")
     assert (tmp_path / "tree.png").stat().st_size > 0 and len(list(tmp_path.iterdir())) == 1
 
 
@@ -69,7 +69,7 @@ def test_large_trees_are_cut_to_their_most_visited_nodes():
     world = worlds.on_device(worlds.random_world(0, discount=-0.9, ends=0.1))
     tree = jax.jit(lambda: search.uct(world, jax.random.key(0), worlds.root(world, [0, 1]), worlds.model, 60))().tree
     axes = Figure().add_subplot()
-    search.draw(tree, 1, axes, max_nodes=20)
+    search.plot_tree(tree, 1, axes, max_nodes=20)
     (circles,) = axes.collections
     assert len(circles.get_offsets()) == 20
     visits = np.sort(np.asarray(tree.visits[:, 1]).ravel())[::-1]
@@ -84,4 +84,4 @@ def test_wrong_requests_are_refused(tree):
     with pytest.raises(IndexError, match="element = 2, but the batch has 2 trees: 0 to 1"):
         search.describe(tree, 2)
     with pytest.raises(ValueError, match="max_nodes = 1"):
-        search.draw(tree, 0, Figure().add_subplot(), max_nodes=1)
+        search.plot_tree(tree, 0, Figure().add_subplot(), max_nodes=1)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from purerl import search
-from purerl.search import rules
-from purerl.search.tree import Node, plant, root_of
+from purerl.search import qtransforms, rules
+from purerl.search.tree import Node, init_tree, root_of
 from tests.oracles import search as oracle
 from tests.support import worlds
 
@@ -51,10 +51,10 @@ NUM_PULLS = 17
 @jax.jit
 def halved_bandit(world, gumbel):
     """The searched tree of the bandit, and its improved policy at the root."""
-    sigma = functools.partial(rules.completed, value_scale=0.05, visit_offset=60)
-    rule, score = rules.improved(sigma), rules.halving(gumbel, sigma, 4, NUM_PULLS)
-    tree = plant(worlds.root(world, [0]), rule.prior, NUM_PULLS)
-    tree = search.grow(world, KEY, tree, worlds.model, rule, NUM_PULLS, root_score=score)
+    sigma = functools.partial(qtransforms.completed_q, value_scale=0.05, visit_offset=60)
+    rule, score = rules.improved_policy(sigma), rules.sequential_halving(gumbel, sigma, 4, NUM_PULLS)
+    tree = init_tree(worlds.root(world, [0]), rule.prior, NUM_PULLS)
+    tree = search.search(world, KEY, tree, worlds.model, rule, NUM_PULLS, root_score=score)
     return tree, jax.nn.softmax(tree.prior[0] + sigma(root_of(tree)))
 
 
@@ -84,11 +84,13 @@ def test_values_are_completed_by_the_mixed_value():
     now = node([half, rest, rest], [3, 1, 0], [1.0, -2.0, 0.0], raw_value=0.5)
     mixed = (0.5 + 4 * (0.5 * 1.0 + 0.25 * -2.0) / 0.75) / 5
     for settings, missing in (({}, mixed), ({"mixed": False}, 0.5)):
-        plain = rules.completed(now, value_scale=0.1, visit_offset=7, rescale=False, **settings)
+        plain = qtransforms.completed_q(now, value_scale=0.1, visit_offset=7, rescale=False, **settings)
         np.testing.assert_allclose(plain[0], (7 + 3) * 0.1 * np.asarray([1.0, -2.0, missing]), rtol=1e-6)
-    np.testing.assert_allclose(rules.completed(now, 1.0, 0)[0], 3 * np.asarray([1, 0, (mixed + 2) / 3]), rtol=1e-6)
+    np.testing.assert_allclose(
+        qtransforms.completed_q(now, 1.0, 0)[0], 3 * np.asarray([1, 0, (mixed + 2) / 3]), rtol=1e-6
+    )
     untouched = node([half, rest, rest], [0, 0, 0], [0, 0, 0], raw_value=2.0)
-    np.testing.assert_allclose(rules.completed(untouched, rescale=False)[0], 0.1 * 50 * 2.0 * np.ones(3))
+    np.testing.assert_allclose(qtransforms.completed_q(untouched, rescale=False)[0], 0.1 * 50 * 2.0 * np.ones(3))
 
 
 # --- scales and priors ------------------------------------------------------------------------------------
@@ -97,12 +99,12 @@ def test_values_are_completed_by_the_mixed_value():
 def test_values_on_their_scales():
     """By hand: Q as it is, between known bounds, and between the extremes of a node and its children."""
     now = node([0.2, 0.3, 0.5], [2, 0, 1], [4.0, 0.0, -1.0], raw_value=1.0)  # V = (1 + 8 - 1) / 4 = 2
-    np.testing.assert_allclose(rules.as_it_is(now)[0], [4, 0, -1])
-    np.testing.assert_allclose(rules.by_range(-1.0, 9.0)(now)[0], [0.5, 0, 0])
-    np.testing.assert_allclose(rules.by_siblings(now)[0], [1, 0, 0])
+    np.testing.assert_allclose(qtransforms.identity(now)[0], [4, 0, -1])
+    np.testing.assert_allclose(qtransforms.fixed_range(-1.0, 9.0)(now)[0], [0.5, 0, 0])
+    np.testing.assert_allclose(qtransforms.min_max(now)[0], [1, 0, 0])
     alone = node([0.2, 0.3, 0.5], [2, 0, 0], [4.0, 0.0, 0.0], raw_value=-5.0)  # V = 1 lies below its only child
-    np.testing.assert_allclose(rules.by_siblings(alone)[0], [1, 0, 0])
-    np.testing.assert_allclose(rules.by_siblings(node([1, 0], [0, 0], [0, 0]))[0], [0, 0])
+    np.testing.assert_allclose(qtransforms.min_max(alone)[0], [1, 0, 0])
+    np.testing.assert_allclose(qtransforms.min_max(node([1, 0], [0, 0], [0, 0]))[0], [0, 0])
 
 
 def test_prior_is_a_softmax_over_allowed_actions():
@@ -118,9 +120,9 @@ def test_best_is_the_first_of_the_highest():
     """argmax: ties go to the first, a NaN lets the first go that is not -inf, nothing at all the last."""
     inf, nan = jnp.inf, jnp.nan
     scores = [[1, 3, 3, 2], [-inf, -inf, -5, -inf], [-inf, 1, nan, 2], [-inf, nan, nan, 7], [inf, inf, 0, 1]]
-    np.testing.assert_array_equal(rules.best(jnp.asarray(scores)), [1, 2, 1, 1, 0])
+    np.testing.assert_array_equal(rules.masked_argmax(jnp.asarray(scores)), [1, 2, 1, 1, 0])
     random = jax.random.normal(KEY, (50, 9))
-    np.testing.assert_array_equal(rules.best(random), jnp.argmax(random, -1))
+    np.testing.assert_array_equal(rules.masked_argmax(random), jnp.argmax(random, -1))
 
 
 # --- PUCT and UCT at one node -----------------------------------------------------------------------------
@@ -226,7 +228,7 @@ def test_search_improves_the_prior():
     worth = np.sum(prior * world.reward, -1)
     tables = jax.tree.map(jnp.asarray, world._replace(value=worth))
     root = worlds.root(tables, np.arange(200))
-    settings = {"rule": rules.puct(rules.as_it_is), "dirichlet_fraction": 0.0}
+    settings = {"rule": rules.puct(qtransforms.identity), "dirichlet_fraction": 0.0}
     weights = jax.jit(lambda: search.muzero(tables, KEY, root, worlds.model, 50, **settings).weights)()
     assert np.all(np.sum(np.asarray(weights) * world.reward, -1) >= worth)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from purerl import search
-from purerl.search import rules, sampled
+from purerl.search import qtransforms, rules, sampled
 from purerl.search.tree import mean_value, root_of
 from tests.support import worlds
 
@@ -113,7 +113,9 @@ def test_improvement_does_not_depend_on_the_proposal():
                 root,
                 sampled.model(propose, follow),
                 num_samples,
-                value=functools.partial(rules.completed, rescale=False),  # (50 + 1) 0.1 Q, as each is taken once
+                value=functools.partial(
+                    qtransforms.completed_q, rescale=False
+                ),  # (50 + 1) 0.1 Q, as each is taken once
                 max_considered=num_samples,
             )
         )
@@ -161,8 +163,8 @@ def test_value_of_a_bandit_of_continuous_actions_rises_to_the_best_of_its_draws(
     at most c sqrt(K ln n / n) + (sum of gaps + highest) / n."""
     n, c = 500, 0.3
     rule, model = rules.uct(c), sampled.model(normal_vectors, hill)
-    tree = search.plant(hill_root(16, KEY), rule.prior, n)
-    tree = jax.jit(lambda tree: search.grow((), KEY, tree, model, rule, n))(tree)
+    tree = search.init_tree(hill_root(16, KEY), rule.prior, n)
+    tree = jax.jit(lambda tree: search.search((), KEY, tree, model, rule, n))(tree)
     reward, best = rewards_of(tree.embedding.actions[0])
     bound = c * np.sqrt(6 * np.log(n) / n) + (np.sum(best[:, None] - reward, axis=-1) + best) / n
     short = best - np.asarray(mean_value(root_of(tree)))

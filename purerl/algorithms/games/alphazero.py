@@ -22,7 +22,7 @@ from flax import struct
 
 from purerl import learning, rollout, search
 from purerl.algorithm import Algorithm, Spec
-from purerl.data import windows
+from purerl.data import transitions
 from purerl.data.replay import ReplayConfig, ReplayState, uniform
 from purerl.envs import games
 from purerl.envs.base import Environment
@@ -31,7 +31,7 @@ from purerl.envs.wrappers import Exposed
 from purerl.games import match, planners
 from purerl.kernels.recurrence import reverse_linear_recurrence
 from purerl.nets.board import make_policy_value
-from purerl.search import policies, rules
+from purerl.search import policies, qtransforms
 from purerl.types import Metrics, PyTree, Transition
 
 
@@ -193,7 +193,7 @@ def alphazero(game: Game, config: AlphaZeroConfig | None = None) -> Algorithm:
     ) -> tuple[tuple[PyTree, optax.OptState], Metrics]:
         params, opt_state = now
         draw_key, turn_key = jax.random.split(key)
-        lesson = windows.first_steps(replay.ring, memory.sample(replay, draw_key))
+        lesson = transitions.first_steps(replay.ring, memory.sample(replay, draw_key))
         if config.symmetries and game.symmetries is not None:
             lesson = _turned(game.symmetries, lesson, turn_key)
         grads, terms = jax.grad(loss, has_aux=True)(params, hypers, lesson)
@@ -248,8 +248,8 @@ def thinker(game: Game, config: AlphaZeroConfig) -> Callable:
     def think(
         hypers: AlphaZeroHypers, params: PyTree, obs: jax.Array, state: PyTree, key: jax.Array, explore: bool = False
     ) -> search.Decision:
-        policy = policies.chosen(config, hypers, explore, rules.as_it_is)
-        return planners.thinker(game, judge, policy, params, config.num_simulations)(obs, state, key)
+        policy = policies.from_config(config, hypers, explore, qtransforms.identity)
+        return planners.search_policy(game, judge, policy, params, config.num_simulations)(obs, state, key)
 
     return think
 

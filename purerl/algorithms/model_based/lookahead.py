@@ -3,7 +3,7 @@
     q = exhaustive(mdp, state, depth=3)                                      # all actions, all outcomes
     returns = score(env, env_state, all_sequences(4, 5), key, gamma=0.95)    # all plans of five actions
     q = rollouts(env, env_state, policy, key, gamma=0.95, ...)               # what a policy earns after each action
-    follow = model(env, playout_judge(env, gamma=0.95, depth=20), 0.95)      # for the tree searches of purerl.search
+    follow = model(env, playout_evaluator(env, gamma=0.95, depth=20), 0.95)  # for the tree searches of purerl.search
 
 Plain pure functions: nothing is learnt. :func:`exhaustive` needs the arrays of a process, the others a model that can
 be stepped, which is an :class:`~purerl.envs.base.Environment`: the true one, or one made of what was learnt. Where an
@@ -21,10 +21,9 @@ from purerl import search
 from purerl.envs.base import Environment
 from purerl.mdp import MDP
 from purerl.spaces import Discrete
-from purerl.types import PyTree
+from purerl.types import PyTree, Scalar
 
-Scalar = jax.Array | float
-Judge = Callable[[PyTree, jax.Array, PyTree, PyTree], tuple[jax.Array, jax.Array]]
+LeafEvaluator = Callable[[PyTree, jax.Array, PyTree, PyTree], tuple[jax.Array, jax.Array]]
 """What is thought of states: ``(params, key, obs [B, ...], env_state [B, ...]) -> (logits [B, A], value [B])``."""
 
 
@@ -164,33 +163,33 @@ def rollouts(
     return jax.vmap(lambda action: jax.vmap(play, (None, 0))(action, keys).mean())(actions)
 
 
-def model(env: Environment, judge: Judge, gamma: Scalar) -> Callable:
+def model(env: Environment, evaluate_leaf: LeafEvaluator, gamma: Scalar) -> Callable:
     """An environment as the model of a tree search, whose embedding is the environment's state.
 
     What a judge thinks of a state after the end does not count: nothing can be earned there.
 
     Args:
         env: one player's; any actions.
-        judge: of the states that are reached.
+        evaluate_leaf: of the states that are reached.
         gamma: discount, in [0, 1].
 
     Returns:
-        ``(params, key, action [B, ...], env_state [B, ...]) -> (Output, env_state)``, see :func:`purerl.search.grow`;
+        ``(params, key, action [B, ...], env_state [B, ...]) -> (Output, env_state)``, see :func:`purerl.search.search`;
         with actions that are not numbers for :func:`purerl.search.sampled.model`.
     """
 
     def follow(params: PyTree, key: jax.Array, action: jax.Array, env_state: PyTree) -> tuple[search.Output, PyTree]:
-        step_key, judge_key = jax.random.split(key)
+        step_key, leaf_key = jax.random.split(key)
         step_keys = jax.random.split(step_key, action.shape[0])
         obs, after, reward, terminated, _, _ = jax.vmap(env.step)(step_keys, env_state, action)
-        logits, value = judge(params, judge_key, obs, after)
+        logits, value = evaluate_leaf(params, leaf_key, obs, after)
         discount = jnp.where(terminated, 0.0, gamma)
         return search.Output(reward, discount, logits, jnp.where(terminated, 0.0, value)), after
 
     return follow
 
 
-def playout_judge(env: Environment, *, gamma: Scalar, depth: int, num_samples: int = 1) -> Judge:
+def playout_evaluator(env: Environment, *, gamma: Scalar, depth: int, num_samples: int = 1) -> LeafEvaluator:
     """No preference among actions, and the mean discounted return of uniformly random ones.
 
     Args:
@@ -200,7 +199,7 @@ def playout_judge(env: Environment, *, gamma: Scalar, depth: int, num_samples: i
         num_samples: playouts of which the mean is taken, at least 1, static.
 
     Returns:
-        A judge, which has no parameters; its logits are ``[B, 0]`` where actions are not numbers.
+        A evaluate_leaf, which has no parameters; its logits are ``[B, 0]`` where actions are not numbers.
     """
     space = env.action_space
     num_actions = space.n if isinstance(space, Discrete) else 0
@@ -210,12 +209,12 @@ def playout_judge(env: Environment, *, gamma: Scalar, depth: int, num_samples: i
         plans = jax.vmap(jax.vmap(space.sample))(jax.random.split(plan_key, (num_samples, depth)))
         return score(env, env_state, plans, step_key, gamma=gamma).mean()
 
-    def judge(params: PyTree, key: jax.Array, obs: PyTree, env_state: PyTree) -> tuple[jax.Array, jax.Array]:
+    def evaluate_leaf(params: PyTree, key: jax.Array, obs: PyTree, env_state: PyTree) -> tuple[jax.Array, jax.Array]:
         batch_size = jax.tree.leaves(env_state)[0].shape[0]
         values = jax.vmap(value)(env_state, jax.random.split(key, batch_size))
         return jnp.zeros((batch_size, num_actions), values.dtype), values
 
-    return judge
+    return evaluate_leaf
 
 
 def _play(

@@ -30,7 +30,7 @@ from flax import struct
 from purerl import learning, rollout, search
 from purerl.algorithm import Algorithm, Spec
 from purerl.data.replay import ReplayConfig, ReplayState, uniform
-from purerl.data.windows import sequences
+from purerl.data.transitions import sequences
 from purerl.envs.base import Environment
 from purerl.envs.games import Game
 from purerl.games import match, planners
@@ -313,13 +313,13 @@ def muzero(env: Environment | Game, config: MuZeroConfig | None = None) -> Algor
         """One gradient step."""
         params, opt_state = now
         draw_key, action_key, search_key = jax.random.split(key, 3)
-        draw = memory.sample(state.replay, draw_key)
-        windows = rollout.split(sequences(state.replay.ring, draw, config.window), axis=1)
+        indices = memory.sample(state.replay, draw_key)
+        windows = rollout.split(sequences(state.replay.ring, indices, config.window), axis=1)
         if config.num_reanalyzed:
             windows = reanalyze(hypers, state.target_params, windows, search_key)
         any_action = jax.random.randint(action_key, (config.num_unrolled, config.batch_size), 0, num_actions)
         lesson = learn_from(windows, any_action, _discount(env, hypers), config.n_step)
-        grads, terms = jax.grad(loss, has_aux=True)(params, hypers, lesson, rollout.split(draw.weight))
+        grads, terms = jax.grad(loss, has_aux=True)(params, hypers, lesson, rollout.split(indices.weight))
         optimizer = learning.optimizer(hypers.max_grad_norm, hypers.adam_epsilon)
         return learning.descend(optimizer, hypers.learning_rate, grads, params, opt_state), terms
 
@@ -402,7 +402,7 @@ def thinker(env: Environment | Game, config: MuZeroConfig) -> Callable:
         latent = net.apply(params, obs, method="represent")
         logits, value = predict(hypers, params, latent)
         root = search.Root(logits if legal is None else jnp.where(legal, logits, -jnp.inf), value, latent)
-        return policies.chosen(config, hypers, explore)(params, key, root, follow, config.num_simulations)
+        return policies.from_config(config, hypers, explore)(params, key, root, follow, config.num_simulations)
 
     return think
 

@@ -24,7 +24,7 @@ from purerl import learning, rollout
 from purerl.algorithm import Algorithm, Spec
 from purerl.data.prioritized import proportional
 from purerl.data.replay import ReplayConfig, ReplayState, uniform
-from purerl.data.windows import NStep, n_step
+from purerl.data.transitions import NStepTransition, n_step_transitions
 from purerl.envs.base import Environment
 from purerl.kernels import distributional, exploration, targets
 from purerl.nets.torsos import ACTIVATIONS
@@ -246,7 +246,9 @@ def make_learner(env: Environment, config: DQNConfig, conservative: bool = False
     def values(hypers: DQNHypers, params: PyTree, obs: jax.Array, key: jax.Array | None) -> jax.Array:
         return q_values(hypers, forward(params, obs, key)[0])
 
-    def bellman(hypers: DQNHypers, params: PyTree, target_params: PyTree, window: NStep, key: jax.Array) -> jax.Array:
+    def bellman(
+        hypers: DQNHypers, params: PyTree, target_params: PyTree, window: NStepTransition, key: jax.Array
+    ) -> jax.Array:
         """One step back from what comes next, ``[M, N]``: a mean, quantiles, or probabilities of the atoms."""
         next_key, choice_key, now_key = jax.random.split(key, 3)
         output, _ = forward(target_params, window.next_obs, next_key)
@@ -256,19 +258,24 @@ def make_learner(env: Environment, config: DQNConfig, conservative: bool = False
             value = targets.soft_value(output[..., 0], hypers.temperature)
             return targets.td_target(window.reward + bonus, window.discount, value)[..., None]
         judge = forward(params, window.next_obs, choice_key)[0] if config.target == "double" else output
-        following = targets.taken(output, jnp.argmax(q_values(hypers, judge), axis=-1))
+        following = targets.select_action_value(output, jnp.argmax(q_values(hypers, judge), axis=-1))
         if config.law == "c51":
             probability = jax.nn.softmax(following)
             return distributional.categorical_target(window.reward, window.discount, probability, atoms(hypers))
         return distributional.backup(window.reward, window.discount, following)
 
     def loss(
-        params: PyTree, hypers: DQNHypers, target_params: PyTree, window: NStep, weight: jax.Array, key: jax.Array
+        params: PyTree,
+        hypers: DQNHypers,
+        target_params: PyTree,
+        window: NStepTransition,
+        weight: jax.Array,
+        key: jax.Array,
     ) -> tuple[jax.Array, tuple[jax.Array, Metrics]]:
         """With it the windows' priorities ``[M]``."""
         now_key, next_key = jax.random.split(key)
         output, level = forward(params, window.obs, now_key)
-        predicted = targets.taken(output, window.action)  # [M, N]
+        predicted = targets.select_action_value(output, window.action)  # [M, N]
         target = jax.lax.stop_gradient(bellman(hypers, params, target_params, window, next_key))
         if config.law == "mean":
             error = (target - predicted)[..., 0]
@@ -286,7 +293,7 @@ def make_learner(env: Environment, config: DQNConfig, conservative: bool = False
         return loss, (priority, metrics)
 
     def step(
-        hypers: DQNHypers, state: State, window: NStep, weight: jax.Array, key: jax.Array
+        hypers: DQNHypers, state: State, window: NStepTransition, weight: jax.Array, key: jax.Array
     ) -> tuple[State, jax.Array, Metrics]:
         window, weight = rollout.split((window, weight))
         grads, (priority, metrics) = jax.grad(loss, has_aux=True)(
@@ -382,10 +389,10 @@ def dqn(env: Environment, config: DQNConfig | None = None) -> Algorithm:
         beta = exploration.linear_decay(
             hypers.priority_beta_start, 1.0, state.num_env_steps, hypers.priority_beta_steps
         )
-        drawn = memory.sample(state.replay, sample_key, beta)
-        window = n_step(state.replay.ring, drawn, config.n_step, hypers.gamma)
-        state, priority, metrics = learner.step(hypers, state, window, drawn.weight, loss_key)
-        replay = memory.update_priorities(state.replay, drawn, priority + hypers.priority_epsilon)
+        indices = memory.sample(state.replay, sample_key, beta)
+        window = n_step_transitions(state.replay.ring, indices, config.n_step, hypers.gamma)
+        state, priority, metrics = learner.step(hypers, state, window, indices.weight, loss_key)
+        replay = memory.update_priorities(state.replay, indices, priority + hypers.priority_epsilon)
         return state.replace(replay=replay), metrics
 
     def update(hypers: DQNHypers, state: DQNState, key: jax.Array) -> tuple[DQNState, Metrics]:

@@ -29,8 +29,8 @@ from purerl.algorithm import Algorithm, Spec
 from purerl.algorithms.value.dqn import DQNConfig, DQNHypers, make_learner
 from purerl.data import ring as rings
 from purerl.data.dataset import episode_returns, fingerprint
-from purerl.data.replay import Draw
-from purerl.data.windows import n_step
+from purerl.data.replay import SampleIndices
+from purerl.data.transitions import n_step_transitions
 from purerl.envs.base import Environment
 from purerl.types import Episodes, Metrics, PyTree, Transition
 
@@ -91,9 +91,9 @@ def offline_dqn(env: Environment, dataset: Transition, config: DQNConfig | None 
         def learn(state: OfflineDQNState, key: jax.Array) -> tuple[OfflineDQNState, Metrics]:
             sample_key, loss_key = jax.random.split(key)
             row = jax.random.randint(sample_key, (config.batch_size,), 0, num_transitions)
-            draw = Draw(row=row, env=jnp.zeros_like(row), weight=jnp.ones(row.shape))
-            window = n_step(ring, draw, config.n_step, hypers.gamma)
-            state, _, metrics = learner.step(hypers, state, window, draw.weight, loss_key)
+            indices = SampleIndices(row=row, env=jnp.zeros_like(row), weight=jnp.ones(row.shape))
+            window = n_step_transitions(ring, indices, config.n_step, hypers.gamma)
+            state, _, metrics = learner.step(hypers, state, window, indices.weight, loss_key)
             return state, metrics
 
         state, metrics = jax.lax.scan(learn, state, jax.random.split(key, config.num_gradient_steps))

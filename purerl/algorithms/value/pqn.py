@@ -138,7 +138,7 @@ def pqn(env: Environment, config: PQNConfig | None = None) -> Algorithm:
         return PQNState(params=params, opt_state=opt_state, envs=envs, num_env_steps=jnp.zeros((), jnp.int32))
 
     def loss(params: PyTree, batch: Batch) -> tuple[jax.Array, Metrics]:
-        value = targets.taken(q_values(params, batch.obs), batch.action)
+        value = targets.select_action_value(q_values(params, batch.obs), batch.action)
         loss = jnp.mean(optax.l2_loss(value, batch.target))
         return loss, {"loss": loss, "q_value": jnp.mean(value)}
 

@@ -24,9 +24,9 @@ from flax import struct
 from purerl import learning, rollout
 from purerl.algorithm import Algorithm, Spec
 from purerl.data.prioritized import proportional
-from purerl.data.replay import Draw, ReplayConfig, ReplayState, uniform
+from purerl.data.replay import ReplayConfig, ReplayState, SampleIndices, uniform
 from purerl.data.ring import Ring
-from purerl.data.windows import first_steps, sequences
+from purerl.data.transitions import first_steps, sequences
 from purerl.envs.base import Environment
 from purerl.envs.wrappers import Recalled, carry_memory
 from purerl.kernels import exploration, returns, targets
@@ -292,10 +292,10 @@ def r2d2(env: Environment, config: R2D2Config | None = None) -> Algorithm:
             num_env_steps=jnp.full((), config.num_warmup_steps, jnp.int32),
         )
 
-    def read(ring: Ring, draw: Draw) -> Remembered:
+    def read(ring: Ring, indices: SampleIndices) -> Remembered:
         """The sequences drawn, each with the memory that it starts with."""
-        steps = sequences(ring, draw, config.length, lambda kept: kept.step)
-        memory = first_steps(ring, draw, lambda kept: kept.memory)
+        steps = sequences(ring, indices, config.length, lambda kept: kept.step)
+        memory = first_steps(ring, indices, lambda kept: kept.memory)
         return Remembered(step=rollout.split(steps, axis=1), memory=rollout.split(memory))
 
     def values(params: PyTree, drawn: Remembered) -> tuple[jax.Array, jax.Array]:
@@ -328,7 +328,7 @@ def r2d2(env: Environment, config: R2D2Config | None = None) -> Algorithm:
                 learnt.reward, best, learnt.terminated, learnt.truncated, hypers.gamma, config.n_step
             ),
         )
-        predicted = targets.taken(output, learnt.action)
+        predicted = targets.select_action_value(output, learnt.action)
         error = jax.lax.stop_gradient(target) - predicted  # [T, M]
         loss = jnp.mean(weight * optax.l2_loss(error))
         terms = {"loss": loss, "q_value": jnp.mean(unscaled(hypers, predicted))}
@@ -336,14 +336,14 @@ def r2d2(env: Environment, config: R2D2Config | None = None) -> Algorithm:
 
     def learn(hypers: R2D2Hypers, state: R2D2State, key: jax.Array) -> tuple[R2D2State, Metrics]:
         """One gradient step."""
-        draw = replay.sample(state.replay, key, hypers.priority_beta)
-        drawn, weight = read(state.replay.ring, draw), rollout.split(draw.weight)
+        indices = replay.sample(state.replay, key, hypers.priority_beta)
+        drawn, weight = read(state.replay.ring, indices), rollout.split(indices.weight)
         grads, (priority, terms) = jax.grad(loss, has_aux=True)(
             state.params, hypers, state.target_params, drawn, weight
         )
         optimizer = learning.optimizer(hypers.max_grad_norm, hypers.adam_epsilon)
         params, opt_state = learning.descend(optimizer, hypers.learning_rate, grads, state.params, state.opt_state)
-        kept = replay.update_priorities(state.replay, draw, priority + hypers.priority_epsilon)
+        kept = replay.update_priorities(state.replay, indices, priority + hypers.priority_epsilon)
         return state.replace(params=params, opt_state=opt_state, replay=kept), terms
 
     def update(hypers: R2D2Hypers, state: R2D2State, key: jax.Array) -> tuple[R2D2State, Metrics]:

@@ -256,10 +256,10 @@ def test_an_environment_is_its_own_model():
     state = state.replace(time=jnp.asarray([0, 50, 199]))
     action = jnp.asarray([[0.5], [-2.0], [3.0]])
 
-    def judge(params, key, obs, env_state):
+    def evaluate_leaf(params, key, obs, env_state):
         return jnp.zeros((3, 0)), params * obs[:, 0] + env_state.theta
 
-    model = lookahead.model(env, judge, 0.9)
+    model = lookahead.model(env, evaluate_leaf, 0.9)
     output, after = jax.jit(model)(2.0, KEY, action, state)
     step = jax.jit(jax.vmap(env.step))
     obs, expected, reward, terminated, truncated, _ = step(jax.random.split(KEY, 3), state, action)
@@ -287,8 +287,8 @@ def test_playouts_end_where_the_episode_ends():
     env, states = countdown(3), jnp.arange(3)
     for space, num_actions, depth in ((Box(1.0, 1.0, (1,)), 0, 5), (Discrete(4), 4, 2)):
         earning = env._replace(action_space=space, step=lambda key, state, _: env.step(key, state, jnp.ones(1)))
-        judge = lookahead.playout_judge(earning, gamma=0.5, depth=depth, num_samples=2)
-        logits, value = jax.jit(lambda judge=judge: judge((), KEY, None, states))()
+        evaluate_leaf = lookahead.playout_evaluator(earning, gamma=0.5, depth=depth, num_samples=2)
+        logits, value = jax.jit(lambda evaluate_leaf=evaluate_leaf: evaluate_leaf((), KEY, None, states))()
         left = [min(depth, 3 - state) for state in range(3)]
         np.testing.assert_allclose(value, [sum(0.5**t for t in range(n)) for n in left], rtol=1e-6)
         assert logits.shape == (3, num_actions) and not logits.any()
@@ -304,8 +304,8 @@ def test_a_search_does_not_go_on_after_the_end():
         shape = env_state.shape[0], 4
         return jax.vmap(jax.vmap(env.action_space.sample))(jax.random.split(key, shape)), jnp.zeros(shape)
 
-    judge = lookahead.playout_judge(env, gamma=1.0, depth=3)
-    model = sampled.model(propose, lookahead.model(env, judge, 1.0))
+    evaluate_leaf = lookahead.playout_evaluator(env, gamma=1.0, depth=3)
+    model = sampled.model(propose, lookahead.model(env, evaluate_leaf, 1.0))
     states = jnp.zeros(5, jnp.int32)
 
     @jax.jit

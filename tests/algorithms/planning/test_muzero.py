@@ -231,7 +231,7 @@ def test_nothing_behind_an_end_is_learnt_from():
 def test_value_of_what_a_search_recommends():
     """By hand, of a tree whose third action was never tried: shares of the others in the policy weigh their values."""
     root = search.Root(jnp.zeros((1, 3)), jnp.array([9.0]), ())
-    tree = search.plant(root, lambda logits: logits, 1)
+    tree = search.init_tree(root, lambda logits: logits, 1)
     tree = tree.replace(visits=tree.visits.at[0, 0].set(jnp.array([2.0, 4.0, 0.0])))
     tree = tree.replace(value=tree.value.at[0, 0].set(jnp.array([1.0, -1.0, 0.0])))
     decision = search.Decision(jnp.zeros(1, jnp.int32), jnp.array([[0.6, 0.2, 0.2]]), jnp.zeros(1), tree)

@@ -13,7 +13,7 @@ from purerl import mdp as mdps
 from purerl.algorithms.tabular.dynamic_programming import value_iteration
 from purerl.algorithms.value import dqn as module
 from purerl.algorithms.value.dqn import DQNConfig, DQNHypers, dqn
-from purerl.data.windows import n_step
+from purerl.data.transitions import n_step_transitions
 from purerl.driver.running.plan import Plan
 from purerl.envs import PROBES, one_hot_observation
 from purerl.envs.mdp import environment
@@ -255,12 +255,12 @@ class Learner:
         return state.replace(target_params=other.params, num_env_steps=jnp.int32(num_env_steps))
 
     def _watched_update(self, hypers, state, key):
-        def watched(ring, draw, n, gamma):
-            jax.debug.callback(lambda draw: setattr(self, "drawn", draw), draw)
-            return n_step(ring, draw, n, gamma)
+        def watched(ring, indices, n, gamma):
+            jax.debug.callback(lambda indices: setattr(self, "drawn", indices), indices)
+            return n_step_transitions(ring, indices, n, gamma)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(module, "n_step", watched)
+            patch.setattr(module, "n_step_transitions", watched)
             return self.algorithm.update(hypers, state, key)
 
 
@@ -332,14 +332,14 @@ def test_what_was_drawn_has_its_new_error_as_its_priority():
     state, _ = agent.update(BUSY_HYPERS, state, jax.random.key(2))
     after, _ = agent.update(BUSY_HYPERS, state, jax.random.key(3))
     error, _, _ = errors_by_hand(agent, state, after, BUSY_HYPERS)
-    expected = np.asarray(state.replay.priorities.masses.levels[0], np.float64)
+    expected = np.asarray(state.replay.priorities.scaled_priorities.levels[0], np.float64)
     highest = float(state.replay.priorities.highest)
     assert highest > 1
     expected[30 * 3 : 40 * 3] = highest**0.5
     drawn = np.asarray(agent.drawn.row) * 3 + np.asarray(agent.drawn.env)
     assert 16 >= len(set(drawn)) > 8
     expected[drawn] = (np.abs(error) + 0.01) ** 0.5
-    np.testing.assert_allclose(after.replay.priorities.masses.levels[0], expected, rtol=1e-4)
+    np.testing.assert_allclose(after.replay.priorities.scaled_priorities.levels[0], expected, rtol=1e-4)
     assert float(after.replay.priorities.highest) == pytest.approx(max(highest, np.abs(error).max() + 0.01), rel=1e-4)
 
 
@@ -353,7 +353,7 @@ def test_the_correction_for_priorities_rises(num_env_steps, beta):
     hypers = BUSY_HYPERS.replace(learning_rate=0.0)
     agent.update(hypers, state, jax.random.key(3))
     # What was drawn from: the masses before, and the new steps'.
-    mass = np.asarray(state.replay.priorities.masses.levels[0], np.float64)
+    mass = np.asarray(state.replay.priorities.scaled_priorities.levels[0], np.float64)
     mass[30 * 3 : 40 * 3] = float(state.replay.priorities.highest) ** 0.5
     drawn = np.asarray(agent.drawn.row) * 3 + np.asarray(agent.drawn.env)
     weight = (120 * mass[drawn] / mass.sum()) ** -beta

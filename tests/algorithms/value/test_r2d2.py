@@ -11,7 +11,7 @@ import pytest
 from purerl.algorithms.value import r2d2 as module
 from purerl.algorithms.value.dqn import DQNConfig, DQNHypers, dqn
 from purerl.algorithms.value.r2d2 import R2D2Config, R2D2Hypers, r2d2
-from purerl.data.windows import sequences
+from purerl.data.transitions import sequences
 from purerl.envs import PROBES, Recalled
 from purerl.envs.probes import memory as memory_probe
 from purerl.nets.value import RecurrentQNetwork, make_q_network
@@ -198,9 +198,9 @@ class Learner:
         return result
 
     def _watched_update(self, algorithm, hypers, state, key):
-        def watched(ring, draw, length, of):
-            jax.debug.callback(lambda draw: setattr(self, "drawn", draw), draw)
-            return sequences(ring, draw, length, of)
+        def watched(ring, indices, length, of):
+            jax.debug.callback(lambda indices: setattr(self, "drawn", indices), indices)
+            return sequences(ring, indices, length, of)
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(module, "sequences", watched)
@@ -288,7 +288,7 @@ def test_an_update_is_the_one_done_by_hand():
     drawn = row // 3 * 3 + env  # items start every three rows, three environments to a row
     priority = 0.7 * np.abs(error).max(0) + 0.3 * np.abs(error).mean(0) + 0.01
     highest = {item: priority[drawn == item].max() for item in drawn}
-    masses = np.asarray(after.replay.priorities.masses.levels[0])
+    masses = np.asarray(after.replay.priorities.scaled_priorities.levels[0])
     np.testing.assert_allclose([masses[i] for i in highest], np.sqrt([*highest.values()]), rtol=1e-3)
 
     def loss(params):
@@ -314,8 +314,8 @@ def test_no_gradient_reaches_the_burn_in():
     algorithm, state = r2d2(busy_env(), BUSY), learner().start()
 
     def loss(shift):
-        def shifted(ring, draw, length, of):
-            steps = sequences(ring, draw, length, of)
+        def shifted(ring, indices, length, of):
+            steps = sequences(ring, indices, length, of)
             return steps.replace(obs=steps.obs + shift)
 
         with pytest.MonkeyPatch.context() as patch:

@@ -13,7 +13,7 @@ from purerl.envs.pgx import from_pgx
 from purerl.games import exhaustive, planners
 from purerl.games.match import Score
 from purerl.search import rules
-from purerl.search.tree import plant, root_of
+from purerl.search.tree import init_tree, root_of
 from tests.oracles import tic_tac_toe
 from tests.support.toy_runs import refused
 
@@ -71,20 +71,22 @@ def test_what_is_watched_is_the_search(name, game, solution):
     obs, state = jax.tree.map(lambda x: jnp.asarray(x[rows]), (solution.obs, solution.state))
     weights = jax.random.normal(KEY, (18, 10))
 
-    def judge(params, key, obs, state):
+    def evaluate_leaf(params, key, obs, state):
         judged = jnp.tanh(obs.reshape(-1, 18) @ weights)
         return judged[:, :9], judged[:, 9]
 
     rule = experiment.SEARCHES[name]
-    watched = jax.jit(lambda key: experiment.watch(game, judge, rule, obs, state, key, 24))(KEY)
-    root = planners.root(game, judge, (), KEY, obs, state)
+    watched = jax.jit(lambda key: experiment.watch(game, evaluate_leaf, rule, obs, state, key, 24))(KEY)
+    root = planners.root(game, evaluate_leaf, (), KEY, obs, state)
     options = {"rule": rule, "dirichlet_fraction": 0.0, "temperature": 0.0}
-    decision = jax.jit(lambda key: search.muzero((), key, root, planners.model(game, judge), 24, **options))(KEY)
+    decision = jax.jit(lambda key: search.muzero((), key, root, planners.model(game, evaluate_leaf), 24, **options))(
+        KEY
+    )
     assert watched.value.shape == watched.action.shape == (24, len(rows))
     np.testing.assert_allclose(watched.value[-1], decision.value, atol=1e-6)
     np.testing.assert_array_equal(watched.action[-1], decision.tree.visits[0].argmax(-1))
-    first = rules.best(rule.score(root_of(plant(root, rule.prior, 1))))
-    output, _ = planners.model(game, judge)((), KEY, first, state)
+    first = rules.masked_argmax(rule.score(root_of(init_tree(root, rule.prior, 1))))
+    output, _ = planners.model(game, evaluate_leaf)((), KEY, first, state)
     returned = output.reward + output.discount * output.value
     np.testing.assert_allclose(watched.value[0], (root.value + returned) / 2, atol=1e-6)
     np.testing.assert_array_equal(watched.action[0], first)

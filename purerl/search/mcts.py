@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from purerl.search.rules import Rule, best
+from purerl.search.rules import Rule, masked_argmax
 from purerl.search.tree import NOT_EXPANDED, Tree, at
 from purerl.types import PyTree
 
@@ -25,7 +25,7 @@ class Output(NamedTuple):
     value: jax.Array  # [B] of that state, in the eyes of who moves there
 
 
-def grow(
+def search(
     params: PyTree,
     key: jax.Array,
     tree: Tree,
@@ -41,8 +41,8 @@ def grow(
     Args:
         params: of the model.
         key: of the model, one draw a simulation.
-        tree: from :func:`purerl.search.tree.plant` or :func:`~purerl.search.tree.keep`, its last ``num_simulations``
-            slots free.
+        tree: from :func:`purerl.search.tree.init_tree` or :func:`~purerl.search.tree.reuse_subtree`, its last
+            ``num_simulations`` slots free.
         model: ``(params, key, action [B], embedding [B, ...]) -> (Output, embedding)``.
         rule: which action a simulation follows.
         num_simulations: static.
@@ -85,7 +85,7 @@ def select(tree: Tree, score: Callable, root_score: Callable, max_depth: int) ->
         return jnp.where(depth < max_depth, tree.child[node, batch, action], NOT_EXPANDED)
 
     root = jnp.zeros_like(batch)
-    action = best(root_score(at(tree, root)))
+    action = masked_argmax(root_score(at(tree, root)))
 
     def walking(carry: tuple) -> jax.Array:
         return _anywhere(carry[-1] >= 0)
@@ -94,7 +94,7 @@ def select(tree: Tree, score: Callable, root_score: Callable, max_depth: int) ->
         depth, node, action, below = carry
         on = below >= 0
         node = jnp.where(on, below, node)
-        action = jnp.where(on, best(score(at(tree, node, depth))), action)
+        action = jnp.where(on, masked_argmax(score(at(tree, node, depth))), action)
         return depth + 1, node, action, jnp.where(on, descend(node, action, depth + 1), NOT_EXPANDED)
 
     _, node, action, _ = jax.lax.while_loop(walking, step, (1, root, action, descend(root, action, 1)))

@@ -7,11 +7,11 @@ import jax.numpy as jnp
 from flax import struct
 
 from purerl.data import ring as rings
-from purerl.data.replay import Draw, Scalar
-from purerl.types import PyTree
+from purerl.data.replay import SampleIndices
+from purerl.types import PyTree, Scalar
 
 
-class NStep(struct.PyTreeNode):
+class NStepTransition(struct.PyTreeNode):
     """Steps pooled for a target ``reward + discount * value(next_obs)``."""
 
     obs: PyTree  # [M, ...] where the first action was taken
@@ -21,12 +21,12 @@ class NStep(struct.PyTreeNode):
     next_obs: PyTree  # [M, ...] what the last step led to, before any reset
 
 
-def first_steps(ring: rings.Ring, draw: Draw, of: Callable[[PyTree], PyTree] = rings.whole) -> PyTree:
+def first_steps(ring: rings.Ring, indices: SampleIndices, of: Callable[[PyTree], PyTree] = rings.whole) -> PyTree:
     """The steps that were drawn, or a part of each, ``[M, ...]``."""
-    return rings.read(ring, draw.row, draw.env, of)
+    return rings.read(ring, indices.row, indices.env, of)
 
 
-def n_step(ring: rings.Ring, draw: Draw, n: int, gamma: Scalar) -> NStep:
+def n_step_transitions(ring: rings.Ring, indices: SampleIndices, n: int, gamma: Scalar) -> NStepTransition:
     """At most n steps pooled: fewer where the episode ends, is cut, or goes on beyond what was written last.
 
     ``R = sum_{k<m} gamma^k r_{t+k}``, ``discount = gamma^m (1 - terminated_{t+m-1})``, where ``m`` is n or the number
@@ -36,7 +36,7 @@ def n_step(ring: rings.Ring, draw: Draw, n: int, gamma: Scalar) -> NStep:
 
     Args:
         ring: of :class:`~purerl.types.Transition`.
-        draw: where to start.
+        indices: where to start.
         n: static, at least 1.
         gamma: discount in [0, 1], scalar.
 
@@ -49,29 +49,31 @@ def n_step(ring: rings.Ring, draw: Draw, n: int, gamma: Scalar) -> NStep:
     Source: Sutton & Barto 2018, (7.1); Hessel et al. 2018, section 3.
     """
     if n < 1:
-        raise ValueError(f"n_step: n = {n} must be at least 1; n = 1 is the one-step target.")
+        raise ValueError(f"n_step_transitions: n = {n} must be at least 1; n = 1 is the one-step target.")
     steps = jnp.arange(n)[:, None]
-    row = draw.row + steps  # [n, M]
+    row = indices.row + steps  # [n, M]
     reward, terminated, truncated = rings.read(
-        ring, row, draw.env, lambda step: (step.reward, step.terminated, step.truncated)
+        ring, row, indices.env, lambda step: (step.reward, step.terminated, step.truncated)
     )
     ends = (terminated | truncated | rings.is_newest(ring, row)).at[-1].set(True)
     last = jnp.argmax(ends, axis=0)  # [M]
     inside = steps <= last
     gamma = jnp.asarray(gamma, reward.dtype)
-    obs, action = rings.read(ring, draw.row, draw.env, lambda step: (step.obs, step.action))
-    return NStep(
+    obs, action = rings.read(ring, indices.row, indices.env, lambda step: (step.obs, step.action))
+    return NStepTransition(
         obs=obs,
         action=action,
         reward=jnp.sum(jnp.where(inside, gamma**steps * reward, 0), axis=0),
         discount=jnp.where(jnp.any(inside & terminated, axis=0), 0, gamma ** (last + 1)),
-        next_obs=rings.read(ring, draw.row + last, draw.env, lambda step: step.next_obs),
+        next_obs=rings.read(ring, indices.row + last, indices.env, lambda step: step.next_obs),
     )
 
 
-def sequences(ring: rings.Ring, draw: Draw, length: int, of: Callable[[PyTree], PyTree] = rings.whole) -> PyTree:
+def sequences(
+    ring: rings.Ring, indices: SampleIndices, length: int, of: Callable[[PyTree], PyTree] = rings.whole
+) -> PyTree:
     """Consecutive steps, or a part of each, ``[length, M, ...]``, with episodes ending and beginning as they did.
 
     Never across the newest step, if length is at most that of the replay's config.
     """
-    return rings.read(ring, draw.row + jnp.arange(length)[:, None], draw.env, of)
+    return rings.read(ring, indices.row + jnp.arange(length)[:, None], indices.env, of)

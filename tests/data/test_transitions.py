@@ -3,14 +3,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from purerl.data.replay import Draw, ReplayConfig, uniform
-from purerl.data.windows import n_step
+from purerl.data.replay import ReplayConfig, SampleIndices, uniform
+from purerl.data.transitions import n_step_transitions
 from purerl.kernels import returns
 from tests.oracles import replay as oracle
 from tests.support.replay_cases import item_of, transitions
 
 ROWS, B, GAMMA = 11, 3, 0.9
-pool = jax.jit(n_step, static_argnums=2)
+pool = jax.jit(n_step_transitions, static_argnums=2)
 
 
 def value(obs):
@@ -40,8 +40,8 @@ def test_windows_against_loops(n, num_steps):
     names = ("reward", "terminated", "truncated")
     steps = {int(t): {name: getattr(all_steps, name)[t] for name in names} for t in times}
     time, env = np.repeat(times, B), np.tile(np.arange(B), len(times))
-    draw = Draw(row=jnp.asarray(time % ROWS), env=jnp.asarray(env), weight=jnp.ones(len(env)))
-    window = pool(ring, draw, n, GAMMA)
+    indices = SampleIndices(row=jnp.asarray(time % ROWS), env=jnp.asarray(env), weight=jnp.ones(len(env)))
+    window = pool(ring, indices, n, GAMMA)
     walks = [oracle.n_step(steps, t, b, n, GAMMA) for t, b in zip(time, env, strict=True)]
     reward, discount, last = np.array(walks).T
     np.testing.assert_allclose(window.reward, reward, rtol=1e-5, atol=1e-6)
@@ -59,8 +59,8 @@ def test_windows_are_the_n_step_return_of_a_rollout():
     kept = jax.tree.map(lambda x: jnp.asarray(x[-ROWS:]), all_steps)
     expected = returns.n_step_returns(kept.reward, value(kept.next_obs), kept.terminated, kept.truncated, GAMMA, 3)
     row = jnp.repeat((28 - ROWS + jnp.arange(ROWS)) % ROWS, B)
-    draw = Draw(row=row, env=jnp.tile(jnp.arange(B), ROWS), weight=jnp.ones(row.shape))
-    window = pool(ring, draw, 3, GAMMA)
+    indices = SampleIndices(row=row, env=jnp.tile(jnp.arange(B), ROWS), weight=jnp.ones(row.shape))
+    window = pool(ring, indices, 3, GAMMA)
     target = window.reward + window.discount * value(window.next_obs)
     np.testing.assert_allclose(target.reshape(ROWS, B), expected, rtol=1e-5, atol=1e-6)
 
@@ -68,10 +68,10 @@ def test_windows_are_the_n_step_return_of_a_rollout():
 def test_discount_is_traced_and_n_is_checked():
     """One program for every gamma, 0 and 1 among them; n = 0 is refused with what to use instead."""
     ring, _ = remembered(8)
-    draw = Draw(row=jnp.zeros(2, jnp.int32), env=jnp.arange(2), weight=jnp.ones(2))
-    rewards = [jax.jit(n_step, static_argnums=2)(ring, draw, 4, gamma).reward for gamma in (0.0, 1.0)]
+    indices = SampleIndices(row=jnp.zeros(2, jnp.int32), env=jnp.arange(2), weight=jnp.ones(2))
+    rewards = [jax.jit(n_step_transitions, static_argnums=2)(ring, indices, 4, gamma).reward for gamma in (0.0, 1.0)]
     np.testing.assert_array_equal(rewards[0], ring.items.reward[0, :2])
-    swept = jax.vmap(lambda gamma: n_step(ring, draw, 4, gamma).reward)(jnp.array([0.0, 1.0]))
+    swept = jax.vmap(lambda gamma: n_step_transitions(ring, indices, 4, gamma).reward)(jnp.array([0.0, 1.0]))
     np.testing.assert_allclose(swept, rewards, rtol=1e-6)
     with pytest.raises(ValueError, match="n = 0 must be at least 1; n = 1 is the one-step target"):
-        n_step(ring, draw, 0, 0.9)
+        n_step_transitions(ring, indices, 0, 0.9)

@@ -211,7 +211,7 @@ def forget(node, num_kept):
 @functools.partial(jax.jit, static_argnames=("num_kept", "num_more"))
 def go_on(world, tree, action, root, num_kept, num_more):
     rule = rules.uct()
-    kept = search.keep(tree, action, root, rule.prior, num_kept, num_more)
+    kept = search.reuse_subtree(tree, action, root, rule.prior, num_kept, num_more)
     return search.uct(world, KEY, root, worlds.model, num_more, tree=kept)
 
 
