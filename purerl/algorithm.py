@@ -4,6 +4,9 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from purerl.agent import Agent
+from purerl.types import PyTree
+
 
 class Spec(NamedTuple):
     """What the driver must know about an algorithm besides its functions. Static: nothing here is traced.
@@ -14,8 +17,8 @@ class Spec(NamedTuple):
         evaluate: ``(hypers, state, key, num_episodes, sample=False) -> Episodes``, complete episodes in fresh
             environments, learning nothing: neither parameters nor running statistics change. ``num_episodes`` and
             ``sample`` are static. With ``sample`` actions are drawn from the policy that learns, instead of being those
-            of ``act``; an algorithm whose agent is deployed in one way alone may leave the argument out. None where
-            nothing acts.
+            of ``act``; an algorithm whose agent is deployed in one way alone may leave the argument out, here and in
+            ``act``. None where nothing is evaluated.
         settings: everything fixed at construction, as plain values by name, for the record of a run.
         env_steps_of_init: environment steps that ``init`` takes, to fill a replay for example, from which a run's
             count goes on.
@@ -38,12 +41,33 @@ class Algorithm(NamedTuple):
         init: ``(hypers, key) -> state``.
         update: ``(hypers, state, key) -> (state, metrics)``, one iteration. It can be scanned, so the new
             state has the shapes and dtypes of the old one.
-        act: ``(hypers, state, obs, key, sample=False) -> action`` for one observation, as the agent would be deployed
-            (mode or greedy action), or with ``sample`` as ``spec.evaluate`` has it; None where nothing acts.
+        start: ``() -> carry``, what the agent meets a fresh episode with; :func:`purerl.agent.no_carry` for a reactive
+            one.
+        act: ``(hypers, state, carry, seen, key, sample=False) -> (carry, action)`` over a batch of environments, every
+            leaf of ``carry``, ``seen`` (a :class:`~purerl.types.Seen`) and ``action`` ``[B, ...]``: as the agent would
+            be deployed (mode or greedy action), or with ``sample`` as ``spec.evaluate`` has it. None where nothing
+            acts.
         spec: what the driver must know.
     """
 
     init: Callable
     update: Callable
+    start: Callable
     act: Callable | None
     spec: Spec
+
+    def agent(self, hypers: PyTree, state: PyTree, sample: bool = False) -> Agent:
+        """The agent of one state, to act with.
+
+        Args:
+            hypers: of the run that made it.
+            state: of one run, without an axis of seeds.
+            sample: draw actions from the policy that learns.
+
+        Raises:
+            ValueError: if nothing acts.
+        """
+        if self.act is None:
+            raise ValueError(f"{self.spec.name} does not act: it has no agent.")
+        act, how = self.act, {"sample": True} if sample else {}
+        return Agent(self.start, lambda carry, seen, key: act(hypers, state, carry, seen, key, **how))

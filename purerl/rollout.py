@@ -3,6 +3,10 @@
 Automatic reset happens here, not in the environments, which buys two things. The observation before a reset is
 never lost (``Transition.next_obs``), so truncation can bootstrap. And the keys of a whole rollout are drawn in one
 call, instead of being split in every step.
+
+Every policy is ``(carry, seen, input) -> (carry, action, extras)``, over a batch of environments. The carry goes from
+step to step of an episode, such as the memory of a recurrent agent, and is that of a fresh episode after a reset; a
+reactive policy has ``()``. Extras are what the policy wants remembered with the step (``Transition.extras``).
 """
 
 from collections.abc import Callable
@@ -11,12 +15,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
-from jax.sharding import AxisType, PartitionSpec
 
 from purerl.envs.base import Environment
 from purerl.envs.wrappers import episode_statistics
 from purerl.kernels.recurrence import forward_linear_recurrence
-from purerl.types import ENVS, Episodes, Mean, PyTree, Transition
+from purerl.sharding import shard
+from purerl.types import Episodes, Mean, PyTree, Seen, Transition
 
 # Resets whose state and observation are at most this large are computed for all steps before the loop, larger
 # ones inside it: writing and slicing them would cost more than it saves (benchmarks/env.py shows both sides).
@@ -30,27 +34,43 @@ class Envs(struct.PyTreeNode):
     state: PyTree  # [B, ...]
     episode_return: jax.Array  # [B] undiscounted, of the episode so far
     episode_length: jax.Array  # [B]
+    carry: PyTree = ()  # [B, ...] of the policy
 
 
-def reset(env: Environment, key: jax.Array, num_envs: int) -> Envs:
-    """Start ``num_envs`` environments."""
-    obs, state = jax.vmap(env.reset)(split(jax.random.split(key, num_envs)))
-    nothing = jnp.zeros(num_envs)
-    return split(Envs(obs=obs, state=state, episode_return=nothing, episode_length=nothing))
+def reset(env: Environment, key: jax.Array, num_envs: int, carry: PyTree = ()) -> Envs:
+    """Start ``num_envs`` environments.
+
+    Args:
+        env: the environment.
+        key: typed key.
+        num_envs: B.
+        carry: what the policy meets a fresh episode with, without an axis of environments.
+    """
+    obs, state = jax.vmap(env.reset)(shard(jax.random.split(key, num_envs)))
+    nothing, carry = jnp.zeros(num_envs), _repeat(carry, num_envs)
+    return shard(Envs(obs=obs, state=state, episode_return=nothing, episode_length=nothing, carry=carry))
 
 
 def rollout(
-    env: Environment, policy: Callable, envs: Envs, key: jax.Array, policy_inputs: PyTree, num_steps: int
+    env: Environment,
+    policy: Callable,
+    envs: Envs,
+    key: jax.Array,
+    inputs: PyTree,
+    num_steps: int,
+    carry: PyTree = (),
 ) -> tuple[Envs, Transition, dict[str, Mean]]:
     """Step a batch of environments ``num_steps`` times, resetting each one whose episode ends.
 
     Args:
         env: the environment.
-        policy: ``(obs [B, ...], policy_input) -> action [B, ...]``.
+        policy: ``(carry [B, ...], seen [B, ...], input) -> (carry, action [B, ...], extras [B, ...])``, where ``seen``
+            is a :class:`~purerl.types.Seen`.
         envs: where to start, from :func:`reset` or the last rollout.
         key: randomness of the environments.
-        policy_inputs: randomness of the policy, drawn in one call: leaves ``[T, ...]``, one slice a step.
+        inputs: randomness of the policy, drawn in one call: leaves ``[T, ...]``, one slice a step.
         num_steps: T.
+        carry: what the policy meets a fresh episode with, without an axis of environments, as :func:`reset` has it.
 
     Returns:
         The environments afterwards, the transitions ``[T, B, ...]``, and the metrics ``episode_return`` and
@@ -58,19 +78,21 @@ def rollout(
     """
     num_envs = envs.episode_return.shape[0]
     step_key, reset_key = jax.random.split(key)
-    step_keys = split(jax.random.split(step_key, (num_steps, num_envs)), axis=1)
-    resets = split(jax.random.split(reset_key, (num_steps, num_envs)), axis=1)
+    step_keys = shard(jax.random.split(step_key, (num_steps, num_envs)), axis=1)
+    resets = shard(jax.random.split(reset_key, (num_steps, num_envs)), axis=1)
     fresh_starts = jax.vmap(env.reset)
     if _reset_bytes(env) <= _SMALL_RESET_BYTES:
         resets, fresh_starts = jax.vmap(fresh_starts)(resets), lambda starts: starts
+    fresh_carry = _repeat(carry, num_envs)
 
-    def step(now, inputs):
-        obs, state = now
+    def step(now: tuple, inputs: tuple) -> tuple[tuple, Transition]:
+        carry, obs, state = now
         policy_input, step_keys, resets = inputs
-        action = policy(obs, policy_input)
+        carry, action, extras = policy(carry, Seen(obs, state), policy_input)
         next_obs, state, reward, terminated, truncated, info = jax.vmap(env.step)(step_keys, state, action)
-        after = _where(terminated | truncated, fresh_starts(resets), (next_obs, state))
-        return split(after), Transition(
+        fresh = (fresh_carry, *fresh_starts(resets))
+        after = _where(terminated | truncated, fresh, (carry, next_obs, state))
+        return shard(after), Transition(
             obs=obs,
             action=action,
             reward=reward,
@@ -78,43 +100,14 @@ def rollout(
             truncated=truncated,
             next_obs=next_obs,
             info=info,
+            extras=extras,
         )
 
-    inputs = (policy_inputs, step_keys, resets)
-    (obs, state), transitions = jax.lax.scan(step, split((envs.obs, envs.state)), inputs, length=num_steps)
-    transitions = split(transitions, axis=1)
+    start = shard((envs.carry, envs.obs, envs.state))
+    (carry, obs, state), transitions = jax.lax.scan(step, start, (inputs, step_keys, resets), length=num_steps)
+    transitions = shard(transitions, axis=1)
     totals, metrics = _episode_statistics(envs, transitions)
-    return Envs(obs, state, *totals), transitions, metrics
-
-
-def split(batch: PyTree, axis: int = 0) -> PyTree:
-    """Spread a batch over the devices along the axis ``envs`` of the mesh that the program runs on, if it has one.
-
-    Only says where arrays lie, never what is computed. Every device then steps its part of the environments, and of a
-    minibatch it has its part of the gradient; XLA adds the parts up.
-
-    Args:
-        batch: arrays that have the axis.
-        axis: which one to split.
-
-    Raises:
-        ValueError: if it is not a multiple of the devices.
-    """
-    mesh = jax.sharding.get_abstract_mesh()
-    num_devices = mesh.shape[ENVS] if (ENVS, AxisType.Auto) in zip(mesh.axis_names, mesh.axis_types, strict=True) else 1
-    if num_devices == 1:
-        return batch
-    spec = PartitionSpec(*[None] * axis, ENVS)
-
-    def spread(leaf: jax.Array) -> jax.Array:
-        if leaf.shape[axis] % num_devices:
-            raise ValueError(
-                f"A batch of {leaf.shape[axis]} does not divide over the {num_devices} devices of the mesh's axis "
-                f"{ENVS}: make num_envs, and the size of a minibatch, multiples of {num_devices}."
-            )
-        return jax.lax.with_sharding_constraint(leaf, spec)
-
-    return jax.tree.map(spread, batch)
+    return Envs(obs, state, *totals, carry), transitions, metrics
 
 
 def _episode_statistics(envs: Envs, transitions: Transition) -> tuple[tuple[jax.Array, jax.Array], dict[str, Mean]]:
@@ -141,17 +134,17 @@ def episodes(
     policy: Callable,
     key: jax.Array,
     num_episodes: int,
-    memory: PyTree = (),
+    carry: PyTree = (),
     max_steps: int = 100_000,
 ) -> Episodes:
     """Play ``num_episodes`` complete episodes, each in a fresh environment, all at once.
 
     Args:
         env: the environment.
-        policy: ``(memory, obs [N, ...], key) -> (memory, action [N, ...])``.
+        policy: as in :func:`rollout`, for N environments; its input is a key.
         key: randomness of the environments and the policy.
         num_episodes: N.
-        memory: the policy's memory at the start of an episode, ``[N, ...]``; nothing for memoryless policies.
+        carry: as in :func:`rollout`.
         max_steps: an episode still going on after so many steps counts as it stands. A guard against
             environments that never end.
 
@@ -164,32 +157,47 @@ def episodes(
     result = Episodes(returns=jnp.zeros(num_episodes), lengths=jnp.zeros(num_episodes, jnp.int32))
     running = jnp.ones(num_episodes, bool)
 
-    def unfinished(carry):
-        t, _, _, _, running, _ = carry
+    def unfinished(now: tuple) -> jax.Array:
+        t, _, _, _, running, _ = now
         return jnp.any(running) & (t < max_steps)
 
-    def step(carry):
-        t, memory, obs, state, running, result = carry
+    def step(now: tuple) -> tuple:
+        t, carry, obs, state, running, result = now
         policy_key, step_key = jax.random.split(jax.random.fold_in(key, t))
-        memory, action = policy(memory, obs, policy_key)
+        carry, action, _ = policy(carry, Seen(obs, state.env_state), policy_key)
         step_keys = jax.random.split(step_key, num_episodes)
         obs, state, _, terminated, truncated, info = jax.vmap(env.step)(step_keys, state, action)
-        now = Episodes(returns=info["episode_return"], lengths=info["episode_length"])
-        return t + 1, memory, obs, state, running & ~(terminated | truncated), _where(running, now, result)
+        played = Episodes(returns=info["episode_return"], lengths=info["episode_length"])
+        return t + 1, carry, obs, state, running & ~(terminated | truncated), _where(running, played, result)
 
-    return jax.lax.while_loop(unfinished, step, (0, memory, obs, state, running, result))[-1]
+    start = (0, _repeat(carry, num_episodes), obs, state, running, result)
+    return jax.lax.while_loop(unfinished, step, start)[-1]
 
 
-def evaluation(env: Environment, act: Callable) -> Callable:
-    """``Spec.evaluate`` of an agent that acts on observations alone, from its ``act`` over a batch of them."""
+def evaluation(env: Environment, start: Callable, act: Callable, max_steps: int = 100_000) -> Callable:
+    """``Spec.evaluate`` of an agent in its environment.
+
+    Args:
+        env: the environment.
+        start: of :class:`~purerl.algorithm.Algorithm`.
+        act: likewise.
+        max_steps: as in :func:`episodes`.
+    """
 
     def evaluate(hypers: PyTree, state: PyTree, key: jax.Array, num_episodes: int, sample: bool = False) -> Episodes:
-        def follow(memory: PyTree, obs: jax.Array, key: jax.Array) -> tuple[PyTree, jax.Array]:
-            return memory, act(hypers, state, obs, key, sample)
+        how = {"sample": True} if sample else {}  # an agent that is deployed in one way alone takes no such argument
 
-        return episodes(env, follow, key, num_episodes)
+        def policy(carry: PyTree, seen: Seen, key: jax.Array) -> tuple[PyTree, jax.Array, tuple]:
+            return *act(hypers, state, carry, seen, key, **how), ()
+
+        return episodes(env, policy, key, num_episodes, start(), max_steps)
 
     return evaluate
+
+
+def _repeat(carry: PyTree, num_envs: int) -> PyTree:
+    """A carry for each environment, ``[B, ...]``."""
+    return jax.tree.map(lambda x: jnp.broadcast_to(x, (num_envs, *jnp.shape(x))), carry)
 
 
 def _where(flag: jax.Array, yes: PyTree, no: PyTree) -> PyTree:

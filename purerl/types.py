@@ -1,4 +1,4 @@
-"""Names that every part of purerl shares: axis letters, aliases and three small records.
+"""Names that every part of purerl shares: axis letters, aliases and a few small records.
 
 Axis letters, used in every shape comment and docstring:
 
@@ -15,6 +15,7 @@ import jax
 from flax import struct
 
 PyTree = Any
+Scalar = jax.Array | float
 Metrics = dict[str, Any]  # name -> scalar array, or Mean where the scalar is an average
 ENVS = "envs"  # axis of a mesh of devices over which B is split: the driver makes it, rollouts heed it
 
@@ -31,12 +32,19 @@ class Mean(NamedTuple):
     number: jax.Array  # []
 
 
+class Seen(NamedTuple):
+    """What a policy sees of a batch of environments before it acts."""
+
+    obs: PyTree  # [B, ...]
+    env_state: PyTree = ()  # [B, ...] for planners, which search from it, and for the legal moves of a game
+
+
 class Transition(struct.PyTreeNode):
     """One environment step, or a whole rollout of them (then every field has leading axes ``[T, B]``).
 
     ``next_obs`` is what the step led to *before* any automatic reset: it is the observation to bootstrap
-    from, also on the last step of an episode. ``terminated`` ends the return, ``truncated`` only ends the
-    recording, and the two are never merged.
+    from, also on the last step of an episode. ``terminated`` ends the return, ``truncated`` only cuts the
+    episode short, and the two are never merged.
     """
 
     obs: PyTree  # [T, B, ...]
@@ -46,6 +54,7 @@ class Transition(struct.PyTreeNode):
     truncated: jax.Array  # [T, B] bool
     next_obs: PyTree  # [T, B, ...]
     info: dict[str, jax.Array]  # [T, B, ...]
+    extras: PyTree = ()  # [T, B, ...] what the policy wants remembered: log-probabilities, carries, search policies
 
 
 class Episodes(struct.PyTreeNode):

@@ -9,6 +9,8 @@ where the surrogate is clipped, penalised by an adaptive KL, or both.
 """
 
 import dataclasses
+import functools
+from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import jax
@@ -16,15 +18,17 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
-from purerl import learning, rollout
+from purerl import optimizers, rollout
+from purerl.agent import no_carry
 from purerl.algorithm import Algorithm, Spec
+from purerl.config_checks import check_config, check_minibatches
 from purerl.envs.base import Environment
 from purerl.kernels import distributions, moments, numerics, returns, surrogates
 from purerl.kernels.recurrence import forward_linear_recurrence
 from purerl.nets.actor_critic import ActorCritic
-from purerl.nets.torsos import ACTIVATIONS
-from purerl.spaces import Discrete
-from purerl.types import Metrics, PyTree, Transition
+from purerl.spaces import Box, Discrete
+from purerl.types import Metrics, PyTree, Seen, Transition
+from purerl.update import gradient_step, minibatch_epochs, rollout_update
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -65,16 +69,8 @@ class PPOConfig:
     """Skip the rest of an update's gradient steps once the KL exceeds 1.5 * hypers.target_kl."""
 
     def __post_init__(self) -> None:
-        for name in ("num_envs", "num_steps", "num_epochs", "num_minibatches"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"PPOConfig.{name} = {getattr(self, name)}: it must be at least 1.")
-        learning.check_minibatches("PPOConfig", self.num_envs, self.num_steps, self.num_minibatches)
-        if self.activation not in ACTIVATIONS:
-            raise ValueError(f"PPOConfig.activation = {self.activation!r}: choose one of {', '.join(ACTIVATIONS)}.")
-        if self.objective not in ("clip", "kl", "both"):
-            raise ValueError(f'PPOConfig.objective = {self.objective!r}: choose "clip", "kl" or "both".')
-        if self.torso not in ("mlp", "cnn"):
-            raise ValueError(f'PPOConfig.torso = {self.torso!r}: choose "mlp" or "cnn".')
+        check_config(self)
+        check_minibatches(self)
 
     @property
     def batch_size(self) -> int:
@@ -162,54 +158,10 @@ def ppo(env: Environment, config: PPOConfig | None = None) -> Algorithm:
         ValueError: if the environment's spaces are not among those.
     """
     config = config or PPOConfig()
-    obs_shape = tuple(env.observation_space.shape)
-    discrete = isinstance(env.action_space, Discrete)
-    if not discrete and len(env.action_space.shape) != 1:
-        raise ValueError(
-            f"{env.name}: PPO needs Discrete actions or a Box of one axis, but the action space is {env.action_space}."
-        )
-    pi = distributions.categorical if discrete else distributions.gaussian
-    net = ActorCritic(
-        action_space=env.action_space,
-        obs_shape=obs_shape,
-        torso=config.torso,
-        hidden_sizes=config.hidden_sizes,
-        activation=config.activation,
-        shared_torso=config.shared_torso,
-    )
-
-    def optimizer(hypers: PPOHypers) -> optax.GradientTransformation:
-        return learning.optimizer(hypers.max_grad_norm, hypers.adam_epsilon)
-
-    def policy(params: PyTree, obs: jax.Array) -> PyTree:
-        return net.apply(params, obs, method="policy")
-
-    def value(params: PyTree, obs: jax.Array) -> jax.Array:
-        return net.apply(params, obs, method="value")
-
-    def normalize(obs_moments: moments.Moments, obs: jax.Array) -> jax.Array:
-        return moments.normalize(obs_moments, obs) if config.normalize_obs else obs
+    net, pi = make_network(env, config)
 
     def to_env(action: jax.Array) -> jax.Array:
-        return action if discrete else _scale_to_box(action, env.action_space)
-
-    def init(hypers: PPOHypers, key: jax.Array) -> PPOState:
-        params_key, env_key = jax.random.split(key)
-        params = net.init(params_key, jnp.zeros((1, *obs_shape), env.observation_space.dtype))
-        if not discrete:
-            log_std = jnp.full_like(params["params"]["log_std"], hypers.initial_log_std)
-            params = {"params": {**params["params"], "log_std": log_std}}
-        envs = rollout.reset(env, env_key, config.num_envs)
-        return PPOState(
-            params=params,
-            opt_state=optimizer(hypers).init(params),
-            envs=envs,
-            obs_moments=moments.init(obs_shape),
-            return_moments=moments.init(()),
-            discounted_return=jnp.zeros(config.num_envs),
-            kl_coef=jnp.asarray(hypers.initial_kl_coef, jnp.float32),
-            num_optimizer_steps=jnp.zeros((), jnp.int32),
-        )
+        return scale_to_box(action, env.action_space) if isinstance(env.action_space, Box) else action
 
     # The transitions keep the action as it was sampled; only the environment sees it scaled.
     scaled_env = Environment(
@@ -220,132 +172,239 @@ def ppo(env: Environment, config: PPOConfig | None = None) -> Algorithm:
         env.action_space,
     )
 
-    def play(state: PPOState, key: jax.Array) -> tuple[rollout.Envs, Transition, Metrics]:
+    def policy(state: PPOState, obs: PyTree) -> PyTree:
+        return net.apply(state.params, normalize(config, state.obs_moments, obs), method="policy")
+
+    def init(hypers: PPOHypers, key: jax.Array) -> PPOState:
+        params_key, env_key = jax.random.split(key)
+        params = init_params(net, env, hypers, params_key)
+        envs = rollout.reset(env, env_key, config.num_envs)
+        return PPOState(
+            params=params,
+            opt_state=optimizers.adam(hypers.max_grad_norm, hypers.adam_epsilon).init(params),
+            envs=envs,
+            obs_moments=moments.init(tuple(env.observation_space.shape)),
+            return_moments=moments.init(()),
+            discounted_return=jnp.zeros(config.num_envs),
+            kl_coef=jnp.asarray(hypers.initial_kl_coef, jnp.float32),
+            num_optimizer_steps=jnp.zeros((), jnp.int32),
+        )
+
+    def collect(hypers: PPOHypers, state: PPOState, key: jax.Array) -> tuple[PPOState, Transition, Metrics]:
         noise_key, env_key = jax.random.split(key)
-        policy_shape = jax.eval_shape(policy, state.params, state.envs.obs)
-        noise = pi.noise(noise_key, policy_shape, (config.num_steps,))
+        noise = pi.noise(noise_key, jax.eval_shape(policy, state, state.envs.obs), (config.num_steps,))
 
-        def act(obs: jax.Array, noise: jax.Array) -> jax.Array:
-            return pi.sample(policy(state.params, normalize(state.obs_moments, obs)), noise)
+        def sampled(carry: tuple, seen: Seen, noise: jax.Array) -> tuple[tuple, jax.Array, tuple]:
+            return carry, pi.sample(policy(state, seen.obs), noise), ()
 
-        return rollout.rollout(scaled_env, act, state.envs, env_key, noise, config.num_steps)
+        envs, transitions, metrics = rollout.rollout(scaled_env, sampled, state.envs, env_key, noise, config.num_steps)
+        return state.replace(envs=envs), transitions, metrics
 
-    def make_batch(hypers: PPOHypers, state: PPOState, transitions: Transition, reward: jax.Array) -> Batch:
-        """Values, log-probabilities, advantages and targets, for the whole rollout in one pass ``[T, B]``."""
-        obs = normalize(state.obs_moments, transitions.obs)
-        old_policy, values = net.apply(state.params, obs)
-        next_value = value(state.params, normalize(state.obs_moments, transitions.next_obs))
-        advantage = returns.gae(
-            reward,
-            values,
-            next_value,
-            transitions.terminated,
-            transitions.truncated,
-            hypers.gamma,
-            hypers.gae_lambda,
-        )
-        return Batch(
-            obs=obs,
-            action=transitions.action,
-            old_policy=old_policy,
-            log_prob=pi.log_prob(old_policy, transitions.action),
-            value=values,
-            advantage=advantage,
-            target=advantage + values,
-        )
+    def act(
+        hypers: PPOHypers, state: PPOState, carry: tuple, seen: Seen, key: jax.Array, sample: bool = False
+    ) -> tuple[tuple, jax.Array]:
+        parameters = policy(state, seen.obs)
+        return carry, to_env(pi.sample(parameters, pi.noise(key, parameters)) if sample else pi.mode(parameters))
 
-    def loss(params: PyTree, hypers: PPOHypers, clip_epsilon: jax.Array, kl_coef: jax.Array, batch: Batch):
-        new_policy, values = net.apply(params, batch.obs)
-        advantage = numerics.standardize(batch.advantage) if config.normalize_advantage else batch.advantage
-        log_ratio = pi.log_prob(new_policy, batch.action) - batch.log_prob
-        kl = pi.kl(batch.old_policy, new_policy)
-        if config.objective == "kl":
-            surrogate = surrogates.ppo_kl(log_ratio, advantage, kl, kl_coef)
-        else:
-            surrogate = surrogates.ppo_clip(log_ratio, advantage, clip_epsilon)
-            if config.objective == "both":
-                surrogate = surrogate - kl_coef * kl
-        if config.clip_value:
-            value_loss = surrogates.clipped_value_loss(values, batch.value, batch.target, hypers.value_clip_epsilon)
-        else:
-            value_loss = surrogates.value_loss(values, batch.target)
-        terms = {
-            "surrogate": jnp.mean(surrogate),
-            "value_loss": jnp.mean(value_loss),
-            "entropy": jnp.mean(pi.entropy(new_policy)),
-            "kl": jnp.mean(kl),
-            "approximate_kl": jnp.mean(surrogates.approximate_kl(log_ratio)),
-            "clip_fraction": jnp.mean(surrogates.clipped(log_ratio, clip_epsilon)),
-            "ratio": jnp.mean(jnp.exp(log_ratio)),
-        }
-        total = hypers.value_coef * terms["value_loss"] - terms["surrogate"] - hypers.entropy_coef * terms["entropy"]
-        return total, terms
-
-    def learn(hypers: PPOHypers, state: PPOState, batch: Batch, key: jax.Array) -> tuple[PPOState, Metrics]:
-        """``num_epochs * num_minibatches`` gradient steps; metrics have that leading axis."""
-
-        def gradient_step(carry, minibatch: Batch):
-            params, opt_state, num_steps, stopped = carry
-            elapsed = jnp.minimum(num_steps / hypers.decay_steps, 1.0)
-            clip_epsilon = hypers.clip_epsilon * (1 - hypers.clip_decay * elapsed)
-            learning_rate = hypers.learning_rate * (1 - hypers.learning_rate_decay * elapsed)
-            grads, terms = jax.grad(loss, has_aux=True)(params, hypers, clip_epsilon, state.kl_coef, minibatch)
-            new = (*learning.descend(optimizer(hypers), learning_rate, grads, params, opt_state), num_steps + 1)
-            if config.early_stop:
-                stopped = stopped | (terms["approximate_kl"] > 1.5 * hypers.target_kl)
-                old = (params, opt_state, num_steps)
-                new = jax.tree.map(lambda o, n: jnp.where(stopped, o, n), old, new)
-            return (*new, stopped), terms
-
-        carry = (state.params, state.opt_state, state.num_optimizer_steps, jnp.zeros((), bool))
-        (params, opt_state, num_steps, _), terms = learning.minibatches(
-            gradient_step, carry, batch, key, config.num_epochs, config.num_minibatches
-        )
-        return state.replace(params=params, opt_state=opt_state, num_optimizer_steps=num_steps), terms
-
-    def update(hypers: PPOHypers, state: PPOState, key: jax.Array) -> tuple[PPOState, Metrics]:
-        play_key, learn_key = jax.random.split(key)
-        envs, transitions, episode_metrics = play(state, play_key)
-        state = state.replace(envs=envs)
-        reward, state = scale_reward(hypers, state, transitions)
-        batch = make_batch(hypers, state, transitions, reward)
-        state, terms = learn(hypers, state, batch, learn_key)
-        if config.normalize_obs:  # from raw observations, and only after learning: acting and learning agree
-            state = state.replace(obs_moments=moments.update(state.obs_moments, transitions.obs))
-        if config.objective != "clip":
-            last_epoch_kl = jnp.mean(terms["kl"][-config.num_minibatches :])
-            kl_coef = surrogates.adapt_kl_coefficient(state.kl_coef, last_epoch_kl, hypers.target_kl)
-            state = state.replace(kl_coef=kl_coef)
-        metrics = jax.tree.map(jnp.mean, terms) | {
-            "ratio": terms["ratio"][0],  # before any step of this update: exactly 1
-            "explained_variance": surrogates.explained_variance(batch.value, batch.target),
-        }
-        return state, metrics | episode_metrics
-
-    def scale_reward(hypers: PPOHypers, state: PPOState, transitions: Transition) -> tuple[jax.Array, PPOState]:
-        """The rewards to learn from ``[T, B]``, and the state with its statistics of the discounted return."""
-        if not config.normalize_reward:
-            return transitions.reward, state
-
-        ended = transitions.terminated | transitions.truncated
-        continues = jnp.concatenate([jnp.ones_like(ended[:1]), ~ended[:-1]])
-        totals = forward_linear_recurrence(hypers.gamma * continues, transitions.reward, state.discounted_return)
-        running = jnp.where(ended[-1], 0.0, totals[-1])
-        return_moments = moments.update(state.return_moments, totals)
-        state = state.replace(discounted_return=running, return_moments=return_moments)
-        return transitions.reward / moments.std(return_moments, 1e-8), state
-
-    def act(hypers: PPOHypers, state: PPOState, obs: jax.Array, key: jax.Array, sample: bool = False) -> jax.Array:
-        parameters = policy(state.params, normalize(state.obs_moments, obs))
-        return to_env(pi.sample(parameters, pi.noise(key, parameters)) if sample else pi.mode(parameters))
-
-    evaluate = rollout.evaluation(env, act)
+    update = rollout_update(collect, functools.partial(learn, net, pi, config))
+    evaluate = rollout.evaluation(env, no_carry, act)
     spec = Spec("ppo", config.batch_size, evaluate, settings={"env": env.name, **dataclasses.asdict(config)})
-    return Algorithm(init, update, act, spec)
+    return Algorithm(init, update, no_carry, act, spec)
 
 
-def _scale_to_box(action: jax.Array, space) -> jax.Array:
-    """Clip to ``[-1, 1]`` and map to the box; an unbounded side leaves the action as it is."""
+def make_network(env: Environment, config: PPOConfig) -> tuple[ActorCritic, distributions.Distribution]:
+    """The actor-critic network that a config means, and the distribution whose parameters its policy gives.
+
+    Raises:
+        ValueError: if actions are neither discrete nor a box of one axis.
+    """
+    discrete = isinstance(env.action_space, Discrete)
+    if not discrete and len(env.action_space.shape) != 1:
+        raise ValueError(
+            f"{env.name}: PPO needs Discrete actions or a Box of one axis, but the action space is {env.action_space}."
+        )
+    net = ActorCritic(
+        action_space=env.action_space,
+        obs_shape=tuple(env.observation_space.shape),
+        torso=config.torso,
+        hidden_sizes=config.hidden_sizes,
+        activation=config.activation,
+        shared_torso=config.shared_torso,
+    )
+    return net, distributions.categorical if discrete else distributions.gaussian
+
+
+def init_params(net: ActorCritic, env: Environment, hypers: PPOHypers, key: jax.Array) -> PyTree:
+    """Parameters at the start, with the standard deviation of continuous actions that the hyperparameters ask for."""
+    obs = jnp.zeros((1, *env.observation_space.shape), env.observation_space.dtype)
+    params = net.init(key, obs)
+    if isinstance(env.action_space, Discrete):
+        return params
+    log_std = jnp.full_like(params["params"]["log_std"], hypers.initial_log_std)
+    return {"params": {**params["params"], "log_std": log_std}}
+
+
+def normalize(config: PPOConfig, obs_moments: moments.Moments, obs: PyTree) -> PyTree:
+    """Observations as the network gets them: standardised by running statistics, where the config asks for it."""
+    return moments.normalize(obs_moments, obs) if config.normalize_obs else obs
+
+
+def scale_reward(
+    config: PPOConfig, hypers: PPOHypers, state: PPOState, transitions: Transition
+) -> tuple[jax.Array, PPOState]:
+    """Rewards divided by the running standard deviation of the discounted return, where the config asks for it.
+
+    Returns:
+        The rewards to learn from ``[T, B]``, and the state with its statistics of the discounted return.
+    """
+    if not config.normalize_reward:
+        return transitions.reward, state
+    ended = transitions.terminated | transitions.truncated
+    continues = jnp.concatenate([jnp.ones_like(ended[:1]), ~ended[:-1]])
+    totals = forward_linear_recurrence(hypers.gamma * continues, transitions.reward, state.discounted_return)
+    running = jnp.where(ended[-1], 0.0, totals[-1])
+    return_moments = moments.update(state.return_moments, totals)
+    state = state.replace(discounted_return=running, return_moments=return_moments)
+    return transitions.reward / moments.std(return_moments, 1e-8), state
+
+
+def make_batch(
+    net: ActorCritic,
+    pi: distributions.Distribution,
+    config: PPOConfig,
+    hypers: PPOHypers,
+    state: PPOState,
+    transitions: Transition,
+    reward: jax.Array,
+) -> Batch:
+    """Values, log-probabilities, GAE advantages and value targets of a rollout, in one pass over ``[T, B]``."""
+    obs = normalize(config, state.obs_moments, transitions.obs)
+    old_policy, values = net.apply(state.params, obs)
+    next_obs = normalize(config, state.obs_moments, transitions.next_obs)
+    advantage = returns.gae(
+        reward,
+        values,
+        net.apply(state.params, next_obs, method="value"),
+        transitions.terminated,
+        transitions.truncated,
+        hypers.gamma,
+        hypers.gae_lambda,
+    )
+    return Batch(
+        obs=obs,
+        action=transitions.action,
+        old_policy=old_policy,
+        log_prob=pi.log_prob(old_policy, transitions.action),
+        value=values,
+        advantage=advantage,
+        target=advantage + values,
+    )
+
+
+def loss(
+    net: ActorCritic,
+    pi: distributions.Distribution,
+    config: PPOConfig,
+    params: PyTree,
+    hypers: PPOHypers,
+    clip_epsilon: jax.Array,
+    kl_coef: jax.Array,
+    batch: Batch,
+) -> tuple[jax.Array, Metrics]:
+    """PPO's loss of a minibatch: ``value_coef * value_loss - surrogate - entropy_coef * H(pi)``, and its terms.
+
+    Source: Schulman et al. 2017, (7) to (9).
+    """
+    new_policy, values = net.apply(params, batch.obs)
+    advantage = numerics.standardize(batch.advantage) if config.normalize_advantage else batch.advantage
+    log_ratio = pi.log_prob(new_policy, batch.action) - batch.log_prob
+    kl = pi.kl(batch.old_policy, new_policy)
+    if config.objective == "kl":
+        surrogate = surrogates.ppo_kl(log_ratio, advantage, kl, kl_coef)
+    else:
+        surrogate = surrogates.ppo_clip(log_ratio, advantage, clip_epsilon)
+        if config.objective == "both":
+            surrogate = surrogate - kl_coef * kl
+    if config.clip_value:
+        value_loss = surrogates.clipped_value_loss(values, batch.value, batch.target, hypers.value_clip_epsilon)
+    else:
+        value_loss = surrogates.value_loss(values, batch.target)
+    terms = {
+        "surrogate": jnp.mean(surrogate),
+        "value_loss": jnp.mean(value_loss),
+        "entropy": jnp.mean(pi.entropy(new_policy)),
+        "kl": jnp.mean(kl),
+        "approximate_kl": jnp.mean(surrogates.approximate_kl(log_ratio)),
+        "clip_fraction": jnp.mean(surrogates.clipped(log_ratio, clip_epsilon)),
+        "ratio": jnp.mean(jnp.exp(log_ratio)),
+    }
+    total = hypers.value_coef * terms["value_loss"] - terms["surrogate"] - hypers.entropy_coef * terms["entropy"]
+    return total, terms
+
+
+def minibatch_step(
+    loss: Callable, config: PPOConfig, hypers: PPOHypers, kl_coef: jax.Array, carry: tuple, batch: Batch
+) -> tuple[tuple, Metrics]:
+    """One gradient step with decayed learning rate and clip range; none where ``early_stop`` has stopped the update.
+
+    Args:
+        loss: :func:`loss` of a network, ``(params, hypers, clip_epsilon, kl_coef, batch) -> (loss, terms)``.
+        config: sizes and choices.
+        hypers: numbers.
+        kl_coef: coefficient of the KL penalty, ``[]``.
+        carry: parameters, the optimiser's state, the number of its steps, and whether to stop.
+        batch: ``[M, ...]``.
+    """
+    params, opt_state, num_steps, stopped = carry
+    elapsed = jnp.minimum(num_steps / hypers.decay_steps, 1.0)
+    clip_epsilon = hypers.clip_epsilon * (1 - hypers.clip_decay * elapsed)
+    learning_rate = hypers.learning_rate * (1 - hypers.learning_rate_decay * elapsed)
+    optimizer = optimizers.adam(hypers.max_grad_norm, hypers.adam_epsilon)
+    *new, terms = gradient_step(loss, optimizer, learning_rate, params, opt_state, hypers, clip_epsilon, kl_coef, batch)
+    new = (*new, num_steps + 1)
+    if config.early_stop:
+        stopped = stopped | (terms["approximate_kl"] > 1.5 * hypers.target_kl)
+        new = jax.tree.map(lambda o, n: jnp.where(stopped, o, n), (params, opt_state, num_steps), new)
+    return (*new, stopped), terms
+
+
+def learn(
+    net: ActorCritic,
+    pi: distributions.Distribution,
+    config: PPOConfig,
+    hypers: PPOHypers,
+    state: PPOState,
+    transitions: Transition,
+    key: jax.Array,
+) -> tuple[PPOState, Metrics]:
+    """Learn from a rollout ``[T, B]``: advantages, epochs of minibatches, running statistics and the KL penalty."""
+    reward, state = scale_reward(config, hypers, state, transitions)
+    batch = make_batch(net, pi, config, hypers, state, transitions, reward)
+
+    step = functools.partial(minibatch_step, functools.partial(loss, net, pi, config), config, hypers, state.kl_coef)
+    (params, opt_state, num_steps, _), terms = minibatch_epochs(
+        step,
+        (state.params, state.opt_state, state.num_optimizer_steps, jnp.zeros((), bool)),
+        batch,
+        key,
+        config.num_epochs,
+        config.num_minibatches,
+    )
+    state = state.replace(params=params, opt_state=opt_state, num_optimizer_steps=num_steps)
+    if config.normalize_obs:  # from raw observations, and only after learning: acting and learning agree
+        state = state.replace(obs_moments=moments.update(state.obs_moments, transitions.obs))
+    if config.objective != "clip":
+        last_epoch_kl = jnp.mean(terms["kl"][-config.num_minibatches :])
+        kl_coef = surrogates.adapt_kl_coefficient(state.kl_coef, last_epoch_kl, hypers.target_kl)
+        state = state.replace(kl_coef=kl_coef)
+    return state, jax.tree.map(jnp.mean, terms) | {
+        "ratio": terms["ratio"][0],  # before any step of this update: exactly 1
+        "explained_variance": surrogates.explained_variance(batch.value, batch.target),
+    }
+
+
+def scale_to_box(action: jax.Array, space: Box) -> jax.Array:
+    """Clip an action to ``[-1, 1]`` and map it to a box; an unbounded side leaves it as it is."""
     low, high = jnp.asarray(space.low, jnp.float32), jnp.asarray(space.high, jnp.float32)
     bounded = jnp.isfinite(low) & jnp.isfinite(high)
     low, width = jnp.where(bounded, low, 0.0), jnp.where(bounded, high - low, 0.0)
