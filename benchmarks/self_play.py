@@ -15,10 +15,11 @@ import tyro
 
 from benchmarks import common
 from purerl import search
-from purerl.algorithms.games.alphazero import AlphaZeroConfig, AlphaZeroHypers, alphazero, thinker
+from purerl.algorithms.games.alphazero import AlphaZeroConfig, AlphaZeroHypers, alphazero, search_policy
 from purerl.envs.games import Game, turn
 from purerl.envs.pgx import from_pgx
 from purerl.nets.board import make_policy_value
+from purerl.types import Seen
 
 
 def main(
@@ -54,10 +55,10 @@ def main(
 def parts(game: Game, config: AlphaZeroConfig, repeats: int) -> list[common.Row]:
     """Self-play and its parts alone."""
     state = alphazero(game, config).init(AlphaZeroHypers(), jax.random.key(0))
-    obs, positions = state.envs.obs
+    obs, positions = state.envs.obs, state.envs.state
     programs = {
         "self-play": playing(game, config),
-        "network alone": judging(game, config),
+        "network alone": evaluating(game, config),
         "game alone": stepping(game, config),
         "search alone": searching(game, config),
     }
@@ -78,12 +79,12 @@ def parts(game: Game, config: AlphaZeroConfig, repeats: int) -> list[common.Row]
 
 def playing(game: Game, config: AlphaZeroConfig) -> Callable:
     """Every move of every game, from their starts; games that end go on as they are, at the same price."""
-    think = thinker(game, config)
+    run_search = search_policy(game, config)
 
     def run(params, obs, positions):
         def move(now, key):
-            think_key, step_key = jax.random.split(key)
-            action = think(AlphaZeroHypers(), params, *now, think_key, True).action
+            search_key, step_key = jax.random.split(key)
+            action = run_search(AlphaZeroHypers(), params, Seen(*now), search_key, True).action
             obs, after, *_ = jax.vmap(game.step)(jax.random.split(step_key, config.num_envs), now[1], action)
             return (obs, after), None
 
@@ -92,18 +93,18 @@ def playing(game: Game, config: AlphaZeroConfig) -> Callable:
     return run
 
 
-def judging(game: Game, config: AlphaZeroConfig) -> Callable:
+def evaluating(game: Game, config: AlphaZeroConfig) -> Callable:
     """As many batches through the network as self-play needs: the root's, and one a simulation."""
     net = make_policy_value(
         config.torso, tuple(game.observation_space.shape), game.action_space.n, config.num_blocks, config.num_channels
     )
 
     def run(params, obs, positions):
-        def judge(total, _):
+        def evaluate(total, _):
             logits, value = net.apply(params, jnp.where(total[:, None, None, None] > 1e9, 0, obs))
             return total + value + logits[:, 0], None
 
-        return jax.lax.scan(judge, jnp.zeros(config.num_envs), length=config.num_steps * (config.num_simulations + 1))
+        return jax.lax.scan(evaluate, jnp.zeros(config.num_envs), length=config.num_steps * (config.num_simulations + 1))
 
     return run
 

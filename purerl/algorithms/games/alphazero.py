@@ -1,18 +1,18 @@
 """AlphaZero: learn a game from its rules alone, by playing against oneself with search (Silver et al. 2018).
 
-One update: play ``num_steps`` moves in each of ``num_envs`` games, both sides searching with the same network; put the
-positions into the replay; take ``num_gradient_steps`` steps on
+One update: self-play of ``num_steps`` moves in each of ``num_envs`` games, both sides searching with the same network;
+add the positions to the replay; take ``num_gradient_steps`` steps on
 
     minimise  E[ (z - v)^2 - pi . log p + c |params|^2 ],
 
-where ``pi`` is the policy that the search made of the network's ``p``, and ``z`` how the game ended for the player to
-move.
+where ``pi`` is the policy that the search made of the network's ``p``, and ``z`` the outcome of the game from the
+perspective of the player to move.
 """
 
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Literal, get_args
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,19 +20,20 @@ import optax
 from flax import linen as nn
 from flax import struct
 
-from purerl import learning, rollout, search
+from purerl import optimizers, rollout, search
+from purerl.agent import no_carry
 from purerl.algorithm import Algorithm, Spec
+from purerl.config_checks import check_config, check_multiples
 from purerl.data import transitions
-from purerl.data.replay import ReplayConfig, ReplayState, uniform
+from purerl.data.replay import Replay, ReplayConfig, ReplayState, uniform
 from purerl.envs import games
-from purerl.envs.base import Environment
 from purerl.envs.games import Game
-from purerl.envs.wrappers import Exposed
 from purerl.games import match, planners
 from purerl.kernels.recurrence import reverse_linear_recurrence
 from purerl.nets.board import make_policy_value
 from purerl.search import policies, qtransforms
-from purerl.types import Metrics, PyTree, Transition
+from purerl.types import Metrics, PyTree, Seen
+from purerl.update import gradient_step, replay_update
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -59,7 +60,7 @@ class AlphaZeroConfig:
     batch_size: int = 256
     """Positions per gradient step, M."""
     replay_capacity: int = 65_536
-    """Positions that are remembered; a multiple of num_envs."""
+    """Positions that the replay keeps; a multiple of num_envs."""
     torso: Literal["residual", "mlp"] = "residual"
     """Residual blocks of convolutions, for boards, or a multilayer perceptron."""
     num_blocks: int = 2
@@ -67,31 +68,22 @@ class AlphaZeroConfig:
     num_channels: int = 32
     """Channels of a block, or size of a layer."""
     symmetries: bool = True
-    """Show each drawn position under a random symmetry, where the game has any."""
+    """Learn from each sampled position under a random symmetry, where the game has any."""
     opponent: planners.Opponent = "one_ply"
     """Whom to evaluate against: uniform moves; moves that win or do not lose at once; a search with playouts."""
     opponent_simulations: int = 100
     """Of the opponent's search, if it does."""
     max_moves: int = 1_000
-    """After which a game of an evaluation, or a playout, is broken off."""
+    """After which a game of an evaluation, or a playout, is truncated."""
 
     def __post_init__(self) -> None:
-        sizes = (field.name for field in dataclasses.fields(self) if field.type is int)
-        learning.check_positive(self, *sizes)
-        learning.check_choices(self, _CHOICES)
-        learning.check_multiples(self, "num_envs", self.num_envs, "replay_capacity")
+        check_config(self)
+        check_multiples(self, "num_envs", self.num_envs, "replay_capacity")
         if self.replay_capacity < max(self.batch_size, self.num_envs * self.num_steps):
             raise ValueError(
                 f"AlphaZeroConfig.replay_capacity = {self.replay_capacity} must hold a batch of {self.batch_size} and "
                 f"an update's {self.num_envs} * {self.num_steps} positions: increase it."
             )
-
-
-_CHOICES = {
-    "search": ("gumbel", "puct"),
-    "torso": ("residual", "mlp"),
-    "opponent": get_args(planners.Opponent),
-}
 
 
 class AlphaZeroHypers(struct.PyTreeNode):
@@ -108,7 +100,7 @@ class AlphaZeroHypers(struct.PyTreeNode):
     dirichlet_fraction: float = 0.25
     """Share of noise in the root's prior, in [0, 1]; visits only."""
     dirichlet_alpha: float = 0.3
-    """Of its law, > 0: about 10 divided by the number of moves that a position has; visits only."""
+    """Of its Dirichlet distribution, > 0: about 10 divided by the number of moves that a position has; visits only."""
     temperature: float = 1.0
     """Moves are drawn in proportion to visits to the power 1 / temperature; visits only."""
     c_init: float = 1.25
@@ -119,13 +111,20 @@ class AlphaZeroHypers(struct.PyTreeNode):
     """Adam's denominator constant, > 0."""
 
 
-class Lesson(struct.PyTreeNode):
-    """A position, and what the search and the rest of the game had to say of it."""
+class TrainingTarget(struct.PyTreeNode):
+    """A position with the policy and the value that the network is to learn for it; an item of the replay."""
 
     obs: jax.Array  # [..., *obs_shape]
-    policy: jax.Array  # [..., A]
-    outcome: jax.Array  # [...] how the game ended for the player to move
-    known: jax.Array  # [...] bool, whether it ended
+    policy: jax.Array  # [..., A] made by the search
+    outcome: jax.Array  # [...] of the game, from the perspective of the player to move
+    known: jax.Array  # [...] bool, whether the game terminated within the rollout
+
+
+class SearchExtras(NamedTuple):
+    """What a rollout remembers of every move besides the transition."""
+
+    policy: jax.Array  # [B, A] made by the search
+    player: jax.Array  # [B] int32, who moved
 
 
 class AlphaZeroState(struct.PyTreeNode):
@@ -134,14 +133,14 @@ class AlphaZeroState(struct.PyTreeNode):
     params: PyTree
     opt_state: optax.OptState
     envs: rollout.Envs  # [B, ...]
-    replay: ReplayState
+    replay: ReplayState  # of TrainingTarget
 
 
 def alphazero(game: Game, config: AlphaZeroConfig | None = None) -> Algorithm:
     """AlphaZero for games of two players whose rules are known.
 
-    ``act`` plans, so its ``obs`` is :class:`~purerl.envs.wrappers.Exposed`. ``spec.evaluate`` plays against the
-    opponent of the config, each side beginning half of the games; a return is the reward of the agent that learns.
+    ``act`` searches from ``seen.env_state``. ``spec.evaluate`` plays against the opponent of the config, each side
+    beginning half of the games; returns are those of the agent that learns.
 
     Args:
         game: from :mod:`purerl.envs.games`.
@@ -151,87 +150,41 @@ def alphazero(game: Game, config: AlphaZeroConfig | None = None) -> Algorithm:
         ValueError: if it is no game, or its observations do not suit the network.
     """
     config = config or AlphaZeroConfig()
-    think, net, table = thinker(game, config), _network(game, config), _thinking(game)
-    num_actions = game.action_space.n
-    memory = uniform(
+    net, run_search = network(game, config), search_policy(game, config)
+    replay = uniform(
         ReplayConfig(capacity=config.replay_capacity, num_envs=config.num_envs, batch_size=config.batch_size)
     )
 
     def init(hypers: AlphaZeroHypers, key: jax.Array) -> AlphaZeroState:
         params_key, env_key = jax.random.split(key)
-        envs = rollout.reset(table, env_key, config.num_envs)
-        params = net.init(params_key, envs.obs.obs)
-        nothing = jnp.zeros(())
-        lesson = Lesson(envs.obs.obs[0], jnp.zeros(num_actions), nothing, nothing.astype(bool))
-        opt_state = learning.optimizer(hypers.max_grad_norm, hypers.adam_epsilon).init(params)
-        return AlphaZeroState(params=params, opt_state=opt_state, envs=envs, replay=memory.init(lesson))
-
-    def play(
-        hypers: AlphaZeroHypers, params: PyTree, envs: rollout.Envs, key: jax.Array
-    ) -> tuple[rollout.Envs, Lesson, Metrics]:
-        """Both sides of every game; lessons have axes ``[T, B]``."""
-        env_key, think_key = jax.random.split(key)
-
-        def policy(seen: Exposed, key: jax.Array) -> _Thought:
-            decision = think(hypers, params, *seen, key, explore=True)
-            return _Thought(decision.action, decision.weights)
-
-        keys = jax.random.split(think_key, config.num_steps)
-        envs, steps, metrics = rollout.rollout(table, policy, envs, env_key, keys, config.num_steps)
-        outcome, known = outcomes(steps)
-        metrics = {"episode_length": metrics["episode_length"], **match.self_play_metrics(steps)}
-        return envs, Lesson(steps.obs.obs, steps.action.policy, outcome, known), metrics
-
-    def loss(params: PyTree, hypers: AlphaZeroHypers, lesson: Lesson) -> tuple[jax.Array, Metrics]:
-        logits, value = net.apply(params, lesson.obs)
-        terms = losses(logits, value, lesson)
-        size = optax.tree.norm(params, squared=True)
-        return terms["policy_loss"] + hypers.value_weight * terms["value_loss"] + hypers.l2 * size, terms
-
-    def learn(
-        hypers: AlphaZeroHypers, replay: ReplayState, now: tuple[PyTree, optax.OptState], key: jax.Array
-    ) -> tuple[tuple[PyTree, optax.OptState], Metrics]:
-        params, opt_state = now
-        draw_key, turn_key = jax.random.split(key)
-        lesson = transitions.first_steps(replay.ring, memory.sample(replay, draw_key))
-        if config.symmetries and game.symmetries is not None:
-            lesson = _turned(game.symmetries, lesson, turn_key)
-        grads, terms = jax.grad(loss, has_aux=True)(params, hypers, lesson)
-        optimizer = learning.optimizer(hypers.max_grad_norm, hypers.adam_epsilon)
-        return learning.descend(optimizer, hypers.learning_rate, grads, params, opt_state), terms
-
-    def update(hypers: AlphaZeroHypers, state: AlphaZeroState, key: jax.Array) -> tuple[AlphaZeroState, Metrics]:
-        play_key, learn_key = jax.random.split(key)
-        envs, lessons, metrics = play(hypers, state.params, state.envs, play_key)
-        replay = memory.add(state.replay, lessons)
-        (params, opt_state), terms = jax.lax.scan(
-            functools.partial(learn, hypers, replay),
-            (state.params, state.opt_state),
-            jax.random.split(learn_key, config.num_gradient_steps),
-        )
-        state = AlphaZeroState(params=params, opt_state=opt_state, envs=envs, replay=replay)
-        return state, jax.tree.map(jnp.mean, terms) | metrics
-
-    def decide(
-        hypers: AlphaZeroHypers, state: AlphaZeroState, obs: Exposed, key: jax.Array, sample: bool = False
-    ) -> jax.Array:
-        return think(hypers, state.params, *obs, key, sample).action
+        envs = rollout.reset(game, env_key, config.num_envs)
+        params = net.init(params_key, envs.obs)
+        zero = jnp.zeros(())
+        item = TrainingTarget(envs.obs[0], jnp.zeros(game.action_space.n), zero, zero.astype(bool))
+        opt_state = optimizers.adam(hypers.max_grad_norm, hypers.adam_epsilon).init(params)
+        return AlphaZeroState(params=params, opt_state=opt_state, envs=envs, replay=replay.init(item))
 
     def act(
-        hypers: AlphaZeroHypers, state: AlphaZeroState, obs: Exposed, key: jax.Array, sample: bool = False
-    ) -> jax.Array:
-        """The move that a search without noise comes to, or else one as in self-play; for one position."""
-        return decide(hypers, state, jax.tree.map(lambda x: x[None], obs), key, sample)[0]
+        hypers: AlphaZeroHypers, state: AlphaZeroState, carry: tuple, seen: Seen, key: jax.Array, sample: bool = False
+    ) -> tuple[tuple, jax.Array]:
+        return carry, run_search(hypers, state.params, seen, key, sample).action
 
+    update = replay_update(
+        functools.partial(collect, game, config, run_search),
+        replay.add,
+        functools.partial(learn, game, net, config, replay),
+        lambda hypers, state: state,
+        config.num_gradient_steps,
+    )
     opponent = planners.opponent(game, config.opponent, config.opponent_simulations, config.max_moves)
-    evaluate = match.evaluation(game, decide, opponent, config.max_moves)
+    evaluate = match.evaluation(game, no_carry, act, opponent, config.max_moves)
     settings = {"env": game.name, **dataclasses.asdict(config)}
     spec = Spec("alphazero", config.num_envs * config.num_steps, evaluate, settings)
-    return Algorithm(init, update, act, spec)
+    return Algorithm(init, update, no_carry, act, spec)
 
 
-def thinker(game: Game, config: AlphaZeroConfig) -> Callable:
-    """How the agent comes to its moves: ``(hypers, params, obs, state, key, explore=False) -> Decision``, batched.
+def network(game: Game, config: AlphaZeroConfig) -> nn.Module:
+    """Policy-value network that a config means: ``(params, obs [B, ...]) -> (logits [B, A], value [B])``.
 
     Args:
         game: from :mod:`purerl.envs.games`.
@@ -240,22 +193,41 @@ def thinker(game: Game, config: AlphaZeroConfig) -> Callable:
     Raises:
         ValueError: as :func:`alphazero`.
     """
-    net = _network(game, config)
+    if not isinstance(game, Game):
+        raise ValueError(f"{game.name} is not a game of two players. AlphaZero needs one, as pgx/tic_tac_toe.")
+    return make_policy_value(
+        config.torso, tuple(game.observation_space.shape), game.action_space.n, config.num_blocks, config.num_channels
+    )
 
-    def judge(params: PyTree, key: jax.Array, obs: jax.Array, state: PyTree) -> tuple[jax.Array, jax.Array]:
+
+def search_policy(game: Game, config: AlphaZeroConfig) -> Callable:
+    """Search policy, with the network as leaf evaluator: ``(hypers, params, seen, key, explore=False) -> Decision``.
+
+    ``seen`` has leaves ``[B, ...]``. With ``explore``, static, the search has the noise of self-play, else none.
+
+    Args:
+        game: from :mod:`purerl.envs.games`.
+        config: of :func:`alphazero`.
+
+    Raises:
+        ValueError: as :func:`alphazero`.
+    """
+    net = network(game, config)
+
+    def evaluate_leaf(params: PyTree, key: jax.Array, obs: jax.Array, state: PyTree) -> tuple[jax.Array, jax.Array]:
         return net.apply(params, obs)
 
-    def think(
-        hypers: AlphaZeroHypers, params: PyTree, obs: jax.Array, state: PyTree, key: jax.Array, explore: bool = False
+    def run_search(
+        hypers: AlphaZeroHypers, params: PyTree, seen: Seen, key: jax.Array, explore: bool = False
     ) -> search.Decision:
         policy = policies.from_config(config, hypers, explore, qtransforms.identity)
-        return planners.search_policy(game, judge, policy, params, config.num_simulations)(obs, state, key)
+        return planners.search_policy(game, evaluate_leaf, policy, params, config.num_simulations)(seen, key)
 
-    return think
+    return run_search
 
 
-def intuition(game: Game, config: AlphaZeroConfig) -> Callable:
-    """What the network thinks without a search: ``(params, obs [B, ...]) -> (logits [B, A], value [B])``.
+def raw_policy(game: Game, config: AlphaZeroConfig) -> Callable:
+    """Policy and value of the network without a search: ``(params, obs [B, ...]) -> (logits [B, A], value [B])``.
 
     Logits are those of all moves, legal or not.
 
@@ -266,76 +238,130 @@ def intuition(game: Game, config: AlphaZeroConfig) -> Callable:
     Raises:
         ValueError: as :func:`alphazero`.
     """
-    return _network(game, config).apply
+    return network(game, config).apply
 
 
-def outcomes(steps: Transition) -> tuple[jax.Array, jax.Array]:
-    """How each position's game ended for the player who was to move there, and whether it did within the rollout.
-
-    ``z_t = r_t + turn_t z_{t+1}``, where ``turn`` is -1 when the other player is next, 1 when the same, 0 at the end
+def collect(
+    game: Game,
+    config: AlphaZeroConfig,
+    run_search: Callable,
+    hypers: AlphaZeroHypers,
+    state: AlphaZeroState,
+    key: jax.Array,
+) -> tuple[AlphaZeroState, TrainingTarget, Metrics]:
+    """Self-play, both sides of every game.
 
     Args:
-        steps: ``[T, B]``, with ``info["turn"]``.
+        game: from :mod:`purerl.envs.games`.
+        config: of :func:`alphazero`.
+        run_search: from :func:`search_policy`.
+        hypers: numbers.
+        state: before the rollout.
+        key: typed key.
 
     Returns:
-        ``z`` ``[T, B]``, and flags ``[T, B]``.
+        The state with the games as they are now, training targets ``[T, B]``, and metrics.
     """
-    outcome = reverse_linear_recurrence(steps.info["turn"], steps.reward)
-    known = jax.lax.cummax(steps.terminated.astype(jnp.int32), axis=0, reverse=True) > 0
-    return outcome, known
+    env_key, search_key = jax.random.split(key)
+
+    def policy(carry: tuple, seen: Seen, key: jax.Array) -> tuple[tuple, jax.Array, SearchExtras]:
+        decision = run_search(hypers, state.params, seen, key, True)
+        return carry, decision.action, SearchExtras(decision.weights, jax.vmap(game.player)(seen.env_state))
+
+    keys = jax.random.split(search_key, config.num_steps)
+    envs, steps, metrics = rollout.rollout(game, policy, state.envs, env_key, keys, config.num_steps)
+    player = jnp.concatenate([steps.extras.player, jax.vmap(game.player)(envs.state)[None]])
+    outcome, known = outcomes(steps.reward, turns(player, steps.terminated), steps.terminated)
+    targets = TrainingTarget(steps.obs, steps.extras.policy, outcome, known)
+    metrics = {"episode_length": metrics["episode_length"], **match.self_play_metrics(steps, player[:-1])}
+    return state.replace(envs=envs), targets, metrics
 
 
-def losses(logits: jax.Array, value: jax.Array, lesson: Lesson) -> Metrics:
-    """``-pi . log p`` and ``(z - v)^2``, means over the minibatch, the second over games that ended.
+def turns(player: jax.Array, terminated: jax.Array) -> jax.Array:
+    """Sign of the value of the next position for the player who moved.
+
+    Args:
+        player: ``[T + 1, B]`` int, 0 or 1, who is to move before every step and after the last.
+        terminated: ``[T, B]`` bool.
+
+    Returns:
+        ``[T, B]``: 0 where the game terminated, 1 where the same player moves again, -1 where the other one does.
+    """
+    again = player[1:] == player[:-1]
+    return jnp.where(terminated, 0.0, jnp.where(again, 1.0, -1.0))
+
+
+def outcomes(reward: jax.Array, turn: jax.Array, terminated: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Outcome of each position's game from the perspective of the player to move there.
+
+    ``z_t = r_t + turn_t z_{t+1}``
+
+    Args:
+        reward: ``[T, B]``, of the player who moved.
+        turn: ``[T, B]``, see :func:`turns`.
+        terminated: ``[T, B]`` bool.
+
+    Returns:
+        ``z`` ``[T, B]``, and flags ``[T, B]``, whether the game terminated within the rollout.
+    """
+    known = jax.lax.cummax(terminated.astype(jnp.int32), axis=0, reverse=True) > 0
+    return reverse_linear_recurrence(turn, reward), known
+
+
+def learn(
+    game: Game,
+    net: nn.Module,
+    config: AlphaZeroConfig,
+    replay: Replay,
+    hypers: AlphaZeroHypers,
+    state: AlphaZeroState,
+    key: jax.Array,
+) -> tuple[AlphaZeroState, Metrics]:
+    """One gradient step on positions sampled from the replay, each under a random symmetry."""
+    sample_key, symmetry_key = jax.random.split(key)
+    target = transitions.first_steps(state.replay.ring, replay.sample(state.replay, sample_key))
+    if config.symmetries and game.symmetries is not None:
+        target = apply_symmetries(game.symmetries, target, symmetry_key)
+    params, opt_state, metrics = gradient_step(
+        functools.partial(loss, net),
+        optimizers.adam(hypers.max_grad_norm, hypers.adam_epsilon),
+        hypers.learning_rate,
+        state.params,
+        state.opt_state,
+        hypers,
+        target,
+    )
+    return state.replace(params=params, opt_state=opt_state), metrics
+
+
+def apply_symmetries(symmetries: games.Symmetries, target: TrainingTarget, key: jax.Array) -> TrainingTarget:
+    """Each of the training targets ``[M]`` under a symmetry drawn for it, the board and the policy alike."""
+    index = jax.random.randint(key, target.known.shape, 0, len(symmetries.cells))
+    obs, policy = jax.vmap(functools.partial(games.apply, symmetries))(index, target.obs, target.policy)
+    return target.replace(obs=obs, policy=policy)
+
+
+def loss(net: nn.Module, params: PyTree, hypers: AlphaZeroHypers, target: TrainingTarget) -> tuple[jax.Array, Metrics]:
+    """AlphaZero's loss of a minibatch: ``policy_loss + value_weight * value_loss + l2 * |params|^2``, and its terms."""
+    logits, value = net.apply(params, target.obs)
+    terms = losses(logits, value, target)
+    squared_norm = optax.tree.norm(params, squared=True)
+    return terms["policy_loss"] + hypers.value_weight * terms["value_loss"] + hypers.l2 * squared_norm, terms
+
+
+def losses(logits: jax.Array, value: jax.Array, target: TrainingTarget) -> Metrics:
+    """Policy and value loss: ``-pi . log p`` and ``(z - v)^2``, means over the minibatch, the second where z is known.
 
     Args:
         logits: ``[M, A]``.
         value: ``[M]``.
-        lesson: ``[M, ...]``.
+        target: ``[M, ...]``.
 
     Source: Silver et al. 2018, (1).
     """
-    error = jnp.where(lesson.known, (lesson.outcome - value) ** 2, 0)
+    error = jnp.where(target.known, (target.outcome - value) ** 2, 0)
     return {
-        "policy_loss": jnp.mean(optax.softmax_cross_entropy(logits, lesson.policy)),
-        "value_loss": jnp.sum(error) / jnp.maximum(jnp.sum(lesson.known), 1),
+        "policy_loss": jnp.mean(optax.softmax_cross_entropy(logits, target.policy)),
+        "value_loss": jnp.sum(error) / jnp.maximum(jnp.sum(target.known), 1),
         "policy_entropy": jnp.mean(optax.softmax_cross_entropy(logits, jax.nn.softmax(logits))),
     }
-
-
-class _Thought(struct.PyTreeNode):
-    """What a player does and why: the action of :func:`_thinking`."""
-
-    action: jax.Array
-    policy: jax.Array  # [A]
-
-
-def _thinking(game: Game) -> Environment:
-    """The game for a player who plans: it shows its state, takes moves with the policies behind them, and tells whose
-    turn it was, so that a rollout remembers all of that."""
-
-    def reset(key: jax.Array) -> tuple[Exposed, PyTree]:
-        obs, state = game.reset(key)
-        return Exposed(obs, state), state
-
-    def step(key: jax.Array, state: PyTree, thought: _Thought) -> tuple:
-        obs, after, reward, terminated, truncated, _ = game.step(key, state, thought.action)
-        info = {"player": game.player(state), "turn": games.turn(game, state, after, terminated)}
-        return Exposed(obs, after), after, reward, terminated, truncated, info
-
-    return Environment(game.name, reset, step, game.observation_space, game.action_space)
-
-
-def _network(game: Game, config: AlphaZeroConfig) -> nn.Module:
-    if not isinstance(game, Game):
-        raise ValueError(f"{game.name} is not a game of two players. AlphaZero needs one, as pgx/tic_tac_toe.")
-    return make_policy_value(
-        config.torso, tuple(game.observation_space.shape), game.action_space.n, config.num_blocks, config.num_channels
-    )
-
-
-def _turned(symmetries: games.Symmetries, lesson: Lesson, key: jax.Array) -> Lesson:
-    """Each of the lessons ``[M]`` under a symmetry drawn for it."""
-    index = jax.random.randint(key, lesson.known.shape, 0, len(symmetries.cells))
-    obs, policy = jax.vmap(functools.partial(games.apply, symmetries))(index, lesson.obs, lesson.policy)
-    return lesson.replace(obs=obs, policy=policy)
