@@ -27,7 +27,7 @@ from purerl.algorithm import Algorithm
 from purerl.algorithms.model_based.dyna import DynaConfig, DynaHypers, DynaState, dyna
 from purerl.algorithms.tabular.dynamic_programming import value_iteration
 from purerl.analysis import plots
-from purerl.driver.command_line.main import one_line_errors
+from purerl.driver.command_line import one_line_errors
 from purerl.envs.mdp import environment
 from purerl.envs.textbook import blocking_maze, maps, maze, pictures, shortcut_maze
 from purerl.mdp import MDP, model_error
@@ -365,7 +365,7 @@ def study_error(seed: int, num_runs: int) -> Outcome:
         draws = jax.random.categorical(sample_key, jnp.log(chain), axis=-1, shape=(num_samples, 10))
         model = jax.nn.one_hot(draws, 10).mean(0)
         eps = model_error.one_step_error(chain, model)
-        laws = (model_error.laws_after(x, jnp.eye(10)[0], HORIZON) for x in (chain, model))
+        laws = (model_error.distributions_after(x, jnp.eye(10)[0], HORIZON) for x in (chain, model))
         reward = jax.random.uniform(reward_key, (10,))
         values = (kernel.solve(kernel.MRP(x, reward, world.terminal, world.gamma)) for x in (chain, model))
         spread = jnp.max(reward) - jnp.min(reward)
@@ -374,7 +374,7 @@ def study_error(seed: int, num_runs: int) -> Outcome:
             [
                 model_error.total_variation(*laws),
                 model_error.trajectory_error_bound(eps, steps),
-                model_error.law_error_bound(eps, steps),
+                model_error.distribution_error_bound(eps, steps),
                 jnp.broadcast_to(value_error, steps.shape),
             ]
         )

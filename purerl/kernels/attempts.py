@@ -1,14 +1,14 @@
-"""How many attempts success takes: pass@k from counts, and the wait for a first success."""
+"""Success within k attempts: pass@k from counts, and from a known probability."""
 
 import chex
 import jax
 import jax.numpy as jnp
 
-Scalar = jax.Array | float
+from purerl.types import Scalar
 
 
 def pass_at_k(num_correct: jax.Array, num_attempts: jax.Array | int, k: int) -> jax.Array:
-    """Chance that at least one of k attempts succeeds, without bias, from n attempts of which c did.
+    """pass@k: unbiased estimate that one of k attempts succeeds, from n attempts of which c did.
 
     ``1 - C(n - c, k) / C(n, k) = 1 - prod_{i<k} (1 - c / (n - i))``
 

@@ -1,8 +1,8 @@
 """Backup targets of control by action values: from all sampled to all expected, over any number of steps.
 
 The conventions are those of :mod:`purerl.kernels.returns`: time-major arrays, ``terminated`` stops bootstrapping,
-``terminated | truncated`` stops what goes on, and what is called next belongs to the observation a step led to, before
-any reset. The last row goes on for no further step. In the equations ``d_t = gamma (1 - terminated_t)``, and a prime is
+``terminated | truncated`` stops traces, and ``next_*`` belongs to the observation a step led to, before any reset. The
+last row is the end of the recursion. In the equations ``d_t = gamma (1 - terminated_t)``, and a prime is
 what belongs to step ``t + 1``: action value ``Q'`` and probability ``pi'`` of the action taken there, and
 ``V' = sum_a pi(a) Q(s', a)``.
 """
@@ -11,8 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from purerl.kernels.recurrence import reverse_linear_recurrence
-
-Scalar = jax.Array | float
+from purerl.types import Scalar
 
 
 def q_sigma_returns(
@@ -25,12 +24,13 @@ def q_sigma_returns(
     gamma: Scalar,
     sigma: Scalar,
 ) -> jax.Array:
-    """Q(sigma): every step follows the action taken by a share sigma, and averages over all actions by the rest.
+    """Q(sigma) target: between sampling the next action (n-step SARSA) and averaging over all (tree backup).
 
     ``G_t = r_t + d_t (sigma G_{t+1} + (1 - sigma) (V' + pi' (G_{t+1} - Q')))``, with ``G_T = Q'`` of the last row
 
-    Where the recording was cut no action was taken, so that step averages: ``G_t = r_t + gamma V'``. Sigma 1 gives the
-    targets of n-step SARSA, sigma 0 those of tree backup, and of Expected SARSA in the last row.
+    Sigma is the share of sampling. Where the episode was truncated no action was taken, so that step averages:
+    ``G_t = r_t + gamma V'``. Sigma 1 gives the targets of n-step SARSA, sigma 0 those of tree backup, and of Expected
+    SARSA in the last row.
 
     Args:
         reward: ``[T, ...]`` float.
@@ -56,7 +56,7 @@ def q_sigma_returns(
 
 
 def sampling_ratios(next_ratio: jax.Array, ended: jax.Array) -> jax.Array:
-    """By how much more likely the actions after step t were under the target policy than under the behaviour.
+    """Importance sampling ratio of the actions after step t, for off-policy n-step targets.
 
     ``w_t = prod_{k >= t} rho_{k+1}`` to the last row, or to where the episode ended. The action of step t is given.
 

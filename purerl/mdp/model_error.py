@@ -1,4 +1,4 @@
-"""How wrong a model may be, and what that costs: one step, many steps, values.
+"""Errors of learnt models and their consequences: one step, compounding over many steps, values.
 
 One error measures all: ``eps = max_{s,a} sum_s' |P[s, a, s'] - P_hat[s, a, s']|``, twice the largest total variation of
 a step. Where a policy is fixed, its chains ``P_pi`` err by no more.
@@ -7,11 +7,11 @@ a step. Where a policy is fixed, its chains ``P_pi`` err by no more.
 import jax
 import jax.numpy as jnp
 
-Scalar = jax.Array | float
+from purerl.types import Scalar
 
 
 def total_variation(p: jax.Array, q: jax.Array) -> jax.Array:
-    """``TV(p; q) = 1/2 sum_x |p[x] - q[x]|`` over the last axis: the largest difference of any event's probability.
+    """Total variation ``TV(p; q) = 1/2 sum_x |p[x] - q[x]|`` over the last axis: the largest difference of any event.
 
     Source: Levin & Peres 2017, "Markov Chains and Mixing Times", proposition 4.2.
     """
@@ -19,7 +19,15 @@ def total_variation(p: jax.Array, q: jax.Array) -> jax.Array:
 
 
 def one_step_error(transition: jax.Array, model: jax.Array) -> jax.Array:
-    """``eps = max sum_s' |P[..., s'] - P_hat[..., s']|``, ``[]``, in [0, 2]; of ``[S, A, S]`` or ``[S, S]`` each."""
+    (
+        """One-step model error ``eps = max sum_s' |P[..., s'] - P_hat[..., s']|``, ``[]``, in [0, 2].
+
+    Args:
+        transition: ``[S, A, S]`` or ``[S, S]``.
+        model: likewise.
+    """
+        ""
+    )
     return 2 * jnp.max(total_variation(transition, model))
 
 
@@ -30,7 +38,7 @@ def value_error_bound(
     gamma: Scalar,
     horizon: Scalar = jnp.inf,
 ) -> jax.Array:
-    """The simulation lemma: how wrong the value of a policy may be that is computed in the model.
+    """Simulation lemma: error bound of a policy's value that is computed in the model.
 
     ``max_s |V[s] - V_hat[s]| <= (1 - gamma^H) / (1 - gamma) (eps_R + gamma eps/2 range / (1 - gamma))``
 
@@ -54,8 +62,8 @@ def value_error_bound(
     return steps * (reward_error + gamma * transition_error / 2 * reward_range / (1 - gamma))
 
 
-def laws_after(transition: jax.Array, start: jax.Array, horizon: int) -> jax.Array:
-    """``start P^h`` for ``h = 0 .. H``: where a chain may be after each number of steps.
+def distributions_after(transition: jax.Array, start: jax.Array, horizon: int) -> jax.Array:
+    """State distributions of a Markov chain, ``start P^h`` for ``h = 0 .. H``.
 
     Args:
         transition: ``[S, S]``, rows sum to 1.
@@ -66,16 +74,18 @@ def laws_after(transition: jax.Array, start: jax.Array, horizon: int) -> jax.Arr
         ``[H + 1, S]``.
     """
 
-    def step(law: jax.Array, _: None) -> tuple[jax.Array, jax.Array]:
-        law = jnp.matmul(law, transition, precision="highest")
-        return law, law
+    def step(distribution: jax.Array, _: None) -> tuple[jax.Array, jax.Array]:
+        distribution = jnp.matmul(distribution, transition, precision="highest")
+        return distribution, distribution
 
-    _, laws = jax.lax.scan(step, start, length=horizon)
-    return jnp.concatenate([start[None], laws])
+    _, distributions = jax.lax.scan(step, start, length=horizon)
+    return jnp.concatenate([start[None], distributions])
 
 
-def law_error_bound(error: Scalar, horizon: Scalar) -> jax.Array:
-    """``TV(start P^H; start P_hat^H) <= H eps / 2``, tight for one step and for many small errors.
+def distribution_error_bound(error: Scalar, horizon: Scalar) -> jax.Array:
+    """Error bound of state distributions: ``TV(start P^H; start P_hat^H) <= H eps / 2``.
+
+    Tight for one step and for many small errors.
 
     Args:
         error: ``eps`` of the chains, in [0, 2].
@@ -87,8 +97,9 @@ def law_error_bound(error: Scalar, horizon: Scalar) -> jax.Array:
 
 
 def trajectory_error_bound(error: Scalar, horizon: Scalar) -> jax.Array:
-    """``TV <= 1 - (1 - eps/2)^H`` of the laws of all ``(s_0, ..., s_H)``, and so of each state's: coupled step by step,
-    the two chains part with probability at most ``eps/2``.
+    """Error bound of trajectory distributions: ``TV <= 1 - (1 - eps/2)^H`` of all ``(s_0, ..., s_H)``.
+
+    The same holds for each state. Coupled step by step, the two chains part with probability at most ``eps/2``.
 
     Args:
         error: ``eps`` of the chains, in [0, 2].
@@ -100,7 +111,7 @@ def trajectory_error_bound(error: Scalar, horizon: Scalar) -> jax.Array:
 
 
 def disagreement(predictions: jax.Array) -> jax.Array:
-    """Variance over the members of an ensemble, ``[M, ...] -> [...]``: 0 where, and only where, all say the same.
+    """Ensemble disagreement: variance over the members, ``[M, ...] -> [...]``; 0 only where all are equal.
 
     Source: Lakshminarayanan et al. 2017 (arXiv 1612.01474), section 2.4.
     """

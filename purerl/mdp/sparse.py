@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from purerl.kernels.numerics import safe_divide
-from purerl.mdp import MDP, Scalar, SparseMDP
-from purerl.mdp import checks as checked
+from purerl.mdp import checks
+from purerl.mdp.processes import MDP, SparseMDP
+from purerl.types import Scalar
 
 
 def make(
@@ -26,7 +27,7 @@ def make(
         next_state: ``[S, A, K]`` int in ``0 .. S-1``, the successors. One may be listed twice; probabilities add up.
         transition: ``[S, A, K]``, their probabilities, each row a distribution within 1e-5; the remainder is divided
             out.
-        reward: ``[]`` for every step, ``[S]`` or ``[S, A]``, earned on leaving, or ``[S, A, K]``.
+        reward: ``[]`` for every step, ``[S]`` or ``[S, A]``, for leaving, or ``[S, A, K]``.
         gamma: discount in [0, 1]. At 1 a terminal state must be reachable from every state.
         start: ``[S]`` distribution; uniform over the states that are not terminal where None.
         terminal: ``[S]`` bool; where None no state is terminal.
@@ -43,15 +44,15 @@ def make(
             f"next_state has the shape {next_state.shape} and transition {transition.shape}; both must be [S, A, K]."
         )
     num_states = len(next_state)
-    checked.discount(gamma)
-    terminal = checked.terminal(terminal, num_states)
+    checks.discount(gamma)
+    terminal = checks.terminal(terminal, num_states)
     next_state = _checked_states(next_state, ignored=terminal)
-    transition = checked.rows("transition", transition, ignored=terminal)
-    reward = checked.reward(reward, transition.shape, ignored=terminal)
-    start = checked.start(start, terminal)
+    transition = checks.rows("transition", transition, ignored=terminal)
+    reward = checks.reward(reward, transition.shape, ignored=terminal)
+    start = checks.start(start, terminal)
     if gamma == 1:
         possible = transition > 0
-        checked.ends(terminal, lambda ends: (ends[next_state] & possible).any((1, 2)))
+        checks.ends(terminal, lambda ends: (ends[next_state] & possible).any((1, 2)))
     # Terminal states lead to themselves, by the first successor listed.
     ended = terminal[:, None, None]
     next_state = np.where(ended, np.arange(num_states)[:, None, None], next_state)
@@ -67,7 +68,7 @@ def make(
 
 
 def random_sparse_mdp(key: jax.Array, num_states: int, num_actions: int, *, branching: int, gamma: Scalar) -> SparseMDP:
-    """A process whose pairs lead to ``branching`` states drawn with replacement, by a flat Dirichlet law.
+    """A process whose pairs lead to ``branching`` states drawn with replacement, by a flat Dirichlet distribution.
 
     Args:
         key: one key.

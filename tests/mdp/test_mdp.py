@@ -316,7 +316,7 @@ def test_belief_is_bayes_rule_on_all_hidden_paths(x64):
         np.testing.assert_allclose(p1 * p2, joint.sum(), rtol=1e-10)
         total += p1 * p2
     np.testing.assert_allclose(total, 1, rtol=1e-10)
-    np.testing.assert_allclose(kernel.observation_law(pomdp, ours.start, 1).sum(), 1, rtol=1e-12)
+    np.testing.assert_allclose(kernel.observation_distribution(pomdp, ours.start, 1).sum(), 1, rtol=1e-12)
 
 
 @pytest.mark.covers("pomdp")

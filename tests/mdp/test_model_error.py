@@ -101,7 +101,7 @@ def test_errors_compound_within_both_bounds():
     for i in range(0, NUM_PAIRS, 4):
         p, q = (np.asarray(kernel.induced(one, uniform).transition) for one in pair_of(i, worlds, models))
         start = np.eye(3)[0]
-        laws = [np.asarray(model_error.laws_after(jnp.asarray(x), jnp.asarray(start), HORIZON)) for x in (p, q)]
+        laws = [np.asarray(model_error.distributions_after(jnp.asarray(x), jnp.asarray(start), HORIZON)) for x in (p, q)]
         np.testing.assert_allclose(laws[0][-1], start @ np.linalg.matrix_power(p, HORIZON), atol=1e-12)
         eps = model_error.one_step_error(jnp.asarray(p), jnp.asarray(q))
         h = np.arange(HORIZON + 1)
@@ -109,7 +109,7 @@ def test_errors_compound_within_both_bounds():
         path = np.stack(
             [0.5 * np.abs(oracle.trajectory_law(p, start, k) - oracle.trajectory_law(q, start, k)).sum() for k in h]
         )
-        sharp, loose = model_error.trajectory_error_bound(eps, h), model_error.law_error_bound(eps, h)
+        sharp, loose = model_error.trajectory_error_bound(eps, h), model_error.distribution_error_bound(eps, h)
         assert np.all(state <= path + 1e-12)
         assert np.all(path <= sharp + 1e-12) and np.all(sharp <= loose + 1e-12)
         gap = np.maximum(gap, path - state)
@@ -126,9 +126,9 @@ def test_compounding_is_reached():
         world, model = jnp.asarray(leaving(0.0)), jnp.asarray(leaving(eps / 2))
         assert model_error.one_step_error(world, model) == pytest.approx(eps)
         h = np.arange(21)
-        apart = model_error.total_variation(*(model_error.laws_after(x, start, 20) for x in (world, model)))
+        apart = model_error.total_variation(*(model_error.distributions_after(x, start, 20) for x in (world, model)))
         np.testing.assert_allclose(apart, model_error.trajectory_error_bound(eps, h), atol=1e-12)
-        ratio = apart[1:] / model_error.law_error_bound(eps, h)[1:]
+        ratio = apart[1:] / model_error.distribution_error_bound(eps, h)[1:]
         assert ratio[0] == pytest.approx(1)
     assert ratio[-1] > 0.99
 
