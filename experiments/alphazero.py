@@ -5,8 +5,8 @@ python -m experiments.alphazero --env pgx/tic_tac_toe
 
 from purerl import envs
 from purerl.algorithms.games.alphazero import AlphaZeroConfig, AlphaZeroHypers, alphazero
-from purerl.driver.command_line import main as command_line
-from purerl.driver.command_line.main import Preset
+from purerl.driver import command_line
+from purerl.driver.command_line import Preset
 
 PRESETS = {
     "pgx/tic_tac_toe": Preset(

@@ -19,8 +19,8 @@ from purerl.algorithm import Algorithm
 from purerl.algorithms.value.dqn import DQNConfig, DQNHypers, dqn
 from purerl.algorithms.value.offline_dqn import offline_dqn
 from purerl.data import dataset
-from purerl.driver.command_line import main as command_line
-from purerl.driver.command_line.main import Preset
+from purerl.driver import command_line
+from purerl.driver.command_line import Preset
 from purerl.driver.running.result import TrainResult
 from purerl.envs.base import Environment
 

@@ -10,8 +10,8 @@ few minutes, `python -m experiments.studies.every_line` puts to the proof.
 
 from purerl import envs
 from purerl.algorithms.planning.muzero import MuZeroConfig, MuZeroHypers, muzero
-from purerl.driver.command_line import main as command_line
-from purerl.driver.command_line.main import Preset
+from purerl.driver import command_line
+from purerl.driver.command_line import Preset
 
 _FALLING = ("learning_rate=linear:0",)
 

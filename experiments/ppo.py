@@ -5,8 +5,8 @@ python -m experiments.ppo --env CartPole-v1 --num-seeds 32 --learning-rate 1e-3
 
 from purerl import envs
 from purerl.algorithms.policy.ppo import PPOConfig, PPOHypers, ppo
-from purerl.driver.command_line import main as command_line
-from purerl.driver.command_line.main import Preset
+from purerl.driver import command_line
+from purerl.driver.command_line import Preset
 
 # Settings after those of CleanRL, PureJaxRL and RL-Baselines3-Zoo for the same environments; what differs was found by
 # a few runs at full length. Learning rates fall to zero over the run.

@@ -5,8 +5,8 @@ python -m experiments.pqn --env Breakout-MinAtar --num-seeds 2
 
 from purerl import envs
 from purerl.algorithms.value.pqn import PQNConfig, PQNHypers, pqn
-from purerl.driver.command_line import main as command_line
-from purerl.driver.command_line.main import Preset
+from purerl.driver import command_line
+from purerl.driver.command_line import Preset
 
 _FALLING = ("learning_rate=linear:0",)
 # A perceptron: much less work than the usual network for MinAtar, one convolution and one dense layer.

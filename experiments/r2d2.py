@@ -7,8 +7,8 @@ from typing import Any
 
 from purerl import envs
 from purerl.algorithms.value.r2d2 import R2D2Config, R2D2Hypers, r2d2
-from purerl.driver.command_line import main as command_line
-from purerl.driver.command_line.main import Preset
+from purerl.driver import command_line
+from purerl.driver.command_line import Preset
 from purerl.envs.base import Environment
 
 POSITIONS = "CartPole-v1/positions"

@@ -11,8 +11,8 @@ from experiments import dqn as plain
 from purerl import envs
 from purerl.algorithm import Algorithm
 from purerl.algorithms.value.dqn import DQNConfig, DQNHypers, dqn
-from purerl.driver.command_line import main as command_line
-from purerl.driver.command_line.main import Preset
+from purerl.driver import command_line
+from purerl.driver.command_line import Preset
 from purerl.envs.base import Environment
 
 PARTS: dict[str, Any] = {
@@ -20,25 +20,25 @@ PARTS: dict[str, Any] = {
     "dueling": "mean",
     "prioritized": True,
     "n_step": 3,
-    "law": "c51",
+    "distribution": "c51",
     "noisy": True,
 }
 """What each part sets of the config, in the order of the paper."""
 
-# Discounted returns of rewards up to 1 lie within 100 of 0 at gamma 0.99. A law's mean begins in the middle of its
+# Discounted returns of rewards up to 1 lie within 100 of 0 at gamma 0.99. A distribution's mean begins in the middle of its
 # support, which is therefore 0, where values begin in plain DQN too.
-_CLASSIC = {"lowest": -100.0, "highest": 100.0}
-# On MinAtar a law has few gradient steps to become narrow, and until then its mean is coarse. So the support is no
+_CLASSIC = {"v_min": -100.0, "v_max": 100.0}
+# On MinAtar a distribution has few gradient steps to become narrow, and until then its mean is coarse. So the support is no
 # wider than returns need, and targets follow sooner than where values are means.
 _MINATAR = {"target_update_every": 2_000.0}
 _HYPERS = {
     "CartPole-v1": _CLASSIC,
     "Acrobot-v1": _CLASSIC | {"learning_rate": 1e-3},
     "MountainCar-v0": _CLASSIC,
-    "Breakout-MinAtar": _MINATAR | {"lowest": -10.0, "highest": 10.0, "learning_rate": 3e-3},
-    "Asterix-MinAtar": _MINATAR | {"lowest": -5.0, "highest": 5.0, "learning_rate": 3e-3},
-    "Freeway-MinAtar": _MINATAR | {"lowest": -5.0, "highest": 5.0},
-    "SpaceInvaders-MinAtar": _MINATAR | {"lowest": -20.0, "highest": 20.0},
+    "Breakout-MinAtar": _MINATAR | {"v_min": -10.0, "v_max": 10.0, "learning_rate": 3e-3},
+    "Asterix-MinAtar": _MINATAR | {"v_min": -5.0, "v_max": 5.0, "learning_rate": 3e-3},
+    "Freeway-MinAtar": _MINATAR | {"v_min": -5.0, "v_max": 5.0},
+    "SpaceInvaders-MinAtar": _MINATAR | {"v_min": -20.0, "v_max": 20.0},
 }
 # Where noise as loud as the paper's did worse in a few runs: it misses the moment to swing, and does not live to see
 # later waves.

@@ -27,7 +27,7 @@ from purerl import xla
 from purerl.algorithms.bandits import agents
 from purerl.algorithms.bandits.agents import Agent, BanditConfig, EpsilonGreedyHypers, GradientHypers, bandit
 from purerl.analysis import plots
-from purerl.driver.command_line.main import one_line_errors
+from purerl.driver.command_line import one_line_errors
 from purerl.envs import bandits as problems
 from purerl.envs.base import Environment
 

@@ -23,7 +23,7 @@ import purerl
 from purerl import xla
 from purerl.algorithms.tabular.control import ControlConfig, ControlHypers, Learner, control, n_step, player
 from purerl.analysis import plots
-from purerl.driver.command_line.main import one_line_errors
+from purerl.driver.command_line import one_line_errors
 from purerl.envs import textbook
 from purerl.envs.textbook import maps, pictures
 

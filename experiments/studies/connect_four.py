@@ -21,15 +21,15 @@ import tyro
 
 from experiments.tools.play import agent
 from purerl import files, xla
-from purerl.algorithms.games.alphazero import AlphaZeroConfig, AlphaZeroHypers, intuition, thinker
+from purerl.algorithms.games.alphazero import AlphaZeroConfig, AlphaZeroHypers, raw_policy, search_policy
 from purerl.analysis import plots
-from purerl.driver.command_line.main import one_line_errors
+from purerl.driver.command_line import one_line_errors
 from purerl.driver.storage.restore import steps
 from purerl.envs.games import Game
 from purerl.envs.pgx import from_pgx
 from purerl.games.players import one_ply, random_player
 from purerl.games.quality import Quality, keeps_value, quality
-from purerl.types import PyTree
+from purerl.types import PyTree, Seen
 
 KEPT = pathlib.Path(__file__).parents[1] / "results" / "alphazero" / "positions.csv"
 STONES = range(4, 33)
@@ -46,7 +46,7 @@ Values = tuple[float, ...]
 
 
 def play(game: Game, key: jax.Array, num_games: int, num_moves: int) -> tuple[np.ndarray, np.ndarray]:
-    """Games in which both sides look one move ahead, except for a share of their moves, which are random.
+    """Games between one-ply players, except for a share of their moves, which are random.
 
     That share is drawn for each game, uniform in [0, 1], so that there are careless games and careful ones.
 
@@ -57,7 +57,8 @@ def play(game: Game, key: jax.Array, num_games: int, num_moves: int) -> tuple[np
         num_moves: T, after which games are broken off.
 
     Returns:
-        Moves ``[G, T]``, and after how many of them each game went on ``[G]``; further moves mean nothing.
+        Moves ``[G, T]``, and the number of them after which each game was not over ``[G]``; later moves are to be
+        ignored.
     """
     careful, careless = one_ply(game), random_player(game)
     share_key, start_key, play_key = jax.random.split(key, 3)
@@ -66,7 +67,9 @@ def play(game: Game, key: jax.Array, num_games: int, num_moves: int) -> tuple[np
     def move(now: tuple[PyTree, PyTree], key: jax.Array) -> tuple[tuple[PyTree, PyTree], tuple[jax.Array, jax.Array]]:
         coin_key, careful_key, careless_key, step_key = jax.random.split(key, 4)
         is_random = jax.random.uniform(coin_key, (num_games,)) < share
-        action = jnp.where(is_random, careless(*now, careless_key), careful(*now, careful_key))
+        _, careless_action = careless.policy((), Seen(*now), careless_key)
+        _, careful_action = careful.policy((), Seen(*now), careful_key)
+        action = jnp.where(is_random, careless_action, careful_action)
         obs, state, _, over, *_ = jax.vmap(game.step)(jax.random.split(step_key, num_games), now[1], action)
         return (obs, state), (action, over)
 
@@ -219,7 +222,7 @@ def reach(game: Game, positions: dict[Line, Values]) -> Solved:
     return Solved(obs, state, q)
 
 
-def judge(game: Game, config: AlphaZeroConfig, solved: Solved, num_simulations: int) -> Callable:
+def evaluator(game: Game, config: AlphaZeroConfig, solved: Solved, num_simulations: int) -> Callable:
     """``(hypers, params, key) -> (Quality, share)``, the latter of moves of the search that keep the value.
 
     Args:
@@ -228,13 +231,13 @@ def judge(game: Game, config: AlphaZeroConfig, solved: Solved, num_simulations: 
         solved: where it is asked.
         num_simulations: of the search.
     """
-    look = intuition(game, config)
-    think = thinker(game, dataclasses.replace(config, num_simulations=num_simulations))
+    network = raw_policy(game, config)
+    run_search = search_policy(game, dataclasses.replace(config, num_simulations=num_simulations))
 
     @jax.jit
     def ask(hypers: AlphaZeroHypers, params: PyTree, key: jax.Array) -> tuple[Quality, jax.Array]:
-        action = think(hypers, params, solved.obs, solved.state, key).action
-        logits, value = look(params, solved.obs)
+        action = run_search(hypers, params, Seen(solved.obs, solved.state), key).action
+        logits, value = network(params, solved.obs)
         return quality(logits, value, solved.q), jnp.mean(keeps_value(solved.q, action))
 
     return ask
@@ -261,7 +264,7 @@ def score(
     ask, scores = None, []
     for step in tqdm(at, unit="checkpoint"):
         hypers, config, params = agent(game, folder, step)
-        ask = ask or judge(game, config, solved, num_simulations)
+        ask = ask or evaluator(game, config, solved, num_simulations)
         found, searched = jax.device_get(ask(hypers, params, key))
         scores.append(Score(step, *map(float, (*found, searched))))
     return scores

@@ -1,4 +1,4 @@
-"""Every line of a small game: does a trained agent ever lose, whatever its opponent does?
+"""Exhaustive play of a small game: does a trained agent ever lose, whatever its opponent does?
 
 python -m experiments.studies.every_line runs/alphazero/TIME-ENV
 python -m experiments.studies.every_line runs/muzero/TIME-ENV
@@ -13,10 +13,11 @@ import tyro
 
 from experiments.tools.play import trained
 from purerl import xla
-from purerl.driver.command_line.main import one_line_errors
+from purerl.driver.command_line import one_line_errors
 from purerl.driver.storage import folder as folders
 from purerl.envs.games import Game
 from purerl.envs.pgx import from_pgx
+from purerl.games import planners
 from purerl.games.exhaustive import Lines, every_line
 
 
@@ -45,13 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def follow(game: Game, options: Options) -> dict[str, Lines]:
-    """How all lines end for the agent, by the side that it takes."""
-    think = trained(game, options.folder, options.num_simulations)
-
-    def player(obs, state, key):
-        return think(obs, state, key).action
-
-    key = jax.random.key(0)
+    """Outcome counts of all lines for the agent, by the side that it takes."""
+    player, key = planners.agent(trained(game, options.folder, options.num_simulations)), jax.random.key(0)
     return {
         side: every_line(game, player, side == "first", key, max_positions=options.max_positions)
         for side in ("first", "second")

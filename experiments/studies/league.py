@@ -1,4 +1,4 @@
-"""League: players of one game, everyone against everyone, and how strong that makes them.
+"""League: a round-robin tournament of players of one game, with Elo ratings.
 
     python -m experiments.studies.league --game pgx/tic_tac_toe --players random one_ply
     python -m experiments.studies.league --game pgx/connect_four --players one_ply uct:100 runs/alphazero/TIME-ENV:64
@@ -26,29 +26,30 @@ import tyro
 import purerl
 from experiments.tools.play import trained
 from purerl import files, xla
+from purerl.agent import Agent
 from purerl.analysis import plots
 from purerl.analysis.statistics import Interval
-from purerl.driver.command_line.main import one_line_errors
+from purerl.driver.command_line import one_line_errors
 from purerl.envs.games import Game
-from purerl.envs.names import suggestion
 from purerl.games import planners, ratings
 from purerl.games.match import Score, both_sides, score
-from purerl.games.players import Player, one_ply, random_player
+from purerl.games.players import one_ply, random_player
+from purerl.names import near
 
-PLAYERS: dict[str, Callable[[Game], Player]] = {"random": random_player, "one_ply": one_ply}
+PLAYERS: dict[str, Callable[[Game], Agent]] = {"random": random_player, "one_ply": one_ply}
 _NUM_RESAMPLES = 1000
 
 
 class Standings(NamedTuple):
-    """What the results say of the players."""
+    """Ratings and payoffs of the players."""
 
     elo: list[Interval]  # [N] points above the first player, with 95 % intervals
     payoff: np.ndarray  # [N, N] mean of 1 a win, 0 a draw, -1 a loss, for the row
     cyclic: float  # share of the pairs' rating gaps, in squares, that no ratings explain
 
 
-def player(game: Game, name: str) -> Player:
-    """The player of that name: one of ``PLAYERS``, ``uct:N``, ``PATH`` or ``PATH:N``, with N simulations a move.
+def player(game: Game, name: str) -> Agent:
+    """Player by name: one of ``PLAYERS``, ``uct:N``, ``PATH`` or ``PATH:N``, with N simulations a move.
 
     Raises:
         ValueError: if there is none.
@@ -61,10 +62,9 @@ def player(game: Game, name: str) -> Player:
     if kind == "uct" and count:
         return planners.uct_player(game, count)
     if pathlib.Path(kind).exists():
-        think = trained(game, pathlib.Path(kind), count)
-        return lambda obs, state, key: think(obs, state, key).action
+        return planners.agent(trained(game, pathlib.Path(kind), count))
     known = f"There are {', '.join(PLAYERS)}, uct:N with N simulations, and folders or networks of AlphaZero runs."
-    raise ValueError(f"No player is named {name!r}. {suggestion(name, [*PLAYERS, 'uct:100'])}{known}")
+    raise ValueError(f"No player is named {name!r}. {near(name, [*PLAYERS, 'uct:100'])}{known}")
 
 
 def labels(names: Sequence[str]) -> list[str]:
@@ -80,7 +80,7 @@ def _with_count(name: str) -> tuple[str, int | None]:
 
 
 def play(
-    game: Game, players: Sequence[Player], key: jax.Array, num_games: int, max_moves: int
+    game: Game, players: Sequence[Agent], key: jax.Array, num_games: int, max_moves: int
 ) -> dict[tuple[int, int], Score]:
     """The results of each pair ``i < j``, for i, who begins half of the games.
 
@@ -89,13 +89,13 @@ def play(
         players: N of them.
         key: typed key.
         num_games: of each pair, even.
-        max_moves: after which a game is broken off, and counts as a draw where nothing was won so far.
+        max_moves: after which a game is truncated, and counts as a draw where nothing was won so far.
     """
     pairs = list(itertools.combinations(range(len(players)), 2))
     results = {}
     for (i, j), pair_key in zip(pairs, jax.random.split(key, len(pairs)), strict=True):
 
-        def games(key: jax.Array, two: tuple[Player, Player] = (players[i], players[j])):
+        def games(key: jax.Array, two: tuple[Agent, Agent] = (players[i], players[j])):
             return both_sides(game, two, key, num_games, max_moves)
 
         results[i, j] = score(jax.jit(games)(pair_key))
@@ -152,7 +152,7 @@ def _points(elo: Interval) -> str:
 
 
 def draw(title: str, names: Sequence[str], stand: Standings):
-    """Ratings with 95 % intervals, the strongest at the top, and who earns what against whom."""
+    """Elo ratings with 95 % intervals, the strongest at the top, beside the table of payoffs."""
     from matplotlib.figure import Figure
 
     size = max(3.2, 0.6 * len(names))
@@ -191,7 +191,7 @@ class Options:
     num_games: int = 200
     """Of each pair; each begins half of them."""
     max_moves: int = 1000
-    """Moves after which a game is broken off; it counts as a draw where nothing was won so far."""
+    """Moves after which a game is truncated; it counts as a draw where nothing was won so far."""
     prior: float = 1.0
     """Virtual draws of each pair, so that those who win everything have a rating."""
     seed: int = 0

@@ -1,10 +1,10 @@
-"""Tree search: how strong rising numbers of simulations make it, and how near its values come to the truth.
+"""Monte Carlo tree search: strength and accuracy of its values against the number of simulations.
 
     python -m experiments.studies.mcts --game pgx/tic_tac_toe
     python -m experiments.studies.mcts --game pgx/tic_tac_toe --searches uct puct
     python -m experiments.studies.mcts --game pgx/connect_four --simulations 10 40 160 --num-games 100
 
-All that the searches know is what random playouts return. A game that is small enough is solved: then perfect play is
+The searches evaluate leaves by random playouts. A game that is small enough is solved: then perfect play is
 one of the opponents, and the values and moves of the search are compared with those of minimax. Prints two tables and
 draws a picture.
 """
@@ -24,32 +24,33 @@ import tyro
 
 from experiments.studies.league import make_game
 from purerl import files, search, xla
+from purerl.agent import Agent, reactive
 from purerl.analysis import plots
-from purerl.driver.command_line.main import one_line_errors
+from purerl.driver.command_line import one_line_errors
 from purerl.envs.games import Game
 from purerl.games import exhaustive, planners
 from purerl.games.exhaustive import Solution, perfect_player
 from purerl.games.match import Score, both_sides, score
 from purerl.games.planners import LeafEvaluator
-from purerl.games.players import Player, one_ply, random_player
+from purerl.games.players import one_ply, random_player
 from purerl.search import qtransforms, rules
 from purerl.search.mcts import backup, expand, select
 from purerl.search.tree import Tree, init_tree, mean_value, root_of
-from purerl.types import PyTree
+from purerl.types import PyTree, Seen
 
 SEARCHES = {"uct": rules.uct(), "puct": rules.puct(qtransforms.identity)}
 OPPONENTS = ("minimax", "one_ply", "random")
 
 
 class Watched(NamedTuple):
-    """What searches thought after each simulation."""
+    """Root value and move of searches after each simulation."""
 
-    value: jax.Array  # [S, B] of the root, in the eyes of who moves there
+    value: jax.Array  # [S, B] of the root, from the perspective of the player to move there
     action: jax.Array  # [S, B] the most visited
 
 
 class Accuracy(NamedTuple):
-    """A search against minimax, after each simulation; over positions."""
+    """Accuracy of a search against minimax after each simulation; over positions."""
 
     error: np.ndarray  # [S] mean of |V - v*|
     spread: np.ndarray  # [S] standard error of that mean
@@ -60,26 +61,27 @@ Strength = dict[tuple[str, str], list[Score]]
 """By search and opponent, at each number of simulations."""
 
 
-def searcher(game: Game, name: str, num_simulations: int, max_moves: int) -> Player:
-    """A player that searches with playouts, by the rule of that name, and takes the most visited move."""
+def searcher(game: Game, name: str, num_simulations: int, max_moves: int) -> Agent:
+    """Agent that searches with random playouts, by the rule of that name, and takes the most visited move."""
     policy = partial(search.muzero, rule=SEARCHES[name], dirichlet_fraction=0.0, temperature=0.0)
-    return planners.planner(game, planners.playout_evaluator(game, max_moves), policy, (), num_simulations)
+    evaluate_leaf = planners.playout_evaluator(game, max_moves)
+    return planners.agent(planners.search_policy(game, evaluate_leaf, policy, (), num_simulations))
 
 
 def strength(
     game: Game,
-    opponents: Mapping[str, Player],
+    opponents: Mapping[str, Agent],
     searches: Sequence[str],
     simulations: Sequence[int],
     key: jax.Array,
     num_games: int,
     max_moves: int,
 ) -> Strength:
-    """Let searches play. Each side begins half of the games of a pair.
+    """Match results of searches against opponents. Each side begins half of the games of a pair.
 
     Args:
         game: what is played.
-        opponents: by name.
+        opponents: reactive agents, by name.
         searches: names in ``SEARCHES``.
         simulations: a move, of which to try each.
         key: typed key.
@@ -94,10 +96,11 @@ def strength(
         def against(number_and_key: tuple[jax.Array, jax.Array]):
             number, key = number_and_key
 
-            def opponent(*position: PyTree) -> jax.Array:
-                return jax.lax.switch(number, list(opponents.values()), *position)
+            def opponent(seen: Seen, key: jax.Array) -> jax.Array:
+                policies = [agent.policy for agent in opponents.values()]
+                return jax.lax.switch(number, policies, (), seen, key)[1]
 
-            return both_sides(game, (player, opponent), key, num_games, max_moves)
+            return both_sides(game, (player, reactive(opponent)), key, num_games, max_moves)
 
         # One opponent after the other, so that the search is compiled once.
         return jax.lax.map(against, (jnp.arange(len(opponents)), jax.random.split(key, len(opponents))))
@@ -120,9 +123,9 @@ def watch(
     key: jax.Array,
     num_simulations: int,
 ) -> Watched:
-    """Search in positions ``[B, ...]`` and write down after each simulation what the search thinks.
+    """Search positions ``[B, ...]`` and record the root's value and move after each simulation.
 
-    It is the loop of :func:`purerl.search.search`, which says nothing on its way. The judge has no parameters.
+    It is the loop of :func:`purerl.search.search`, which records nothing. The leaf evaluator has no parameters.
     """
     follow = planners.model(game, evaluate_leaf)
     root_key, search_key = jax.random.split(key)
@@ -143,7 +146,7 @@ def watch(
 def accuracy(
     game: Game, solution: Solution, name: str, key: jax.Array, num_positions: int, num_simulations: int, max_moves: int
 ) -> Accuracy:
-    """Compare a search with minimax in positions that are drawn from all there are.
+    """Accuracy of a search against minimax, in positions drawn from all of the game.
 
     Args:
         game: what is played.
@@ -241,7 +244,7 @@ class Options:
     max_positions: int = 5000
     """On one level, up to which a game is solved."""
     max_moves: int = 1000
-    """After which a playout, or a game, is broken off."""
+    """After which a playout, or a game, is truncated."""
     seed: int = 0
     """Fixes everything random."""
     out: pathlib.Path | None = None
@@ -278,7 +281,7 @@ def solved(game: Game, key: jax.Array, options: Options) -> Solution | None:
         return None
 
 
-def opponents(game: Game, solution: Solution | None, names: Sequence[str] | None) -> dict[str, Player]:
+def opponents(game: Game, solution: Solution | None, names: Sequence[str] | None) -> dict[str, Agent]:
     """The opponents of those names, or those that there are by default."""
     players = {"one_ply": one_ply(game), "random": random_player(game)}
     if solution is not None:

@@ -24,7 +24,7 @@ from purerl import xla
 from purerl.algorithms.tabular import dynamic_programming as dp
 from purerl.algorithms.tabular.dynamic_programming import Solution
 from purerl.analysis import plots
-from purerl.driver.command_line.main import one_line_errors
+from purerl.driver.command_line import one_line_errors
 from purerl.envs.textbook import car_rental, gambler, gridworld_4x4, maps, pictures
 from purerl.envs.textbook.operations import MOST_MOVED
 from purerl.mdp import MDP

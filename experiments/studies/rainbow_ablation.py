@@ -29,13 +29,13 @@ from purerl.analysis.statistics import (
     probability_of_improvement,
     stratified_bootstrap,
 )
-from purerl.driver.command_line.main import one_line_errors
+from purerl.driver.command_line import one_line_errors
 from purerl.driver.hypers import schedules
-from purerl.driver.hypers.names import near
 from purerl.driver.running.interruption import Interrupted
 from purerl.driver.running.loop import train
 from purerl.driver.running.result import TrainResult
 from purerl.driver.storage import folder
+from purerl.names import near
 
 NAMES = {
     "target": "double",

@@ -24,7 +24,7 @@ from purerl import xla
 from purerl.algorithms.tabular import prediction
 from purerl.algorithms.tabular.prediction import Episode, StateValues
 from purerl.analysis import plots
-from purerl.driver.command_line.main import one_line_errors
+from purerl.driver.command_line import one_line_errors
 from purerl.envs.textbook import random_walk
 from purerl.mdp import MDP
 

@@ -1,12 +1,12 @@
-"""Plan in continuous actions: a tree search among sampled ones, in the simulator itself.
+"""Planning with continuous actions: tree search among sampled actions (Sampled MuZero) in the true model.
 
     python -m experiments.studies.sampled_mcts
     python -m experiments.studies.sampled_mcts --num-samples 8 --num-simulations 32 --episodes 64
     python -m experiments.studies.sampled_mcts --search puct --num-simulations 128
 
-Every node of a tree has its own few actions, drawn uniformly; a leaf is worth what uniformly random playouts from it
-earn. Nothing is learnt, neither a policy to draw from nor a value, and the model is the true one: what is left of
-Sampled MuZero is its search. Prints the mean return beside that of random actions.
+Every node of a tree has its own few actions, drawn uniformly; a leaf's value is the mean return of uniformly random
+playouts from it. Nothing is learnt, neither a policy to draw from nor a value, and the model is the true one: of
+Sampled MuZero only the search is left. Prints the mean return beside that of random actions.
 """
 
 import dataclasses
@@ -24,12 +24,12 @@ import tyro
 from purerl import envs, files, rollout, search, xla
 from purerl.algorithms.model_based import lookahead
 from purerl.analysis import statistics
-from purerl.driver.command_line.main import one_line_errors
+from purerl.driver.command_line import one_line_errors
 from purerl.envs.base import Environment
 from purerl.envs.games import Game
 from purerl.search import sampled
 from purerl.spaces import Space
-from purerl.types import PyTree
+from purerl.types import PyTree, Seen
 
 # Neither adds chance of its own: the proposals are chance enough.
 SEARCHES = {
@@ -86,7 +86,7 @@ class Options:
 
 
 def uniform(space: Space, num_samples: int) -> Callable:
-    """Draw from the whole space, which is the policy that is improved: ``beta = pi``."""
+    """Uniform proposal over the action space, which is the policy that is improved: ``beta = pi``."""
 
     def propose(params: PyTree, key: jax.Array, env_state: PyTree) -> tuple[jax.Array, jax.Array]:
         shape = jax.tree.leaves(env_state)[0].shape[0], num_samples
@@ -96,39 +96,39 @@ def uniform(space: Space, num_samples: int) -> Callable:
 
 
 def planner(env: Environment, options: Options) -> Callable:
-    """A search before every step, as :func:`purerl.rollout.episodes` wants it; ``obs`` shows the state."""
+    """Policy that searches before every step, as :func:`purerl.rollout.episodes` takes it."""
     propose = uniform(env.action_space, options.num_samples)
     evaluate_leaf = lookahead.playout_evaluator(
         env, gamma=options.gamma, depth=options.playout_depth, num_samples=options.num_playouts
     )
     model = sampled.model(propose, lookahead.model(env, evaluate_leaf, options.gamma))
 
-    def act(memory: PyTree, obs: envs.Exposed, key: jax.Array) -> tuple[PyTree, jax.Array]:
+    def policy(carry: PyTree, seen: Seen, key: jax.Array) -> tuple[PyTree, jax.Array, tuple]:
         leaf_key, draw_key, search_key = jax.random.split(key, 3)
-        _, value = evaluate_leaf((), leaf_key, obs.obs, obs.env_state)
-        root = sampled.root(propose, (), draw_key, value, obs.env_state)
+        _, value = evaluate_leaf((), leaf_key, seen.obs, seen.env_state)
+        root = sampled.root(propose, (), draw_key, value, seen.env_state)
         decision = SEARCHES[options.search]((), search_key, root, model, options.num_simulations)
-        return memory, sampled.choice(decision).action
+        return carry, sampled.choice(decision).action, ()
 
-    return act
+    return policy
 
 
 def random_actions(env: Environment) -> Callable:
-    """Uniform ones, in the same form."""
+    """Policy of uniformly random actions, in the same form."""
     draw = uniform(env.action_space, 1)
 
-    def act(memory: PyTree, obs: envs.Exposed, key: jax.Array) -> tuple[PyTree, jax.Array]:
-        actions, _ = draw((), key, obs.env_state)
-        return memory, actions[:, 0]
+    def policy(carry: PyTree, seen: Seen, key: jax.Array) -> tuple[PyTree, jax.Array, tuple]:
+        actions, _ = draw((), key, seen.env_state)
+        return carry, actions[:, 0], ()
 
-    return act
+    return policy
 
 
-def play(env: Environment, act: Callable, options: Options, name: str) -> np.ndarray:
-    """Returns of complete episodes, ``[N]``. Whoever acts, the episodes begin alike."""
+def play(env: Environment, policy: Callable, options: Options, name: str) -> np.ndarray:
+    """Returns of complete episodes, ``[N]``, with the same initial states for every policy."""
     from tqdm import tqdm
 
-    batch = jax.jit(lambda key: rollout.episodes(envs.expose_state(env), act, key, options.at_once).returns)
+    batch = jax.jit(lambda key: rollout.episodes(env, policy, key, options.at_once).returns)
     keys = jax.random.split(jax.random.key(options.seed), options.episodes // options.at_once)
     returns: list[float] = []
     with tqdm(total=options.episodes, desc=name, unit="episode", disable=not options.progress) as bar:
@@ -159,7 +159,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
         xla.set_cpu_flags(small_loops=True)
         env, began = make_env(options.env), time.perf_counter()
-        returns = {name: play(env, act(env), options, name) for name, act in _agents(options).items()}
+        returns = {name: play(env, policy(env), options, name) for name, policy in _policies(options).items()}
         out = options.out or pathlib.Path("runs", "sampled_mcts", f"{options.env.replace('/', '-')}.json")
         record = {**dataclasses.asdict(options), "returns": {name: found.tolist() for name, found in returns.items()}}
         files.write_json(out, {**record, "simulated_steps": options.simulated_steps})
@@ -179,7 +179,7 @@ def report(title: str, options: Options, returns: dict[str, np.ndarray]) -> list
     return lines
 
 
-def _agents(options: Options) -> dict[str, Callable]:
+def _policies(options: Options) -> dict[str, Callable]:
     return {"random": random_actions, f"search {options.search}": functools.partial(planner, options=options)}
 
 

@@ -16,7 +16,7 @@ import tyro
 from purerl import files, xla
 from purerl.analysis import animation
 from purerl.analysis.statistics import Interval, interval
-from purerl.driver.command_line.main import one_line_errors
+from purerl.driver.command_line import one_line_errors
 from purerl.driver.hypers.names import fold_in_name
 from purerl.driver.running import program
 from purerl.driver.storage.restore import Agents, load_agents
@@ -46,7 +46,7 @@ class Options:
     seed: int | None = None
     """Evaluate this seed alone."""
     render: pathlib.Path | None = None
-    """Draw an episode of the seed with the best mean return to this file, an animated GIF."""
+    """Draw an episode of the seed with the best mean return to this file, an animated GIF; of a game, self-play."""
     max_steps: int = 500
     """Steps after which the picture ends, if the episode does not."""
     json: pathlib.Path | None = None
@@ -199,13 +199,11 @@ def record(agents: Agents, options: Options, points: Sequence[Point]) -> dict[st
 
 def render(agents: Agents, options: Options, point: Point, draw: drawing.Draw | None) -> str:
     """Draw an episode of the seed with the best mean return at a point; says whose it is."""
-    act, how = agents.run.algorithm.act, _how(agents, options)
-    assert act is not None and options.render is not None
+    assert options.render is not None
     best = min(point.played, key=lambda one: _last_if_nan(-one.mean_return))
-    hypers, state = agents.member(best.member)
     pictures = drawing.frames(
         agents.run.env,
-        lambda obs, key: act(hypers, state, obs, key, **how),
+        agents.run.algorithm.agent(*agents.member(best.member), options.sampled),
         _keys(agents, options, "picture")[best.seed],
         options.max_steps,
         draw,

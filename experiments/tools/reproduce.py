@@ -25,13 +25,13 @@ import tyro
 from experiments.tools.table import RESULTS, final_return
 from purerl import files, xla
 from purerl.analysis.statistics import Interval
-from purerl.driver.command_line.main import one_line_errors
-from purerl.driver.hypers.names import near
+from purerl.driver.command_line import one_line_errors
 from purerl.driver.hypers.sweep import Sweep
 from purerl.driver.running.loop import train
 from purerl.driver.running.result import TrainResult
 from purerl.driver.storage import folder, records
 from purerl.driver.storage.restore import Recorded, from_record
+from purerl.names import near
 from purerl.types import PyTree
 
 _MAX_CHANGES = 6
@@ -121,18 +121,8 @@ def listing(results: pathlib.Path) -> list[str]:
 
 def rerun(run: Recorded, config: Mapping[str, Any], out_dir: pathlib.Path, options: Options) -> TrainResult:
     """The same once more, with the same key."""
-    return train(
-        run.algorithm,
-        run.hypers,
-        run.key,
-        num_env_steps=run.num_env_steps,
-        num_seeds=run.num_seeds,
-        eval_every=config["eval_every"],
-        num_eval_episodes=config["num_eval_episodes"],
-        log_every=config["log_every"],
-        schedules=run.schedules,
-        population=run.population,
-        members_at_once=config["members_at_once"],
+    again = dataclasses.replace(
+        run.options,
         out_dir=out_dir,
         resume=options.resume,
         overwrite=options.overwrite,
@@ -140,6 +130,7 @@ def rerun(run: Recorded, config: Mapping[str, Any], out_dir: pathlib.Path, optio
         # As the experiment's own command line has it, which so can resume this run as well.
         extra_settings={"experiment": run.experiment.name, "seed": config.get("seed", config["key"][-1])},
     )
+    return train(run.algorithm, run.hypers, run.key, again)
 
 
 def report(
@@ -179,7 +170,7 @@ def changed_settings(run: Recorded) -> list[str]:
     """Where a kept result's settings are not those of today's preset; empty where they are."""
     preset = run.experiment.preset(run.env_name)
     first = run.hypers.point(0) if isinstance(run.hypers, Sweep) else run.hypers
-    then = _settings(run.config, first, run.num_env_steps)
+    then = _settings(run.config, first, run.options.num_env_steps)
     completed = run.experiment.complete(preset.hypers, preset.config, preset.num_env_steps)
     return folder.differences(then, _settings(preset.config, completed, preset.num_env_steps))
 

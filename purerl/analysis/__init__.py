@@ -1,0 +1,1 @@
+"""Analysis of runs: statistics with intervals, figures, animated pictures."""

@@ -3,6 +3,7 @@
 from purerl.driver.hypers.population import PBT
 from purerl.driver.hypers.schedules import cosine, linear, piecewise
 from purerl.driver.hypers.sweep import Sweep, choice, grid, log_uniform, random_search, uniform
+from purerl.driver.options import RunOptions
 from purerl.driver.running.interruption import Interrupted
 from purerl.driver.running.loop import train
 from purerl.driver.running.result import TrainResult
@@ -10,6 +11,7 @@ from purerl.driver.running.result import TrainResult
 __all__ = [
     "PBT",
     "Interrupted",
+    "RunOptions",
     "Sweep",
     "TrainResult",
     "choice",

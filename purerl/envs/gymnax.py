@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from purerl.envs.base import Environment
-from purerl.envs.names import suggestion
+from purerl.names import near
 from purerl.spaces import Box, Discrete, Space
 from purerl.types import PyTree
 
@@ -93,7 +93,7 @@ def _build(name_or_env: Any, params: Any, kwargs: Mapping[str, Any]) -> tuple[An
         if not hasattr(params, name):
             known = sorted(vars(params).keys() | set(inspect.signature(type(env)).parameters))
             raise ValueError(
-                f"{env.name} has no parameter {name!r}. {suggestion(name, known)}It has: {', '.join(known)}."
+                f"{env.name} has no parameter {name!r}. {near(name, known)}It has: {', '.join(known)}."
             )
     return env, params.replace(**overrides)
 

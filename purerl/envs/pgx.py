@@ -16,7 +16,7 @@ import numpy as np
 
 from purerl.envs import games
 from purerl.envs.games import Game, Symmetries
-from purerl.envs.names import suggestion
+from purerl.names import near
 from purerl.spaces import Box, Discrete
 from purerl.types import PyTree
 
@@ -43,7 +43,7 @@ def from_pgx(name: str) -> Game:
     """
     if name not in _GAMES:
         known = pgx_names()
-        raise ValueError(f"No game of pgx is named {name!r}. {suggestion(name, known)}There are: {', '.join(known)}.")
+        raise ValueError(f"No game of pgx is named {name!r}. {near(name, known)}There are: {', '.join(known)}.")
     import pgx
 
     env = pgx.make(name)

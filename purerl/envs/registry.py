@@ -8,10 +8,10 @@ from purerl.envs import bandits
 from purerl.envs.base import Environment
 from purerl.envs.gymnax import from_gymnax, gymnax_names
 from purerl.envs.mdp import environment
-from purerl.envs.names import suggestion
 from purerl.envs.pgx import from_pgx, pgx_names
 from purerl.envs.probes import PROBES
 from purerl.envs.textbook import TEXTBOOK
+from purerl.names import near
 
 
 def _textbook(name: str, max_steps: int | None = None, **kwargs: Any) -> Environment:
@@ -69,5 +69,5 @@ def make(name: str, **kwargs: Any) -> Environment:
     if name in gymnax_names():
         return from_gymnax(name, **kwargs)
     raise ValueError(
-        f"No environment is named {name!r}. {suggestion(name, registered())}purerl.envs.registered() lists all names."
+        f"No environment is named {name!r}. {near(name, registered())}purerl.envs.registered() lists all names."
     )

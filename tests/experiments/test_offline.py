@@ -14,7 +14,7 @@ from experiments import dqn as experiment
 from experiments.tools import evaluate
 from purerl import envs
 from purerl.data import dataset, ring
-from purerl.driver.command_line import main as command_line
+from purerl.driver import command_line
 from purerl.driver.storage import restore
 from purerl.driver.storage.checkpoint import Checkpoints
 from purerl.types import Transition

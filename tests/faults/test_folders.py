@@ -9,7 +9,7 @@ import shutil
 import jax.numpy as jnp
 import pytest
 
-from purerl.driver.command_line import main as command_line
+from purerl.driver import command_line
 from purerl.driver.running.engine import Engine
 from purerl.driver.storage import checkpoint
 from purerl.driver.storage.checkpoint import Checkpoints

@@ -9,8 +9,7 @@ import pytest
 
 import purerl
 from purerl.algorithms.policy.ppo import PPOConfig, PPOHypers, ppo
-from purerl.driver import TrainResult, grid
-from purerl.driver.command_line import main as command_line
+from purerl.driver import TrainResult, command_line, grid
 from purerl.driver.running import program
 from tests.support.toy import EXPERIMENT, KEY, assert_same, quietly
 

@@ -14,9 +14,10 @@ import numpy as np
 from flax import struct
 
 import purerl
+from purerl.agent import no_carry
 from purerl.algorithm import Algorithm, Spec
 from purerl.driver import TrainResult
-from purerl.driver.command_line.experiment import Experiment, Preset
+from purerl.driver.command_line import Experiment, Preset
 from purerl.driver.running import program
 from purerl.types import Episodes, Mean
 
@@ -84,7 +85,9 @@ def toy(config: ToyConfig | None = None, *, evaluates: bool = True, finishes_epi
         return Episodes(returns=returns, lengths=jnp.full(num_episodes, hypers.rate))
 
     settings = {"env": "nowhere", **dataclasses.asdict(config)}
-    return Algorithm(init, update, None, Spec("toy", STEPS_PER_UPDATE, evaluate if evaluates else None, settings))
+    return Algorithm(
+        init, update, no_carry, None, Spec("toy", STEPS_PER_UPDATE, evaluate if evaluates else None, settings)
+    )
 
 
 def toy_of_returns(returns: Callable[[ToyState], jax.Array]) -> Algorithm:

@@ -2,13 +2,15 @@
 
 import dataclasses
 import importlib
+import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from purerl.driver.hypers import sweep
-from purerl.driver.hypers.names import near
 from purerl.driver.hypers.sweep import Sweep
+from purerl.driver.renames import with_new_names
+from purerl.names import near
 
 
 class Preset(NamedTuple):
@@ -58,6 +60,13 @@ class Experiment(NamedTuple):
         return env, _filled(self.fallback.config, settings), _filled(self.fallback.hypers, record["hypers"])
 
 
+def decay_over_run(num_optimizer_steps: int, hypers: Any) -> Any:
+    """Let schedules that have no length of their own span the run."""
+    if math.isinf(hypers.decay_steps):
+        return hypers.replace(decay_steps=float(num_optimizer_steps))
+    return hypers
+
+
 def find(record: Mapping[str, Any], package: str = "experiments") -> Experiment:
     """The experiment that made a run, from its ``config.json``.
 
@@ -87,16 +96,20 @@ def recorded_sweep(record: Mapping[str, Any], hypers: Any) -> Sweep | None:
     Raises:
         ValueError: if ``hypers`` lacks a swept field.
     """
-    fields = record.get("sweep")
-    if not fields:
+    if not record.get("sweep"):
         return None
+    fields = with_new_names(record["sweep"], [field.name for field in dataclasses.fields(hypers)])
     points = [dict(zip(fields, values, strict=True)) for values in zip(*fields.values(), strict=True)]
     return sweep.points(hypers, points)
 
 
 def _filled(like: Any, values: Mapping[str, Any]) -> Any:
-    """A record such as ``like`` with values from JSON, where tuples have become lists and infinity null."""
-    fields = {field.name: field for field in dataclasses.fields(like)}
+    """A record such as ``like`` with values from JSON, where tuples have become lists and infinity null.
+
+    A name or value of an older version (:mod:`purerl.driver.renames`) counts as what it is called today.
+    """
+    fields = [field.name for field in dataclasses.fields(like)]
+    values = with_new_names(values, fields)
     for name in values:
         if name not in fields:
             raise ValueError(f"{type(like).__name__} has no field {name!r}. {near(name, fields)}")
@@ -107,4 +120,4 @@ def _filled(like: Any, values: Mapping[str, Any]) -> Any:
 def _like(value: Any, default: Any) -> Any:
     if isinstance(value, list):
         return tuple(value)
-    return float("inf") if value is None and isinstance(default, float) else value
+    return math.inf if value is None and isinstance(default, float) else value

@@ -1,0 +1,1 @@
+"""Hyperparameters: sweeps, schedules, population-based training."""

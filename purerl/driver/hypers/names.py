@@ -1,20 +1,13 @@
-"""Fields of a record of hyperparameters, found by name."""
+"""Fields of a record of hyperparameters by name: a check that they exist, and a key of the name's own."""
 
 import dataclasses
-import difflib
 import zlib
 from collections.abc import Iterable
 
 import jax
 
+from purerl.names import near
 from purerl.types import PyTree
-
-
-def near(name: str, names: Iterable[str]) -> str:
-    """``"Near: 'a', 'b'. "`` for the names that look like ``name``, or ``""`` where none does."""
-    by_lower = {option.lower(): option for option in names}
-    matches = difflib.get_close_matches(str(name).lower(), by_lower, n=3, cutoff=0.5)
-    return f"Near: {', '.join(repr(by_lower[match]) for match in matches)}. " if matches else ""
 
 
 def check_fields(names: Iterable[str], hypers: PyTree) -> None:

@@ -15,7 +15,8 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
-from purerl.driver.hypers.names import check_fields, near
+from purerl.driver.hypers.names import check_fields
+from purerl.names import near
 from purerl.types import PyTree
 
 Schedule = Callable[[jax.Array, ArrayLike], jax.Array]

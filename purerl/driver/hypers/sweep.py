@@ -15,7 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from purerl.driver.hypers.names import check_fields, fold_in_name, near
+from purerl.driver.hypers.names import check_fields, fold_in_name
+from purerl.names import near
 from purerl.types import PyTree
 
 _FORMS = "FIELD=1,2,3 or FIELD=uniform(LOW,HIGH), log_uniform(LOW,HIGH) or choice(1,2,3)"

@@ -9,31 +9,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
 
-from purerl.algorithm import Algorithm
 from purerl.driver.hypers import population
-from purerl.driver.hypers.population import PBT
 from purerl.driver.running import devices, program
-from purerl.driver.running.members import Blocks, Members
-from purerl.driver.running.plan import Plan
+from purerl.driver.running.job import Job
+from purerl.driver.running.members import Blocks
 from purerl.driver.running.program import NEVER, Carry, Reading
 from purerl.driver.running.timer import Timer
 from purerl.types import Episodes, PyTree
-
-
-class Job(NamedTuple):
-    """What is to be run. Nothing here changes during a run."""
-
-    algorithm: Algorithm
-    members: Members
-    plan: Plan
-    adjust: program.Adjust = program.unchanged  # schedules
-    mesh: Mesh | None = None
-    population: PBT | None = None
-    key: jax.Array | None = None  # of the population's selections
-    num_eval_episodes: int = 32
-    debug_nans: bool = False
 
 
 class Frozen(NamedTuple):

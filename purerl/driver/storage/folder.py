@@ -10,13 +10,17 @@ from collections.abc import Iterator
 from typing import Any
 
 from purerl import files
+from purerl.driver import options
+from purerl.driver.renames import with_new_names
 
 CONFIG, METRICS, SUMMARY = "config.json", "metrics.csv", "summary.json"
 CURVE, SWEEP = "curve.png", "sweep.png"
 CHECKPOINTS, TENSORBOARD = "checkpoints", "tensorboard"
 _LOCK = ".lock"
 _OWN = (SUMMARY, METRICS, CURVE, SWEEP, CHECKPOINTS, TENSORBOARD, CONFIG)  # config last: with it goes the claim
-_CHANGEABLE = {"num_env_steps", "versions", "device", "git_commit", "sources", "mesh", "command"}
+# What config.json may have otherwise when a run is resumed: options that are not fixed, and what it is computed with.
+_CHANGEABLE = {*options.names_of(options.RunOptions, "recorded")} - {*options.names_of(options.RunOptions, "fixed")}
+_CHANGEABLE |= {"versions", "device", "git_commit", "sources", "mesh", "command"}
 
 
 class FolderError(ValueError):
@@ -92,8 +96,8 @@ def read_config(folder: str | os.PathLike) -> dict[str, Any]:
 
 
 def differences(then: dict[str, Any], now: dict[str, Any], prefix: str = "") -> list[str]:
-    """Settings that are not as they were, each as ``"hypers.gamma: 0.99 then, 0.9 now"``."""
-    found = []
+    """Settings that are not as they were, each as ``"hypers.gamma: 0.99 then, 0.9 now"``; of older records too."""
+    found, then = [], with_new_names(then, now)
     for name in [*then, *(name for name in now if name not in then)]:
         if not prefix and name in _CHANGEABLE:
             continue

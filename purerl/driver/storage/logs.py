@@ -119,6 +119,17 @@ class Log:
                 break
         return last
 
+    def latest_returns(self, step: int | None = None) -> np.ndarray:
+        """The latest return of each member, ``[M]``: of evaluation if there is any, else of training; NaN without.
+
+        Args:
+            step: that of these is wanted, where it was logged: then a member without one has NaN, not an older one.
+        """
+        name = "eval_return" if "eval_return" in self.curves else "episode_return"
+        if step is not None and name in self.curves and self.curves[name][0][-1] == step:
+            return self.curves[name][1][-1]
+        return self.last(name)
+
 
 class CsvFile:
     """``metrics.csv``: tidy rows, appended as they come. What a full disk refuses is kept and tried again."""

@@ -1,5 +1,6 @@
 """A run from what is in its folder: made again from its record, or its agents from a checkpoint."""
 
+import dataclasses
 import os
 import pathlib
 from collections.abc import Mapping
@@ -12,9 +13,8 @@ from purerl.algorithm import Algorithm
 from purerl.driver.command_line import experiment
 from purerl.driver.command_line.experiment import Experiment
 from purerl.driver.hypers import schedules
-from purerl.driver.hypers.population import PBT
-from purerl.driver.hypers.schedules import Schedule
 from purerl.driver.hypers.sweep import Sweep
+from purerl.driver.options import RunOptions
 from purerl.driver.running import program
 from purerl.driver.running.members import Members
 from purerl.driver.running.plan import Plan
@@ -36,10 +36,7 @@ class Recorded(NamedTuple):
     algorithm: Algorithm
     hypers: PyTree | Sweep
     key: jax.Array
-    num_env_steps: int
-    num_seeds: int
-    schedules: Mapping[str, Schedule]
-    population: PBT | None
+    options: RunOptions  # as far as they are recorded
 
 
 class Agents(NamedTuple):
@@ -75,10 +72,7 @@ def from_record(record: Mapping[str, Any]) -> Recorded:
         algorithm=made_by.make_algorithm(env, config),
         hypers=experiment.recorded_sweep(record, hypers) or hypers,
         key=jax.random.wrap_key_data(jnp.array(record["key"], jnp.uint32), impl=record.get("key_impl", _KEY_IMPL)),
-        num_env_steps=record["num_env_steps"],
-        num_seeds=record["num_seeds"],
-        schedules={name: schedules.from_text(text) for name, text in record.get("schedules", {}).items()},
-        population=_population(record.get("population")),
+        options=RunOptions.of_record(record, [field.name for field in dataclasses.fields(hypers)]),
     )
 
 
@@ -97,15 +91,15 @@ def load_agents(folder: str | os.PathLike, step: int | None = None, best: bool =
     """
     folder = pathlib.Path(folder)
     run = from_record(folders.read_config(folder))
-    members = Members.of(run.hypers, run.key, run.num_seeds)
-    plan = Plan.of(run.algorithm, run.num_env_steps)
+    members = Members.of(run.hypers, run.key, run.options.num_seeds)
+    plan = Plan.of(run.algorithm, run.options.num_env_steps)
     like = jax.eval_shape(lambda: program.init(run.algorithm, members.hypers, members.keys))
     with Checkpoints(folder / folders.CHECKPOINTS, read_only=True) as checkpoints:
         saved = checkpoints.load(like, _chosen(checkpoints, plan, folder, step, best))
     return Agents(
         run=run,
         step=plan.step(saved.step),
-        hypers=schedules.apply(run.schedules, saved.state.hypers, saved.step / plan.num_updates),
+        hypers=schedules.apply(run.options.schedules or {}, saved.state.hypers, saved.step / plan.num_updates),
         states=saved.state.states,
         columns=members.columns,
         diverged=frozenset(map(int, saved.meta["frozen"])),
@@ -124,7 +118,7 @@ def steps(folder: str | os.PathLike) -> list[int]:
     """
     folder = pathlib.Path(folder)
     run = from_record(folders.read_config(folder))
-    plan = Plan.of(run.algorithm, run.num_env_steps)
+    plan = Plan.of(run.algorithm, run.options.num_env_steps)
     with Checkpoints(folder / folders.CHECKPOINTS, read_only=True) as checkpoints:
         found = [plan.step(update) for update in checkpoints.steps()]
     if not found:
@@ -144,12 +138,3 @@ def _chosen(checkpoints: Checkpoints, plan: Plan, folder: pathlib.Path, step: in
     if step is not None and step not in there:
         raise FileNotFoundError(f"{folder} has no checkpoint of step {step}; it has those of {known}.")
     return None if step is None else plan.update(step)
-
-
-def _population(recorded: Mapping[str, Any] | None) -> PBT | None:
-    """Population-based training from JSON, where tuples have become lists."""
-    if recorded is None:
-        return None
-    bounds = {name: tuple(ends) for name, ends in recorded["bounds"].items()}
-    lists = {name: tuple(recorded[name]) for name in ("names", "factors")}
-    return PBT(**{**recorded, **lists, "bounds": bounds})

@@ -11,8 +11,11 @@ from typing import Any, NamedTuple
 import jax
 
 from purerl import files
+from purerl.driver.options import RunOptions
 from purerl.driver.running import devices, program
-from purerl.driver.running.engine import Engine, Job
+from purerl.driver.running.engine import Engine
+from purerl.driver.running.job import Job
+from purerl.driver.running.plan import Plan
 from purerl.driver.running.result import TrainResult
 from purerl.driver.storage import folder, logs, records
 from purerl.driver.storage.checkpoint import Checkpoints, Saved
@@ -25,6 +28,35 @@ class Origin(NamedTuple):
 
     folder: pathlib.Path
     update: int | None = None  # None: the last checkpoint
+
+    @classmethod
+    def of(cls, options: RunOptions, plan: Plan) -> "Origin | None":
+        """Where to fork from, if anywhere.
+
+        Raises:
+            ValueError: for options that contradict each other.
+            FileNotFoundError: if there is no such folder.
+        """
+        out_dir, fork, step = options.out_dir, options.fork, options.from_step
+        if out_dir is None and (options.resume or fork is not None or options.overwrite or options.wandb is not None):
+            raise ValueError("resume, fork, overwrite and wandb need an out_dir.")
+        if options.resume and options.overwrite:
+            raise ValueError("resume goes on with a run, overwrite begins anew: choose one.")
+        if fork is None:
+            if step is not None:
+                raise ValueError(f"from_step = {step} says where to fork: give the folder of a run as fork, too.")
+            return None
+        update = None if step is None else plan.update(step)
+        if step is not None and update is None:
+            after = f" after the first {plan.first_step}" if plan.first_step else ""
+            raise ValueError(
+                f"from_step = {step} is not a multiple of an update's {plan.steps_per_update} steps{after}."
+            )
+        if not fork.is_dir():
+            raise FileNotFoundError(f"No run to fork at {fork}.")
+        if out_dir is not None and fork.resolve() == out_dir.resolve():
+            raise ValueError(f"A fork of {fork} needs a folder of its own: choose another out_dir.")
+        return cls(fork, update)
 
 
 class Store:
@@ -97,52 +129,70 @@ class Store:
 
 @contextlib.contextmanager
 def open_store(
-    path: pathlib.Path,
+    options: RunOptions,
     job: Job,
     log: logs.Log,
     settings: dict[str, Any],
-    *,
-    resume: bool,
-    fork: Origin | None,
-    overwrite: bool,
-    keep_checkpoints: int,
-    wandb: str | None,
+    origin: Origin | None,
     say: Callable[[str], None],
 ) -> Iterator[tuple[Store, Saved | None]]:
     """Claim a folder, write the settings, open the logs, and read the checkpoint to go on from, if there is one.
+
+    Args:
+        options: of the run; there is an ``out_dir``.
+        job: what is run.
+        log: gets what the folder has logged, and writes there from now on.
+        settings: for ``config.json``.
+        origin: what to fork from.
+        say: tells the user something.
 
     Raises:
         ValueError: if the folder may not be used, or its settings are others.
         FileNotFoundError: if there is no checkpoint to fork from.
     """
+    path = options.out_dir
+    assert path is not None
     with contextlib.ExitStack() as stack:
-        devices.by_writer(lambda: stack.enter_context(folder.claim(path, resume, overwrite)))
+        devices.by_writer(lambda: stack.enter_context(folder.claim(path, options.resume, options.overwrite)))
         config = files.plain(settings | records.versions())
-        goes_on = resume and (path / folder.CONFIG).exists()
+        goes_on = options.resume and (path / folder.CONFIG).exists()
         if goes_on:
             then = folder.read_config(path)
             config["forked_from"] = then.get("forked_from")
             _compare(path, then, config, say)
-        saved = _read_fork(fork, path, job) if fork is not None and not goes_on else None
+        fork = None if goes_on else origin
+        saved = None if fork is None else _read_fork(fork, path, job)
         if saved is not None and fork is not None:
             config["forked_from"] = {"folder": str(fork.folder), "step": job.plan.step(saved.step)}
-        checkpoints = stack.enter_context(Checkpoints(path / folder.CHECKPOINTS, keep_checkpoints))
+        checkpoints = stack.enter_context(Checkpoints(path / folder.CHECKPOINTS, options.keep_checkpoints))
         if goes_on and checkpoints.steps():
             saved = checkpoints.load(_like(job), None)
         elif goes_on:
             say(f"{path} has no checkpoint yet: starting from the beginning.")
-        try:
-            csv = devices.by_writer(lambda: _open_logs(path, job, log, saved, config, wandb, say))
-        except OSError as error:
-            raise FolderError(
-                f"Cannot write to {path} ({error.strerror}): make room, or choose another folder."
-            ) from error
-        if saved is not None and not devices.is_writer():
-            _take_up(path / folder.METRICS, log)
-        yield Store(path, checkpoints, log, csv, -1 if saved is None or fork is not None else saved.step), saved
+        csv = _attached_logs(path, job, log, saved, config, options.wandb)
+        yield Store(path, checkpoints, log, csv, -1 if saved is None or origin is not None else saved.step), saved
 
 
-def _open_logs(path, job: Job, log: logs.Log, saved: Saved | None, config, wandb: str | None, say) -> logs.CsvFile:
+def _attached_logs(
+    path: pathlib.Path, job: Job, log: logs.Log, saved: Saved | None, config: dict[str, Any], wandb: str | None
+) -> logs.CsvFile | None:
+    """Have the first process write what is logged; all of them know what was logged before.
+
+    Raises:
+        FolderError: if the folder cannot be written to.
+    """
+    try:
+        csv = devices.by_writer(lambda: _open_logs(path, job, log, saved, config, wandb))
+    except OSError as error:
+        raise FolderError(f"Cannot write to {path} ({error.strerror}): make room, or choose another folder.") from error
+    if saved is not None and not devices.is_writer():
+        _take_up(path / folder.METRICS, log)
+    return csv
+
+
+def _open_logs(
+    path: pathlib.Path, job: Job, log: logs.Log, saved: Saved | None, config: dict[str, Any], wandb: str | None
+) -> logs.CsvFile:
     """Settings, and logs that end where the checkpoint stands."""
     (path / folder.SUMMARY).unlink(missing_ok=True)  # where it is, a run is finished
     files.write_json(path / folder.CONFIG, config)

@@ -472,7 +472,7 @@ def test_deadlock_is_warned_of_with_its_remedy(monkeypatch, stops_before_running
         ({"keep_checkpoints": 0}, "keep_checkpoints = 0: it must be at least 1"),
         ({"log_every": 0}, "log_every = 0: it must be at least 1"),
         ({"log_every": -5}, "log_every = -5: it must be at least 1"),
-        ({"eval_every": -1}, "eval_every = -1: use 0 for no evaluation"),
+        ({"eval_every": -1}, "eval_every = -1: it must be at least 0"),
         ({"algorithm": toy(evaluates=False), "eval_every": 10}, "toy has nothing to evaluate. Use eval_every=0"),
         ({"schedules": {"rat": linear(0.0)}}, "ToyHypers has no field 'rat'. Near: 'rate'"),
         ({"population": PBT(every=10, names=("rate",))}, "needs a sweep of at least 2 points to start from"),

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from purerl import files
-from purerl.driver import linear
+from purerl.driver import RunOptions, linear
 from purerl.driver.hypers import sweep
 from purerl.driver.storage import restore
 from tests.support.toy import KEY, ToyHypers, assert_same, limit_for_one, quietly, train
@@ -70,7 +70,8 @@ def test_records_of_older_versions_will_do(known):
     """Without the fields that came later the run is one of the default key, without sweep, schedule or population."""
     run = restore.from_record(OLD)
     assert_same(run.key, KEY)
-    assert (run.env_name, run.hypers, run.schedules, run.population) == ("nowhere", ToyHypers(), {}, None)
+    assert (run.env_name, run.hypers) == ("nowhere", ToyHypers())
+    assert run.options == RunOptions(num_env_steps=80, num_seeds=2, schedules={})
 
 
 def test_a_folder_without_a_run_is_refused(known, tmp_path):

@@ -13,8 +13,9 @@ import pytest
 from experiments import alphazero
 from experiments.studies import connect_four as experiment
 from experiments.tools.play import agent
-from purerl.algorithms.games.alphazero import intuition
-from purerl.driver.command_line import main as command_line
+from purerl.agent import reactive
+from purerl.algorithms.games.alphazero import raw_policy
+from purerl.driver import command_line
 from purerl.envs.pgx import from_pgx
 from tests.oracles import connect_four as oracle
 from tests.support.toy import toy, train
@@ -106,10 +107,10 @@ def test_games_are_careful_and_careless(game, monkeypatch):
     """With the leftmost move for a careful one and the rightmost for a random one, the random ones among the first six
     of 350 games are each number from 0 to 6 equally often; and games end by the rules where it is said."""
     legal = jax.vmap(game.legal)
-    monkeypatch.setattr(experiment, "one_ply", lambda game: lambda obs, state, key: jnp.argmax(legal(state), axis=1))
-    monkeypatch.setattr(
-        experiment, "random_player", lambda game: lambda obs, state, key: 6 - jnp.argmax(legal(state)[:, ::-1], axis=1)
-    )
+    leftmost = reactive(lambda seen, key: jnp.argmax(legal(seen.env_state), axis=1))
+    rightmost = reactive(lambda seen, key: 6 - jnp.argmax(legal(seen.env_state)[:, ::-1], axis=1))
+    monkeypatch.setattr(experiment, "one_ply", lambda game: leftmost)
+    monkeypatch.setattr(experiment, "random_player", lambda game: rightmost)
     moves, length = experiment.play(game, KEY, 350, 32)
     assert moves.shape == (350, 32)
     numbers = np.bincount((moves[:, :6] == 6).sum(axis=1), minlength=7)
@@ -212,7 +213,7 @@ def test_command_scores_every_checkpoint(game, few, solved, run, tmp_path, capsy
     best, look = q == q.max(axis=1, keepdims=True), None
     for row, step in zip(rows, (4, 8, 12), strict=True):
         _, config, params = agent(game, run, step)
-        look = look or jax.jit(intuition(game, config))
+        look = look or jax.jit(raw_policy(game, config))
         logits, value = map(np.array, look(params, solved.obs))
         policy = np.where(np.isfinite(q), np.exp(logits), 0)
         expected = [
@@ -235,16 +236,16 @@ def test_search_is_asked_for_its_move(game, solved, monkeypatch):
     """In the place of the network's own search one that has read the values, and one that wants the worst."""
     ideas = {7: solved.q, 8: jnp.where(jnp.isfinite(solved.q), -solved.q, -jnp.inf)}
 
-    def thinker(game, config):
+    def search_policy(game, config):
         action = jnp.argmax(ideas[config.num_simulations], axis=1)
-        return lambda hypers, params, obs, state, key: types.SimpleNamespace(action=action)
+        return lambda hypers, params, seen, key: types.SimpleNamespace(action=action)
 
     look = lambda params, obs: (params, jnp.zeros(len(obs)))  # noqa: E731
-    monkeypatch.setattr(experiment, "thinker", thinker)
-    monkeypatch.setattr(experiment, "intuition", lambda game, config: look)
+    monkeypatch.setattr(experiment, "search_policy", search_policy)
+    monkeypatch.setattr(experiment, "raw_policy", lambda game, config: look)
     config = alphazero.PRESETS["pgx/connect_four"].config
     for num_simulations, share in ((7, 1), (8, 0)):
-        found, searched = experiment.judge(game, config, solved, num_simulations)(None, solved.q, KEY)
+        found, searched = experiment.evaluator(game, config, solved, num_simulations)(None, solved.q, KEY)
         assert searched == share and found.accuracy == 1
 
 

@@ -1,4 +1,4 @@
-"""The league: its tables, what it says of players who go round in circles, its files and its errors."""
+"""The league: its tables, non-transitive players, its files and its errors."""
 
 import csv
 import json
@@ -10,6 +10,7 @@ import pytest
 from experiments.studies import league as experiment
 from purerl.games.match import Score
 from purerl.search import Decision
+from purerl.types import Seen
 
 NAMES = ("rock", "paper", "scissors", "fool")
 
@@ -89,13 +90,13 @@ def test_the_folder_of_a_run_is_a_player(count, tmp_path, monkeypatch):
 
     def trained(game, folder, num_simulations):
         asked.append((game.name, folder, num_simulations))
-        return lambda obs, state, key: Decision(action=obs + state + key, weights=None, value=None, tree=None)
+        return lambda seen, key: Decision(action=sum(seen) + key, weights=None, value=None, tree=None)
 
     monkeypatch.setattr(experiment, "trained", trained)
     game = experiment.make_game("pgx/tic_tac_toe")
     player = experiment.player(game, str(tmp_path) if count is None else f"{tmp_path}:{count}")
     assert asked == [("pgx/tic_tac_toe", tmp_path, count)]
-    assert player(1, 20, 300) == 321
+    assert player.policy((), Seen(1, 20), 300) == ((), 321)
 
 
 def test_labels_are_short_but_tell_players_apart():

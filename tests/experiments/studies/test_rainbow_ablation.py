@@ -9,7 +9,7 @@ import pytest
 from experiments.rainbow import EXPERIMENT, PARTS, PRESETS, rainbow
 from experiments.studies import rainbow_ablation as experiment
 from purerl.algorithms.value.dqn import DQNConfig, DQNHypers
-from purerl.driver.command_line.main import Preset
+from purerl.driver.command_line import Preset
 from purerl.driver.running.interruption import Interrupted
 
 TINY = DQNConfig(

@@ -11,7 +11,7 @@ from PIL import Image
 from experiments import ppo as experiment
 from experiments.tools import evaluate
 from purerl.analysis.statistics import interval
-from purerl.driver.command_line import main as command_line
+from purerl.driver import command_line
 from purerl.driver.hypers import sweep
 from purerl.driver.hypers.names import fold_in_name
 from purerl.driver.running.program import seed_keys

@@ -12,7 +12,7 @@ import pytest
 from experiments import alphazero, muzero
 from experiments.studies import every_line
 from experiments.tools import play as experiment
-from purerl.driver.command_line import main as command_line
+from purerl.driver import command_line
 from purerl.envs.pgx import from_pgx
 from tests.oracles import tic_tac_toe
 from tests.support.toy_runs import refused

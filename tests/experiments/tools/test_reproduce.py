@@ -172,7 +172,7 @@ def test_every_kept_result_can_be_run_again():
     for name in reproduce.names(reproduce.RESULTS):
         config, summary = reproduce.kept(reproduce.RESULTS, name)
         run = reproduce.from_record(config)
-        assert (run.num_seeds, run.env_name) == (summary["num_seeds"], config["settings"]["env"])
+        assert (run.options.num_seeds, run.env_name) == (summary["num_seeds"], config["settings"]["env"])
 
 
 def test_what_is_not_there_is_refused(results, capsys):

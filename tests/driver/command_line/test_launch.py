@@ -23,9 +23,8 @@ from experiments import ppo as experiment
 from purerl import xla
 from purerl.algorithm import Algorithm
 from purerl.algorithms.policy.ppo import PPOConfig, PPOHypers
-from purerl.driver import PBT, Interrupted, Sweep, cosine, linear, piecewise
-from purerl.driver.command_line import main as command_line
-from purerl.driver.command_line.main import RunOptions
+from purerl.driver import PBT, Interrupted, Sweep, command_line, cosine, linear, piecewise
+from purerl.driver.command_line import arguments, launch
 from purerl.driver.running import loop
 from tests.support.toy import EXPERIMENT, assert_same_results, config_of
 
@@ -63,7 +62,7 @@ def call(monkeypatch, flags):
 
     def run(*arguments, of=EXPERIMENT) -> Call:
         with monkeypatch.context() as patch, pytest.raises(CalledError) as called:
-            patch.setattr(command_line, "train", driver)
+            patch.setattr(launch, "train", driver)
             command_line.main(of, list(map(str, arguments)))
         (algorithm, hypers, key), options = called.value.args
         return Call(algorithm, hypers, key, options, dict(flags))
@@ -80,7 +79,7 @@ def refused(monkeypatch, flags, capsys):
 
     def run(*arguments, of=EXPERIMENT) -> tuple[Any, str]:
         with monkeypatch.context() as patch, pytest.raises(SystemExit) as exit_:
-            patch.setattr(command_line, "train", driver)
+            patch.setattr(launch, "train", driver)
             command_line.main(of, list(map(str, arguments)))
         printed = capsys.readouterr()
         return exit_.value.code, re.sub(r"[\s│]+", " ", printed.out + printed.err).strip()
@@ -232,7 +231,7 @@ def test_every_point_of_a_sweep_is_completed(call):
         (["--rate", "much"], "much"),
         (["--num-seeds", "0"], "num_seeds = 0: it must be at least 1"),
         (["--keep-checkpoints", "0"], "keep_checkpoints = 0: it must be at least 1"),
-        (["--eval-every", "-1"], "eval_every = -1: use 0 for no evaluation"),
+        (["--eval-every", "-1"], "eval_every = -1: it must be at least 0"),
         (["--sweep", "rat=1,2"], "There is no 'rat' to sweep. Near: 'rate'"),
         (["--sweep", "rate"], "Sweep item 'rate' is not of the form FIELD=VALUES"),
         (["--sweep", "rate=1,1"], "rate: the value 1 comes twice"),
@@ -419,7 +418,7 @@ def test_an_interruption_ends_with_the_command_that_resumes(main, capsys, monkey
     def interrupted(*arguments, **options):
         raise Interrupted("interrupted at step 40; saved.", number, folder)
 
-    monkeypatch.setattr(command_line, "train", interrupted)
+    monkeypatch.setattr(launch, "train", interrupted)
     with pytest.raises(SystemExit) as exit_:
         main()
     assert exit_.value.code == 128 + number
@@ -443,7 +442,7 @@ def test_errors_end_with_a_sentence(main, capsys, monkeypatch, error, code, text
     def fail(*arguments, **options):
         raise error
 
-    monkeypatch.setattr(command_line, "train", fail)
+    monkeypatch.setattr(launch, "train", fail)
     with pytest.raises(SystemExit) as exit_:
         main()
     assert exit_.value.code == code and capsys.readouterr().err.strip() == text

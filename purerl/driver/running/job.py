@@ -1,0 +1,113 @@
+"""What is to be run: an algorithm, its members, a plan; made from the options of a run and checked beforehand."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+from jax.sharding import Mesh
+
+from purerl.algorithm import Algorithm
+from purerl.driver.hypers import population, schedules
+from purerl.driver.hypers.names import fold_in_name
+from purerl.driver.hypers.population import PBT
+from purerl.driver.hypers.schedules import Schedule
+from purerl.driver.hypers.sweep import Sweep
+from purerl.driver.options import RunOptions
+from purerl.driver.running import devices, program
+from purerl.driver.running.members import Members
+from purerl.driver.running.plan import Plan
+from purerl.driver.storage import records
+from purerl.types import PyTree
+
+
+class Job(NamedTuple):
+    """What is to be run. Nothing here changes during a run."""
+
+    algorithm: Algorithm
+    members: Members
+    plan: Plan
+    adjust: program.Adjust = program.unchanged  # schedules
+    mesh: Mesh | None = None
+    population: PBT | None = None
+    key: jax.Array | None = None  # of the population's selections
+    num_eval_episodes: int = 32
+    debug_nans: bool = False
+    sweep: Sweep | None = None
+
+    @classmethod
+    def of(cls, algorithm: Algorithm, hypers: PyTree | Sweep, key: jax.Array, options: RunOptions) -> "Job":
+        """The job that these options describe.
+
+        Raises:
+            ValueError: for what cannot be run.
+        """
+        _check_key(key)
+        _check_evaluation(algorithm, options.eval_every)
+        plan = Plan.of(
+            algorithm,
+            options.num_env_steps,
+            options.eval_every,
+            options.log_every,
+            options.checkpoint_every,
+            options.population,
+        )
+        members = Members.of(hypers, key, options.num_seeds)
+        _check_population(options.population, members)
+        devices.check(options.mesh)
+        return cls(
+            algorithm=algorithm,
+            members=members,
+            plan=plan,
+            adjust=_adjust(options.schedules or {}, members, plan),
+            mesh=options.mesh,
+            population=options.population,
+            key=fold_in_name(key, "population"),
+            num_eval_episodes=options.num_eval_episodes,
+            debug_nans=options.debug_nans,
+            sweep=hypers if isinstance(hypers, Sweep) else None,
+        )
+
+
+def settings(job: Job, key: jax.Array, options: RunOptions) -> dict[str, Any]:
+    """What ``config.json`` records: all that it takes to run this again."""
+    return {
+        "algorithm": job.algorithm.spec.name,
+        "settings": dict(job.algorithm.spec.settings),
+        "hypers": records.plain(job.members.base),
+        "sweep": {name: values.tolist() for name, values in job.members.columns.swept.items()},
+        "key": jax.random.key_data(key).tolist(),
+        "key_impl": str(jax.random.key_impl(key)),
+        **options.record(),
+    }
+
+
+def _adjust(given: Mapping[str, Schedule], members: Members, plan: Plan) -> program.Adjust:
+    """Schedules as a function of the number of updates.
+
+    Raises:
+        ValueError: for one of a name that does not exist.
+    """
+    schedules.check(given, members.base)
+    if not given:
+        return program.unchanged
+    return lambda hypers, t: schedules.apply(given, hypers, t / plan.num_updates)
+
+
+def _check_key(key: jax.Array) -> None:
+    if not jax.dtypes.issubdtype(getattr(key, "dtype", None), jax.dtypes.prng_key) or key.shape != ():
+        raise ValueError(f"key must be one typed key, such as jax.random.key(0); got {key!r}.")
+
+
+def _check_evaluation(algorithm: Algorithm, eval_every: int | None) -> None:
+    if eval_every and algorithm.spec.evaluate is None:
+        raise ValueError(
+            f"eval_every = {eval_every}, but {algorithm.spec.name} has nothing to evaluate. Use eval_every=0."
+        )
+
+
+def _check_population(pbt: PBT | None, members: Members) -> None:
+    if pbt is None:
+        return
+    if not members.columns.swept:
+        raise ValueError("A population needs a sweep of at least 2 points to start from: use grid or random_search.")
+    population.check(pbt, members.base, members.columns.num_points)

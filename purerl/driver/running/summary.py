@@ -1,0 +1,105 @@
+"""The result of a finished run: its arrays, with an axis of points where there was a sweep, and its summary."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import numpy as np
+
+from purerl.analysis.statistics import interval
+from purerl.driver.running.engine import Engine
+from purerl.driver.running.result import TrainResult
+from purerl.driver.storage import records
+from purerl.driver.storage.logs import Log
+from purerl.types import PyTree
+
+
+def result_of(engine: Engine, log: Log, first_update: int, num_env_steps: int) -> TrainResult:
+    """The run as arrays.
+
+    Args:
+        engine: the members at the end.
+        log: all that was logged.
+        first_update: with which the run began; above 0 where it was resumed or forked.
+        num_env_steps: environment steps that were asked for.
+    """
+    job, columns, whole = engine.job, engine.job.members.columns, engine.whole()
+    steps, metrics = log.arrays(name for name in log.curves if not name.startswith("eval_"))
+    eval_steps, evals = log.arrays(name for name in log.curves if name == "eval_return")
+
+    def split(values: PyTree, axis: int) -> PyTree:
+        return jax.tree.map(lambda x: x.reshape(*x.shape[:axis], *_shape(engine), *x.shape[axis + 1 :]), values)
+
+    result = TrainResult(
+        states=split(whole.states, 0),
+        hypers=split(whole.hypers, 0),
+        steps=steps,
+        metrics=split(metrics, 1),
+        eval_steps=eval_steps,
+        eval_returns=split(evals.get("eval_return", np.zeros((0, columns.num_members))), 1),
+        summary=_outcome(engine, log) | _facts(engine, first_update, num_env_steps) | _cost(engine, first_update),
+        sweep=job.sweep,
+    )
+    if job.sweep is not None:
+        result.summary.update(_ranked(result))
+    return result
+
+
+def _outcome(engine: Engine, log: Log) -> dict[str, Any]:
+    """What was attained, and what diverged."""
+    job, shape = engine.job, _shape(engine)
+    returns = engine.without_frozen(log.latest_returns()).reshape(shape)
+    diverged = np.isin(np.arange(job.members.num_members), list(engine.frozen)).reshape(shape)
+    evaluated = f"mean of {job.num_eval_episodes} evaluation episodes" if job.plan.evals_at else "training return"
+    return {
+        "num_diverged": len(engine.frozen),
+        "diverged": diverged.tolist(),
+        "divergences": [frozen.report for frozen in engine.frozen.values()],
+        "final_return": interval(returns.ravel())._asdict(),
+        "final_return_of_each_seed": returns.tolist(),
+        "final_return_is": evaluated,
+    }
+
+
+def _facts(engine: Engine, first_update: int, num_env_steps: int) -> dict[str, Any]:
+    """What was run."""
+    job, columns = engine.job, engine.job.members.columns
+    return {
+        "title": f"{job.algorithm.spec.name} on {job.algorithm.spec.settings.get('env', 'its environment')}",
+        "num_env_steps": job.plan.step(engine.update),
+        "num_env_steps_requested": num_env_steps,
+        "num_seeds": columns.num_seeds,
+        "num_points": columns.num_points,
+        "resumed_at_step": job.plan.step(first_update) if first_update else 0,
+        **job.algorithm.spec.facts,
+        **({} if job.population is None else {"population": dataclasses.asdict(job.population)}),
+    }
+
+
+def _cost(engine: Engine, first_update: int) -> dict[str, Any]:
+    """Time and memory that it took."""
+    job, timer = engine.job, engine.timer
+    steps_run = (engine.update - first_update) * job.plan.steps_per_update * job.members.num_members
+    return {
+        "members_on_device": engine.blocks.per_device,
+        "num_blocks": engine.blocks.num_blocks,
+        "bytes_per_member": engine.bytes_per_member,
+        "env_steps_per_second": steps_run / max(timer.spent["run"], 1e-9),
+        **timer.seconds(),
+        **records.peak_memory(),
+    }
+
+
+def _ranked(result: TrainResult) -> dict[str, Any]:
+    """The points of a sweep, best first; the best one's return stands for the sweep."""
+    points = [
+        {"values": point.values, "final_return": point.final_return._asdict(), "num_diverged": point.num_diverged}
+        for point in result.table()
+    ]
+    return {"final_return": result.final_return._asdict(), "points": points}
+
+
+def _shape(engine: Engine) -> tuple[int, ...]:
+    """The axes that members stand for: seeds, after the points of a sweep."""
+    columns = engine.job.members.columns
+    return (columns.num_seeds,) if engine.job.sweep is None else (columns.num_points, columns.num_seeds)
