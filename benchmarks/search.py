@@ -22,7 +22,7 @@ from purerl import search
 from purerl.envs.games import Game
 from purerl.envs.pgx import from_pgx
 from purerl.games import planners, players
-from purerl.types import PyTree
+from purerl.types import PyTree, Seen
 
 WIDTH = 64  # floats of an embedding
 RANDOM_MOVES = 6  # before a position of a game is searched
@@ -127,7 +127,7 @@ def growth(setting: Setting, repeats: int) -> common.Row:
 
 
 def heads(params: Params, features: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """What the network thinks of states: logits and values."""
+    """Logits and values of states by the network."""
     return features @ params.logits, jnp.tanh(features @ params.value)
 
 
@@ -154,7 +154,7 @@ def synthetic(setting: Setting) -> World:
 
 
 def of_game(name: str, batch: int, num_simulations: int) -> World:
-    """A game of pgx, whose positions a layer of random weights judges."""
+    """A game of pgx, whose positions a layer of random weights evaluates."""
     game = from_pgx(name)
     keys = jax.random.split(jax.random.key(0), 3)
     obs, state = jax.jit(functools.partial(random_positions, game, batch))(keys[0])
@@ -180,7 +180,8 @@ def random_positions(game: Game, batch: int, key: jax.Array) -> tuple[jax.Array,
     player, step = players.random_player(game), jax.vmap(game.step)
 
     def move(table: tuple, key: jax.Array) -> tuple[tuple, None]:
-        obs, state, *_ = step(jax.random.split(key, batch), table[1], player(table[0], table[1], key))
+        _, action = player.policy((), Seen(*table), key)
+        obs, state, *_ = step(jax.random.split(key, batch), table[1], action)
         return (obs, state), None
 
     start_key, *move_keys = jax.random.split(key, 1 + RANDOM_MOVES)

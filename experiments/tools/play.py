@@ -1,12 +1,12 @@
-"""Play a game against a search, in the terminal: it shows what it thinks.
+"""Play a game against a tree search, in the terminal; it shows its visits, values and principal line.
 
     python -m experiments.tools.play connect_four
     python -m experiments.tools.play connect_four --checkpoint runs/alphazero/TIME-ENV --you second
     python -m experiments.tools.play tic_tac_toe --you nobody --render game.svg
 
 Moves are numbers, as the game counts them: columns of Connect Four from 0, cells of tic-tac-toe row by row. A question
-mark in the place of a move asks the search for advice; q leaves. MuZero thinks in a model of its own: the line that it
-expects may hold moves that are not legal, and go on behind the end.
+mark in the place of a move asks the search for advice; q leaves. MuZero searches in a learnt model: the line that it
+expects may hold moves that are not legal, and go on after the end.
 """
 
 import dataclasses
@@ -22,16 +22,15 @@ import tyro
 from purerl import files, search, xla
 from purerl.algorithms.games import alphazero, saved
 from purerl.algorithms.games.alphazero import AlphaZeroConfig, AlphaZeroHypers
-from purerl.algorithms.planning import muzero
+from purerl.algorithms.planning import muzero_search
 from purerl.algorithms.planning.muzero import MuZeroConfig
-from purerl.driver.command_line.main import one_line_errors
+from purerl.driver.command_line import one_line_errors
 from purerl.envs.games import Game
 from purerl.envs.pgx import Position, draw, from_pgx
 from purerl.games import planners
+from purerl.games.planners import SearchPolicy
 from purerl.search.drawing import principal_line
-from purerl.types import PyTree
-
-Think = Callable[[jax.Array, Position, jax.Array], search.Decision]
+from purerl.types import PyTree, Seen
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,7 +41,7 @@ class Options:
     """Name of a game, with or without pgx/ in front."""
     checkpoint: pathlib.Path | None = None
     """Folder of a run of AlphaZero or MuZero, or the .npz of an AlphaZero network, which guides the search; without one
-    it learns from random playouts (UCT)."""
+    leaves are evaluated by random playouts (UCT)."""
     num_simulations: int | None = None
     """Of the search before a move. None: as the network was trained, or 1000 for playouts."""
     you: Literal["first", "second", "nobody"] = "first"
@@ -80,8 +79,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         play(game, opponent(game, options), options)
 
 
-def opponent(game: Game, options: Options) -> Think:
-    """The search to play against.
+def opponent(game: Game, options: Options) -> SearchPolicy:
+    """Search policy to play against.
 
     Raises:
         ValueError: as :func:`trained`.
@@ -92,8 +91,8 @@ def opponent(game: Game, options: Options) -> Think:
     return planners.search_policy(game, evaluate_leaf, search.uct, (), options.num_simulations or 1000)
 
 
-def trained(game: Game, path: pathlib.Path, num_simulations: int | None = None) -> Think:
-    """How an agent of AlphaZero or MuZero comes to its moves.
+def trained(game: Game, path: pathlib.Path, num_simulations: int | None = None) -> SearchPolicy:
+    """Search policy of a trained AlphaZero or MuZero.
 
     Args:
         game: that it was trained on.
@@ -106,11 +105,9 @@ def trained(game: Game, path: pathlib.Path, num_simulations: int | None = None) 
     hypers, config, params = agent(game, path, among=tuple(_CONFIGS))
     if num_simulations is not None:
         config = dataclasses.replace(config, num_simulations=num_simulations)
-    if isinstance(config, MuZeroConfig):
-        plan = muzero.thinker(game, config)
-        return lambda obs, position, key: plan(hypers, params, obs, jax.vmap(game.legal)(position), key)
-    think = alphazero.thinker(game, config)
-    return lambda obs, position, key: think(hypers, params, obs, position, key)
+    algorithm = muzero_search if isinstance(config, MuZeroConfig) else alphazero
+    run_search = algorithm.search_policy(game, config)
+    return lambda seen, key: run_search(hypers, params, seen, key)
 
 
 _CONFIGS: dict[str, type] = {"alphazero": AlphaZeroConfig, "muzero": MuZeroConfig}
@@ -138,9 +135,9 @@ def agent(
     return hypers, _CONFIGS[spec.name](**{k: v for k, v in spec.settings.items() if k != "env"}), state.params
 
 
-def play(game: Game, think: Think, options: Options) -> None:
+def play(game: Game, search_policy: SearchPolicy, options: Options) -> None:
     """One game, move by move, to the end or until the person leaves."""
-    thought, step = jax.jit(think), jax.jit(game.step)
+    run_search, step = jax.jit(search_policy), jax.jit(game.step)
     key = jax.random.key(options.key)
     obs, state = game.reset(key)
     prepared = iter(options.moves)
@@ -152,7 +149,7 @@ def play(game: Game, think: Think, options: Options) -> None:
         search_key, step_key = jax.random.split(jax.random.fold_in(key, t))
 
         def advice(obs: jax.Array = obs, state: Position = state, key: jax.Array = search_key) -> search.Decision:
-            return jax.device_get(thought(obs[None], jax.tree.map(lambda x: x[None], state), key))
+            return jax.device_get(run_search(jax.tree.map(lambda x: x[None], Seen(obs, state)), key))
 
         if mover == person:
             action = asked(game, state, prepared, advice)
@@ -194,7 +191,7 @@ def asked(game: Game, state: Position, prepared: Iterator[int], advice: Callable
 
 
 def report(decision: search.Decision, most: int = 7) -> str:
-    """What a search came to: its move, the visits and values of the most visited ones, and how it expects to go on."""
+    """Decision of a search as text: its move, the visits and values of the most visited ones, the principal line."""
     visits, value = decision.tree.visits[0, 0], decision.tree.value[0, 0]
     order = [action for action in np.argsort(-visits, kind="stable")[:most] if visits[action] > 0]
     lines = [f"move {decision.action[0]}, expecting {decision.value[0]:+.2f}"]
@@ -213,7 +210,7 @@ def picture(game: Game, state: Position, options: Options) -> None:
 
 
 def ending(reward: float, mover: int, person: int) -> str:
-    """How it ended, after a last move that earned ``reward``."""
+    """Result of a game whose last move had this reward."""
     if reward == 0:
         return "a draw"
     winner = mover if reward > 0 else 1 - mover

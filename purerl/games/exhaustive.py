@@ -1,4 +1,4 @@
-"""Every game that a player may get into, and every position of a game: for small games, a proof and not a sample."""
+"""Exhaustive search of small games: every line against a deterministic player, and minimax over all positions."""
 
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from purerl.agent import Agent, reactive
 from purerl.envs.games import Game, turn
-from purerl.games.players import Player
-from purerl.types import PyTree
+from purerl.types import PyTree, Seen
 
 
 class TooLargeError(ValueError):
@@ -17,7 +17,7 @@ class TooLargeError(ValueError):
 
 
 class Lines(NamedTuple):
-    """How all lines of a game end for a player."""
+    """Outcome counts of all lines of a game, for one player."""
 
     wins: int
     draws: int
@@ -25,12 +25,12 @@ class Lines(NamedTuple):
 
 
 class Solution(NamedTuple):
-    """All N positions in which someone is to move, by number of moves, and what perfect play makes of them."""
+    """Minimax solution of a game: all N non-terminal positions, by number of moves, with their values."""
 
     obs: PyTree  # [N, ...]
     state: PyTree  # [N, ...]
     mover: np.ndarray  # [N] who is to move
-    value: np.ndarray  # [N] in the eyes of the mover
+    value: np.ndarray  # [N] from the perspective of the mover
     q: np.ndarray  # [N, A] the same of the position's moves, -inf where one is not legal
 
     @property
@@ -40,15 +40,15 @@ class Solution(NamedTuple):
 
 
 def every_line(
-    game: Game, player: Player, begins: bool, key: jax.Array, batch_size: int = 256, max_positions: int = 1_000_000
+    game: Game, player: Agent, begins: bool, key: jax.Array, batch_size: int = 256, max_positions: int = 1_000_000
 ) -> Lines:
-    """Let a player that does not play at random meet every reply to each of its moves.
+    """Exhaustive play: a deterministic player against every reply to each of its moves.
 
     Positions are taken level by level, in compiled batches; the host keeps a level.
 
     Args:
         game: without chance.
-        player: whose moves do not depend on its key.
+        player: a reactive agent whose moves do not depend on its key.
         begins: whether it makes the first move.
         key: handed to the game and the player.
         batch_size: positions that are looked at together.
@@ -62,7 +62,8 @@ def every_line(
     """
 
     def played(obs: PyTree, state: PyTree) -> jax.Array:
-        choice = jax.nn.one_hot(player(obs, state, key), game.action_space.n, dtype=bool)
+        _, action = player.policy(player.start(), Seen(obs, state), key)
+        choice = jax.nn.one_hot(action, game.action_space.n, dtype=bool)
         mine = (jax.vmap(game.player)(state) == 0) == begins
         return jnp.where(mine[:, None], choice, jax.vmap(game.legal)(state))
 
@@ -81,7 +82,7 @@ def every_line(
 
 
 def solve(game: Game, key: jax.Array, batch_size: int = 256, max_positions: int = 100_000) -> Solution:
-    """Every position by minimax, from the last to the first: ``q(s, a) = r + turn v(s')``, ``v(s) = max_a q(s, a)``.
+    """Minimax by backward induction over every position: ``q(s, a) = r + turn v(s')``, ``v(s) = max_a q(s, a)``.
 
     Positions after as many moves that look alike to the same player are one.
 
@@ -109,29 +110,29 @@ def solve(game: Game, key: jax.Array, batch_size: int = 256, max_positions: int 
     return _backed_up(levels)
 
 
-def perfect_player(game: Game, solution: Solution) -> Player:
-    """Any of the moves that minimax calls best, each as likely.
+def perfect_player(game: Game, solution: Solution) -> Agent:
+    """Minimax player: uniform over the optimal moves.
 
     It compares what it sees with all positions of the solution, so it is for small games.
     """
     known = jnp.asarray(solution.obs.reshape(len(solution.value), -1))
     mover, best = jnp.asarray(solution.mover), jnp.asarray(solution.best)
 
-    def play(obs: PyTree, state: PyTree, key: jax.Array) -> jax.Array:
-        alike = jnp.all(obs.reshape(len(obs), 1, -1) == known, axis=-1)
-        row = jnp.argmax(alike & (jax.vmap(game.player)(state)[:, None] == mover), axis=-1)
+    def policy(seen: Seen, key: jax.Array) -> jax.Array:
+        alike = jnp.all(seen.obs.reshape(len(seen.obs), 1, -1) == known, axis=-1)
+        row = jnp.argmax(alike & (jax.vmap(game.player)(seen.env_state)[:, None] == mover), axis=-1)
         return jax.random.categorical(key, jnp.where(best[row], 0.0, -jnp.inf)).astype(jnp.int32)
 
-    return play
+    return reactive(policy)
 
 
 class _Step(NamedTuple):
-    """What all moves in positions of a level lead to."""
+    """Successors of all moves in the positions of a level."""
 
     after: PyTree  # (obs, state), leaves [B, A, ...]
     reward: np.ndarray  # [B, A] of who moved
     turn: np.ndarray  # [B, A], see purerl.envs.games.turn
-    played: np.ndarray  # [B, A] which moves are looked into
+    played: np.ndarray  # [B, A] bool, which moves are followed
     over: np.ndarray  # [B, A] which of them end the game
     mover: np.ndarray  # [B]
 

@@ -1,9 +1,10 @@
-"""Who wins: whole games of two players, many at a time.
+"""Matches: complete games of two agents, many at a time, and their scores.
 
 outcomes = jax.jit(lambda key: both_sides(game, (mine, random_player(game)), key, 1000, max_moves=42))(key)
 print(score(outcomes))            # 731 won, 20 drawn, 249 lost: score 0.741 [0.713, 0.767]
 """
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -11,20 +12,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from purerl.agent import Agent
 from purerl.envs.games import Game
-from purerl.envs.wrappers import Exposed
-from purerl.games.players import Player
-from purerl.types import Episodes, Mean, Metrics, PyTree, Transition
+from purerl.types import Episodes, Mean, Metrics, PyTree, Seen, Transition
 
-Players = tuple[Player, Player]
+Players = tuple[Agent, Agent]
 
 
 class Outcomes(NamedTuple):
-    """How games went. Leading axis: game."""
+    """Results of games. Leading axis: game."""
 
-    reward: jax.Array  # [N] what the first of the two players earned in all; the other earned the negative
+    reward: jax.Array  # [N] return of the first of the two players; the other's is the negative
     length: jax.Array  # [N] int32 moves
-    finished: jax.Array  # [N] bool, whether the game came to its end within the moves allowed
+    finished: jax.Array  # [N] bool, whether the game terminated within the moves allowed
 
 
 class _Table(NamedTuple):
@@ -33,19 +33,20 @@ class _Table(NamedTuple):
     move: jax.Array  # []
     obs: PyTree  # [N, ...]
     state: PyTree  # [N, ...]
+    carries: tuple[PyTree, PyTree]  # [N, ...] of each player
     outcomes: Outcomes
 
 
 def match(game: Game, players: Players, key: jax.Array, num_games: int, max_moves: int) -> Outcomes:
-    """Games that the first of two players begins.
+    """Match in which the first of two players begins every game.
 
     Args:
         game: the game.
-        players: who begins, and who answers.
+        players: who moves first, and who second.
         key: typed key.
         num_games: N, static.
-        max_moves: both players' moves together after which a game is broken off, each having what it earned so far,
-            which before the end is nothing in most games.
+        max_moves: both players' moves together after which a game is truncated, each player keeping its rewards so
+            far, which are 0 before the end in most games.
 
     Returns:
         The games' outcomes for ``players[0]``.
@@ -54,7 +55,7 @@ def match(game: Game, players: Players, key: jax.Array, num_games: int, max_move
 
 
 def both_sides(game: Game, players: Players, key: jax.Array, num_games: int, max_moves: int) -> Outcomes:
-    """Games of which each of two players begins one half.
+    """Match in which each of two players begins half of the games.
 
     Args:
         game: the game.
@@ -76,41 +77,42 @@ def both_sides(game: Game, players: Players, key: jax.Array, num_games: int, max
         begins, key = begins_and_key
         return _games(game, players, begins, key, num_games // 2, max_moves)
 
-    # One half after the other, so that the players are compiled once and only one of them thinks at a time.
+    # One half after the other, so that the players are compiled once and only one of them acts at a time.
     halves = jax.lax.map(half, (jnp.arange(2, dtype=jnp.int32), jax.random.split(key)))
     return jax.tree.map(jnp.ravel, halves)
 
 
-def evaluation(game: Game, act: Callable, opponent: Player, max_moves: int) -> Callable:
-    """``Spec.evaluate`` of an agent against an opponent, each beginning half of the games.
+def evaluation(game: Game, start: Callable, act: Callable, opponent: Agent, max_moves: int) -> Callable:
+    """``Spec.evaluate`` by match play against an opponent, each side beginning half of the games.
 
     Args:
         game: the game.
-        act: ``(hypers, state, obs, key, sample) -> action``, over a batch of :class:`~purerl.envs.wrappers.Exposed`.
-        opponent: the other.
+        start: of :class:`~purerl.algorithm.Algorithm`.
+        act: likewise.
+        opponent: the other player.
         max_moves: as in :func:`match`.
 
     Returns:
-        What evaluates; a return is the reward of the agent.
+        ``(hypers, state, key, num_episodes, sample=False) -> Episodes``; returns are the agent's.
     """
 
     def evaluate(hypers: PyTree, state: PyTree, key: jax.Array, num_episodes: int, sample: bool = False) -> Episodes:
-        def agent(obs: PyTree, position: PyTree, key: jax.Array) -> jax.Array:
-            return act(hypers, state, Exposed(obs, position), key, sample)
-
+        how = {"sample": True} if sample else {}  # an agent that is deployed in one way alone takes no such argument
+        agent = Agent(start, lambda carry, seen, key: act(hypers, state, carry, seen, key, **how))
         outcomes = both_sides(game, (agent, opponent), key, num_episodes + num_episodes % 2, max_moves)
         return Episodes(returns=outcomes.reward[:num_episodes], lengths=outcomes.length[:num_episodes])
 
     return evaluate
 
 
-def self_play_metrics(steps: Transition) -> Metrics:
-    """What who begins earned, and the share of draws, in the games that ended in a rollout.
+def self_play_metrics(steps: Transition, player: jax.Array) -> Metrics:
+    """Self-play metrics: mean return of the first player, and share of draws, over the games that ended in a rollout.
 
     Args:
-        steps: ``[T, B]``, with ``info["player"]``, who moved.
+        steps: ``[T, B]``.
+        player: ``[T, B]``, 0 or 1: who moved.
     """
-    ended, reward = steps.terminated, steps.reward * jnp.where(steps.info["player"] == 0, 1, -1)
+    ended, reward = steps.terminated, steps.reward * jnp.where(player == 0, 1, -1)
     count = jnp.sum(ended, dtype=jnp.float32)
     return {
         "first_player_return": Mean(jnp.sum(jnp.where(ended, reward, 0)), count),
@@ -124,34 +126,24 @@ def _games(game: Game, players: Players, begins: jax.Array, key: jax.Array, num_
     def start(key: jax.Array) -> _Table:
         obs, state = jax.vmap(game.reset)(jax.random.split(key, num_games))
         outcomes = Outcomes(jnp.zeros(num_games), jnp.zeros(num_games, jnp.int32), jnp.zeros(num_games, bool))
-        return _Table(jnp.int32(0), obs, state, outcomes)
-
-    def choose(table: _Table, mover: jax.Array, key: jax.Array) -> jax.Array:
-        """Each game's move; a player that is to move in no game is not run."""
-
-        def ask(i: int, key: jax.Array) -> jax.Array:
-            asked = (mover == i) & ~table.outcomes.finished
-            nothing = jnp.zeros(num_games, game.action_space.dtype)
-            return jax.lax.cond(
-                asked.any(),
-                lambda: players[i](table.obs, table.state, key).astype(nothing.dtype),
-                lambda: nothing,
-            )
-
-        first, second = map(ask, range(2), jax.random.split(key))
-        return jnp.where(mover == 0, first, second)
+        first, second = (_repeat(player.start(), num_games) for player in players)
+        return _Table(jnp.int32(0), obs, state, (first, second), outcomes)
 
     def move(table: _Table) -> _Table:
         choice_key, step_key = jax.random.split(jax.random.fold_in(play_key, table.move))
         mover = jax.vmap(game.player)(table.state) ^ begins
-        action = choose(table, mover, choice_key)
-        # The step of a game that is over changes nothing and earns nothing.
+        (first, first_action), (second, second_action) = (
+            _act(game, players[i], table.carries[i], table, (mover == i) & ~table.outcomes.finished, key)
+            for i, key in enumerate(jax.random.split(choice_key))
+        )
+        action = jnp.where(mover == 0, first_action, second_action)
+        # Once a game is over, its steps change nothing and have reward 0.
         obs, state, reward, terminated, _, _ = jax.vmap(game.step)(
             jax.random.split(step_key, num_games), table.state, action
         )
         total, length, finished = table.outcomes
         outcomes = Outcomes(total + jnp.where(mover == 0, reward, -reward), length + ~finished, finished | terminated)
-        return _Table(table.move + 1, obs, state, outcomes)
+        return _Table(table.move + 1, obs, state, (first, second), outcomes)
 
     def unfinished(table: _Table) -> jax.Array:
         return (table.move < max_moves) & ~table.outcomes.finished.all()
@@ -160,11 +152,33 @@ def _games(game: Game, players: Players, begins: jax.Array, key: jax.Array, num_
     return jax.lax.while_loop(unfinished, move, start(start_key)).outcomes
 
 
+def _act(
+    game: Game, player: Agent, carry: PyTree, table: _Table, to_move: jax.Array, key: jax.Array
+) -> tuple[PyTree, jax.Array]:
+    """A player's carry and actions ``[N]`` after it acted where it is to move; it is not run where that is nowhere."""
+    dtype = game.action_space.dtype
+
+    def act() -> tuple[PyTree, jax.Array]:
+        after, action = player.policy(carry, Seen(table.obs, table.state), key)
+        return jax.tree.map(functools.partial(_where, to_move), after, carry), action.astype(dtype)
+
+    return jax.lax.cond(to_move.any(), act, lambda: (carry, jnp.zeros(len(to_move), dtype)))
+
+
+def _repeat(carry: PyTree, num_games: int) -> PyTree:
+    """A carry for each game, ``[N, ...]``."""
+    return jax.tree.map(lambda x: jnp.broadcast_to(x, (num_games, *jnp.shape(x))), carry)
+
+
+def _where(flag: jax.Array, yes: jax.Array, no: jax.Array) -> jax.Array:
+    return jnp.where(flag.reshape(flag.shape + (1,) * (yes.ndim - 1)), yes, no)
+
+
 class Score(NamedTuple):
-    """A match in numbers, for the first player."""
+    """Match score of the first player, with its interval."""
 
     wins: int
-    draws: int  # and games broken off without a winner
+    draws: int  # and games truncated without a winner
     losses: int
     points: float  # (wins + draws / 2) / games
     low: float  # of the interval
@@ -176,7 +190,7 @@ class Score(NamedTuple):
 
 
 def score(outcomes: Outcomes, confidence: float = 0.95) -> Score:
-    """Games won, drawn and lost, and the share of points with Wilson's interval. On the host.
+    """Match score with Wilson's interval: games won, drawn and lost, and the share of points. On the host.
 
     ``(p + z²/2n ± z sqrt(p (1 - p) / n + z²/4n²)) / (1 + z²/n)``, with ``p`` the points per game: 1, 1/2 or 0
 

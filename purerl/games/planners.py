@@ -1,7 +1,7 @@
-"""Search in a game whose rules are known: the game as a model, and players that think ahead.
+"""Tree search in games with known rules: the game as a search model, and agents that search before every move.
 
-A judge says what is thought of positions, ``(params, key, obs [B, ...], state [B, ...]) -> (logits [B, A], value [B])``
-in the eyes of the player to move. A network is one; so is a random playout.
+A leaf evaluator estimates prior and value of positions, ``(params, key, obs [B, ...], state [B, ...]) ->
+(logits [B, A], value [B])``, from the perspective of the player to move. A network is one; so is a random playout.
 """
 
 import functools
@@ -12,30 +12,35 @@ import jax
 import jax.numpy as jnp
 
 from purerl import search
+from purerl.agent import Agent, reactive
 from purerl.envs.games import Game, turn
-from purerl.games.players import Player, one_ply, random_player
+from purerl.games.players import one_ply, random_player
 from purerl.kernels import exploration
-from purerl.types import PyTree
+from purerl.types import PyTree, Seen
 
 Opponent = Literal["random", "one_ply", "uct"]
-"""Uniform moves; moves that win or do not lose at once; a search with playouts."""
+"""Uniform moves; one-ply lookahead; UCT with random playouts."""
 
 LeafEvaluator = Callable[[PyTree, jax.Array, PyTree, PyTree], tuple[jax.Array, jax.Array]]
+"""``(params, key, obs [B, ...], state [B, ...]) -> (logits [B, A], value [B])``, see the top of this module."""
+
+SearchPolicy = Callable[[Seen, jax.Array], search.Decision]
+"""``(seen [B, ...], key) -> Decision``."""
 
 
 def root(
     game: Game, evaluate_leaf: LeafEvaluator, params: PyTree, key: jax.Array, obs: PyTree, state: PyTree
 ) -> search.Root:
-    """What a search starts from in positions of a game."""
+    """Search root for positions of a game: evaluated, with illegal moves masked."""
     logits, value = evaluate_leaf(params, key, obs, state)
     return search.Root(_legal_only(game, state, logits), value, state)
 
 
 def model(game: Game, evaluate_leaf: LeafEvaluator) -> Callable:
-    """The rules of a game as the model of a search, whose embedding is the game's state.
+    """Game rules as a search model: an environment step, whose embedding is the game's state.
 
-    It may look into the state: in a game of cards, at all of them. A judge does not lead it astray after the end, where
-    nothing follows.
+    It reads the whole state: in a game of cards, all of them. The value of a terminal position is 0, whatever the leaf
+    evaluator estimates.
     """
 
     def follow(params: PyTree, key: jax.Array, action: jax.Array, state: PyTree) -> tuple[search.Output, PyTree]:
@@ -50,7 +55,7 @@ def model(game: Game, evaluate_leaf: LeafEvaluator) -> Callable:
 
 
 def playout(game: Game, max_moves: int) -> Callable:
-    """``(key, state [B, ...]) -> return [B]`` of the player to move, both playing at random until the end.
+    """Random playout: ``(key, state [B, ...]) -> return [B]`` of the player to move, with uniform moves until the end.
 
     Args:
         game: the game.
@@ -83,7 +88,7 @@ def playout(game: Game, max_moves: int) -> Callable:
 
 
 def playout_evaluator(game: Game, max_moves: int) -> LeafEvaluator:
-    """No preference among moves, and the value of a random playout: the judge of UCT."""
+    """Leaf evaluation by random playout, with a uniform prior, as in UCT."""
     play = playout(game, max_moves)
 
     def evaluate_leaf(params: PyTree, key: jax.Array, obs: PyTree, state: PyTree) -> tuple[jax.Array, jax.Array]:
@@ -95,49 +100,48 @@ def playout_evaluator(game: Game, max_moves: int) -> LeafEvaluator:
 
 def search_policy(
     game: Game, evaluate_leaf: LeafEvaluator, policy: Callable, params: PyTree, num_simulations: int
-) -> Callable:
-    """A search before every move: ``(obs [B, ...], state [B, ...], key) -> Decision``.
+) -> SearchPolicy:
+    """Search policy: a tree search before every move, ``(seen [B, ...], key) -> Decision``.
 
     Args:
         game: the game.
-        evaluate_leaf: of positions.
+        evaluate_leaf: prior and value of positions.
         policy: of :mod:`purerl.search.policies`, its options bound.
-        params: of the judge.
-        num_simulations: a move.
+        params: of the leaf evaluator.
+        num_simulations: per move.
     """
     rules = model(game, evaluate_leaf)
 
-    def decide(obs: PyTree, state: PyTree, key: jax.Array) -> search.Decision:
+    def run_search(seen: Seen, key: jax.Array) -> search.Decision:
         root_key, search_key = jax.random.split(key)
-        start = root(game, evaluate_leaf, params, root_key, obs, state)
+        start = root(game, evaluate_leaf, params, root_key, seen.obs, seen.env_state)
         return policy(params, search_key, start, rules, num_simulations)
 
-    return decide
+    return run_search
 
 
-def planner(game: Game, evaluate_leaf: LeafEvaluator, policy: Callable, params: PyTree, num_simulations: int) -> Player:
-    """The player that does what :func:`search_policy` comes to."""
-    decide = search_policy(game, evaluate_leaf, policy, params, num_simulations)
-    return lambda obs, state, key: decide(obs, state, key).action
+def agent(run_search: SearchPolicy) -> Agent:
+    """Planning agent that takes the action of a search policy."""
+    return reactive(lambda seen, key: run_search(seen, key).action)
 
 
-def uct_player(game: Game, num_simulations: int, exploration: float = 2.0**0.5, max_moves: int = 1000) -> Player:
-    """UCT with random playouts: what tree search was before networks, and still a yardstick.
+def uct_player(game: Game, num_simulations: int, exploration: float = 2.0**0.5, max_moves: int = 1000) -> Agent:
+    """UCT player: tree search with random playouts and no learning, a baseline.
 
     Source: Kocsis & Szepesvári 2006.
     """
     policy = functools.partial(search.uct, exploration=exploration)
-    return planner(game, playout_evaluator(game, max_moves), policy, (), num_simulations)
+    return agent(search_policy(game, playout_evaluator(game, max_moves), policy, (), num_simulations))
 
 
-def opponent(game: Game, kind: Opponent, num_simulations: int, max_moves: int) -> Player:
-    """The yardstick of a name, for those that learn.
+def opponent(game: Game, kind: Opponent, num_simulations: int, max_moves: int) -> Agent:
+    """Opponent by name, to evaluate a learning agent against.
 
     Args:
         game: the game.
         kind: its name.
-        num_simulations: of its search, if it does.
-        max_moves: after which its playouts are broken off.
+        num_simulations: per move of ``uct``.
+        max_moves: after which its playouts are truncated.
     """
     if kind == "uct":
         return uct_player(game, num_simulations, max_moves=max_moves)

@@ -1,37 +1,31 @@
-"""Players of games that learn nothing: yardsticks for those that do."""
+"""Players of games that do not learn: baselines and opponents, as :class:`~purerl.agent.Agent`.
 
-from collections.abc import Callable
+Their actions in games that are over, or in which the other player is to move, are ignored.
+"""
 
 import jax
 import jax.numpy as jnp
 
+from purerl.agent import Agent, reactive
 from purerl.envs.games import Game
-from purerl.types import PyTree
-
-Player = Callable[[PyTree, PyTree, jax.Array], jax.Array]
-"""``(obs [B, ...], state [B, ...], key) -> action [B]``, a move in each of B games. What it says of games that are
-over, or in which the other player is to move, is not heeded."""
+from purerl.types import PyTree, Seen
 
 
-def random_player(game: Game) -> Player:
-    """Uniform over the legal moves."""
-
-    def play(obs: PyTree, state: PyTree, key: jax.Array) -> jax.Array:
-        return _uniform(jax.vmap(game.legal)(state), key)
-
-    return play
+def random_player(game: Game) -> Agent:
+    """Random player: uniform over the legal moves."""
+    return reactive(lambda seen, key: _uniform(jax.vmap(game.legal)(seen.env_state), key))
 
 
-def one_ply(game: Game) -> Player:
-    """A move that wins; without one, a move after which the other cannot win at once; without one, any legal move.
+def one_ply(game: Game) -> Agent:
+    """One-ply lookahead player: takes a winning move, else one after which the opponent cannot win at once, else any.
 
-    Among the moves of one kind, uniform. All A moves and A replies to each are tried, so a move takes ``A^2`` steps of
-    the game, of which A are in memory at a time. It looks at the state: in a game of cards, also at the other's hand.
+    Uniform among the moves of one kind. All A moves and A replies to each are tried, so a move takes ``A^2`` steps of
+    the game, of which A are in memory at a time. It reads the state: in a game of cards, also the other's hand.
     """
     actions = jnp.arange(game.action_space.n, dtype=game.action_space.dtype)
 
     def outcomes(state: PyTree, key: jax.Array) -> tuple[PyTree, jax.Array]:
-        """Where each move leads, and what it earns ``[A]``."""
+        """The state after each move, and its reward ``[A]``."""
         _, after, reward, _, _, _ = jax.vmap(lambda action: game.step(key, state, action))(actions)
         return after, reward
 
@@ -51,13 +45,13 @@ def one_ply(game: Game) -> Player:
         wins, safe = legal & (reward > 0), legal & (reward >= 0) & ~danger
         return jnp.where(wins.any(), wins, jnp.where(safe.any(), safe, legal))
 
-    def play(obs: PyTree, state: PyTree, key: jax.Array) -> jax.Array:
+    def policy(seen: Seen, key: jax.Array) -> jax.Array:
         step_key, choice_key = jax.random.split(key)
-        return _uniform(jax.vmap(candidates, (0, None))(state, step_key), choice_key)
+        return _uniform(jax.vmap(candidates, (0, None))(seen.env_state, step_key), choice_key)
 
-    return play
+    return reactive(policy)
 
 
 def _uniform(mask: jax.Array, key: jax.Array) -> jax.Array:
-    """In each row ``[B, A]`` one of the marked actions, ``[B]``."""
+    """A uniformly random action among those marked in each row of ``[B, A]``, ``[B]``."""
     return jax.random.categorical(key, jnp.where(mask, 0.0, -jnp.inf)).astype(jnp.int32)

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from purerl.envs.games import Game
-from purerl.envs.wrappers import Exposed
 from purerl.spaces import Box, Discrete
+from purerl.types import Seen
 
 STONES, MOST = 5, 3
 
@@ -38,7 +38,7 @@ def nim() -> Game:
     return Game("nim", reset, step, space, Discrete(MOST), legal, lambda state: state[1], None, str)
 
 
-def heaps(sizes) -> Exposed:
+def heaps(sizes) -> Seen:
     """Positions of these sizes."""
     sizes = jnp.asarray(sizes, jnp.int32)
-    return Exposed(jax.nn.one_hot(sizes, STONES + 1, dtype=bool), (sizes, jnp.zeros_like(sizes)))
+    return Seen(jax.nn.one_hot(sizes, STONES + 1, dtype=bool), (sizes, jnp.zeros_like(sizes)))
