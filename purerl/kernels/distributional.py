@@ -1,8 +1,8 @@
-"""Learning the law of the return instead of its mean: categorical (C51), by quantiles (QR-DQN, IQN).
+"""Distributional reinforcement learning: the return's distribution, categorical (C51) or by quantiles (QR-DQN, IQN).
 
-A law is N numbers for an action: the logits of fixed *atoms*, or the atoms themselves, each as likely, which are
-then estimates of quantiles. Networks give them as ``[..., A, N]``. A plain action value is the case N = 1: at level 1/2
-the quantile Huber loss is half its Huber loss.
+A distribution is N numbers for an action: the logits of fixed *atoms*, or the atoms themselves, each as likely, which
+are then estimates of quantiles. Networks give them as ``[..., A, N]``. A plain action value is the case N = 1: at level
+1/2 the quantile Huber loss is half its Huber loss.
 
 Axis letters of this file: A actions, N atoms that are learned, M atoms of the target. No gradient is stopped here: the
 caller stops that of targets.
@@ -12,15 +12,15 @@ import chex
 import jax
 import jax.numpy as jnp
 
-Scalar = jax.Array | float
+from purerl.types import Scalar
 
 
-def support(lowest: Scalar, highest: Scalar, num_atoms: int) -> jax.Array:
-    """Evenly spaced atoms: ``z_i = lowest + i (highest - lowest) / (N - 1)``.
+def support(v_min: Scalar, v_max: Scalar, num_atoms: int) -> jax.Array:
+    """Support of a categorical return distribution, evenly spaced: ``z_i = v_min + i (v_max - v_min) / (N - 1)``.
 
     Args:
-        lowest: smallest return, in units of the return.
-        highest: largest return, above ``lowest``.
+        v_min: smallest return, in units of the return.
+        v_max: largest return, above ``v_min``.
         num_atoms: N, static, at least 2.
 
     Returns:
@@ -33,13 +33,13 @@ def support(lowest: Scalar, highest: Scalar, num_atoms: int) -> jax.Array:
     """
     if num_atoms < 2:
         raise ValueError(f"support: num_atoms = {num_atoms} must be at least 2; one atom cannot tell returns apart.")
-    return jnp.linspace(lowest, highest, num_atoms)
+    return jnp.linspace(v_min, v_max, num_atoms)
 
 
 def midpoints(num_atoms: int) -> jax.Array:
-    """Levels of N equally likely quantiles: ``tau_i = (2 i + 1) / (2 N)``, the middles of N equal intervals.
+    """Quantile levels (QR-DQN), the midpoints of N equal intervals: ``tau_i = (2 i + 1) / (2 N)``.
 
-    Quantiles at these levels are the N equally likely atoms nearest to a law in the 1-Wasserstein distance.
+    Quantiles at these levels are the N equally likely atoms nearest to a distribution in the 1-Wasserstein distance.
 
     Args:
         num_atoms: N, static, at least 1.
@@ -53,13 +53,13 @@ def midpoints(num_atoms: int) -> jax.Array:
 
 
 def q_values(output: jax.Array, atoms: jax.Array | None = None) -> jax.Array:
-    """Action values from a network's output: the means of the laws it stands for.
+    """Action values of a distributional network: the means of the distributions in its output.
 
     ``q_a = sum_i softmax(output_a)_i z_i`` given the atoms z, ``q_a = 1/N sum_i output_{a,i}`` without
 
     Args:
         output: ``[..., A, N]``: logits of the atoms, or where there are none quantiles (or, for N = 1, values).
-        atoms: ``[N]``, of a categorical law; None for quantiles.
+        atoms: ``[N]``, of a categorical distribution; None for quantiles.
 
     Returns:
         ``[..., A]``; of one action, ``[..., N] -> [...]``.
@@ -71,9 +71,9 @@ def q_values(output: jax.Array, atoms: jax.Array | None = None) -> jax.Array:
 
 
 def backup(reward: jax.Array, discount: jax.Array, atoms: jax.Array) -> jax.Array:
-    """The distributional Bellman step: every atom of what comes next, one step back.
+    """Distributional Bellman operator, applied to atoms.
 
-    ``z_j -> r + d z_j``. Its mean is the ordinary Bellman step, and distances between laws shrink by d.
+    ``z_j -> r + d z_j``. Its mean is the ordinary Bellman step, and distances between distributions shrink by d.
 
     Args:
         reward: ``[...]``, of one step, or the discounted sum of several.
@@ -93,13 +93,13 @@ def backup(reward: jax.Array, discount: jax.Array, atoms: jax.Array) -> jax.Arra
 
 
 def project(atoms: jax.Array, probability: jax.Array, onto: jax.Array) -> jax.Array:
-    """The law on a fixed support nearest to a given one: each atom's mass goes to its two neighbours.
+    """Categorical projection (C51) onto a fixed support: each atom's mass goes to its two neighbours.
 
     ``p_i = sum_j p_j max(0, 1 - |clip(z_j, onto_1, onto_N) - onto_i| / spacing)``
 
-    The shares are those of linear interpolation, so mass is kept, the mean is kept where no atom lies outside the
-    support, and an atom that hits one of the support keeps its mass whole. Every pair of atoms is weighed, ``M N``
-    products and no scatter.
+    It is the nearest distribution on that support in Cramér's distance. The shares are those of linear interpolation,
+    so mass is kept, the mean is kept where no atom lies outside the support, and an atom that hits one of the support
+    keeps its mass whole. Every pair of atoms is weighed, ``M N`` products and no scatter.
 
     Args:
         atoms: ``[..., M]``, may be infinite.
@@ -123,14 +123,14 @@ def project(atoms: jax.Array, probability: jax.Array, onto: jax.Array) -> jax.Ar
 def categorical_target(
     reward: jax.Array, discount: jax.Array, next_probability: jax.Array, atoms: jax.Array
 ) -> jax.Array:
-    """C51's target: one distributional Bellman step, projected back onto the support.
+    """C51 target: one distributional Bellman step, projected back onto the support.
 
     The loss against it is the cross-entropy, ``optax.softmax_cross_entropy(logits, target)``.
 
     Args:
         reward: ``[...]``.
         discount: ``[...]``, ``gamma^k (1 - terminated)`` after k steps.
-        next_probability: ``[..., N]``, law of the chosen next action.
+        next_probability: ``[..., N]``, distribution of the next action's return.
         atoms: ``[N]``, from :func:`support`.
 
     Returns:
@@ -142,7 +142,7 @@ def categorical_target(
 
 
 def quantile_huber_loss(quantile: jax.Array, level: jax.Array, target: jax.Array, kappa: Scalar = 1.0) -> jax.Array:
-    """Quantile regression with its corner rounded off, from every quantile to every atom of the target.
+    """Quantile Huber loss (QR-DQN, IQN), from every quantile to every atom of the target.
 
     ``sum_i 1/M sum_j |tau_i - 1[u_ij < 0]| L(u_ij)`` with ``u_ij = target_j - quantile_i`` and
     ``L(u) = u^2 / (2 kappa)`` if ``|u| < kappa``, else ``|u| - kappa / 2``

@@ -1,4 +1,4 @@
-"""Policies of an agent that knows action values, as probabilities, and how to draw from them.
+"""Exploration from action values: policies as probabilities, and how to sample from them.
 
 A policy that is a vector of probabilities can be enumerated, weighed, and drawn from with a single uniform number.
 """
@@ -6,11 +6,11 @@ A policy that is a vector of probabilities can be enumerated, weighed, and drawn
 import jax
 import jax.numpy as jnp
 
-Scalar = jax.Array | float
+from purerl.types import Scalar
 
 
 def greedy(value: jax.Array) -> jax.Array:
-    """The actions of highest value, all as likely.
+    """Greedy policy, ties split: the actions of highest value, all as likely.
 
     ``pi(a) = 1[q_a = max q] / |argmax q|``
 
@@ -28,7 +28,7 @@ def greedy(value: jax.Array) -> jax.Array:
 
 
 def epsilon_greedy(value: jax.Array, epsilon: Scalar) -> jax.Array:
-    """The greedy action, and now and then any action.
+    """Epsilon-greedy policy.
 
     ``pi(a) = (1 - epsilon) greedy(a) + epsilon / A``
 
@@ -45,7 +45,7 @@ def epsilon_greedy(value: jax.Array, epsilon: Scalar) -> jax.Array:
 
 
 def boltzmann(value: jax.Array, temperature: Scalar) -> jax.Array:
-    """Better actions more often: ``pi(a) = exp(q_a / temperature) / sum_b exp(q_b / temperature)``.
+    """Boltzmann (softmax) policy: ``pi(a) = exp(q_a / temperature) / sum_b exp(q_b / temperature)``.
 
     Args:
         value: ``[..., A]``.
@@ -58,7 +58,7 @@ def boltzmann(value: jax.Array, temperature: Scalar) -> jax.Array:
 
 
 def upper_confidence(value: jax.Array, count: jax.Array, bonus: Scalar) -> jax.Array:
-    """How good an action may be: ``q_a + bonus sqrt(ln n / N_a)``, with ``n`` the sum of the counts.
+    """Upper confidence bound (UCB1): ``q_a + bonus sqrt(ln n / N_a)``, with ``n`` the sum of the counts.
 
     :func:`greedy` in it is optimism in the face of uncertainty, an action that was never taken before any other.
 
@@ -78,7 +78,9 @@ def upper_confidence(value: jax.Array, count: jax.Array, bonus: Scalar) -> jax.A
 
 
 def power_decay(initial: Scalar, count: jax.Array, exponent: Scalar) -> jax.Array:
-    """``initial * count^-exponent``: constant at exponent 0, harmonic at 1.
+    """Power decay of a step size or an exploration rate: ``initial * count^-exponent``.
+
+    Constant at exponent 0, harmonic at 1.
 
     An exploration rate ``epsilon / t`` and a step size ``1 / N`` are of this form. As a step size it satisfies the
     conditions of Robbins and Monro for exponents in (1/2, 1].
@@ -95,7 +97,7 @@ def power_decay(initial: Scalar, count: jax.Array, exponent: Scalar) -> jax.Arra
 
 
 def linear_decay(initial: Scalar, final: Scalar, count: jax.Array, duration: Scalar) -> jax.Array:
-    """From one value to another in a straight line, and there to stay: ``x_0 + (x_1 - x_0) min(count / duration, 1)``.
+    """Linear decay, then constant: ``x_0 + (x_1 - x_0) min(count / duration, 1)``.
 
     Args:
         initial: value at count 0.
@@ -111,7 +113,7 @@ def linear_decay(initial: Scalar, final: Scalar, count: jax.Array, duration: Sca
 
 
 def spread(epsilon: Scalar, exponent: Scalar, number: int) -> jax.Array:
-    """Many agents who explore differently: ``epsilon_i = epsilon^(1 + exponent i / (number - 1))``.
+    """Ape-X epsilons of actors that explore differently: ``epsilon_i = epsilon^(1 + exponent i / (number - 1))``.
 
     The first has epsilon itself, each other one less; with an exponent of 0 all are alike.
 
@@ -129,7 +131,7 @@ def spread(epsilon: Scalar, exponent: Scalar, number: int) -> jax.Array:
 
 
 def sample(probability: jax.Array, uniform: jax.Array) -> jax.Array:
-    """Draw an action by the inverse of the cumulative distribution; one of probability 0 never.
+    """Sample an action by the inverse of the cumulative distribution; one of probability 0 never.
 
     ``min {a : p_0 + ... + p_a > u}``
 

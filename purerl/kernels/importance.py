@@ -10,9 +10,10 @@ import jax.numpy as jnp
 
 from purerl.kernels.numerics import safe_divide
 from purerl.kernels.recurrence import reverse_linear_recurrence
+from purerl.types import Scalar
 
 
-def ordinary(reward: jax.Array, ratio: jax.Array, gamma: jax.Array | float, mask: jax.Array | None = None) -> jax.Array:
+def ordinary(reward: jax.Array, ratio: jax.Array, gamma: Scalar, mask: jax.Array | None = None) -> jax.Array:
     """Ordinary importance sampling: unbiased, with a variance that grows exponentially in T.
 
     ``(prod_t rho_t) sum_t gamma^t r_t``
@@ -32,7 +33,7 @@ def ordinary(reward: jax.Array, ratio: jax.Array, gamma: jax.Array | float, mask
     return jnp.prod(ratio, axis=0) * _discounted_sum(reward, jnp.ones_like(ratio), gamma)
 
 
-def weighted(reward: jax.Array, ratio: jax.Array, gamma: jax.Array | float, mask: jax.Array | None = None) -> jax.Array:
+def weighted(reward: jax.Array, ratio: jax.Array, gamma: Scalar, mask: jax.Array | None = None) -> jax.Array:
     """Weighted importance sampling: biased, consistent, and never outside the range of the returns.
 
     ``w_i G_i / mean_j w_j``, with ``w = prod_t rho_t`` and ``G = sum_t gamma^t r_t``; 0 if no weight is
@@ -54,9 +55,7 @@ def weighted(reward: jax.Array, ratio: jax.Array, gamma: jax.Array | float, mask
     return safe_divide(weight, jnp.mean(weight)) * _discounted_sum(reward, jnp.ones_like(ratio), gamma)
 
 
-def per_decision(
-    reward: jax.Array, ratio: jax.Array, gamma: jax.Array | float, mask: jax.Array | None = None
-) -> jax.Array:
+def per_decision(reward: jax.Array, ratio: jax.Array, gamma: Scalar, mask: jax.Array | None = None) -> jax.Array:
     """Per-decision importance sampling: each reward weighed only by the actions before it. Unbiased.
 
     ``sum_t gamma^t (prod_{k<=t} rho_k) r_t``, as the recurrence ``x_t = rho_t (r_t + gamma x_{t+1})``
@@ -77,7 +76,7 @@ def per_decision(
 
 
 def trajectory_ratio(log_ratio: jax.Array, mask: jax.Array | None = None) -> jax.Array:
-    """Probability ratio of whole trajectories, summed as logarithms.
+    """Importance sampling ratio of whole trajectories, summed as logarithms.
 
     ``exp(sum_t log rho_t)``
 
@@ -96,7 +95,7 @@ def trajectory_ratio(log_ratio: jax.Array, mask: jax.Array | None = None) -> jax
 
 
 def effective_sample_size(weights: jax.Array) -> jax.Array:
-    """How many equally weighted samples carry as much information as these.
+    """Effective sample size of weighted samples.
 
     ``(sum_i w_i)^2 / sum_i w_i^2``, between 1 and N; 0 where all weights are 0.
 
@@ -114,13 +113,13 @@ def effective_sample_size(weights: jax.Array) -> jax.Array:
     return safe_divide(jnp.square(jnp.sum(weights, axis=0)), jnp.sum(jnp.square(weights), axis=0))
 
 
-def _discounted_sum(reward: jax.Array, ratio: jax.Array, gamma: jax.Array | float) -> jax.Array:
+def _discounted_sum(reward: jax.Array, ratio: jax.Array, gamma: Scalar) -> jax.Array:
     """``x_0`` of ``x_t = rho_t (r_t + gamma x_{t+1})``, ``[N]``."""
     return reverse_linear_recurrence(gamma * ratio, ratio * reward)[0]
 
 
 def _masked(reward, ratio, mask) -> tuple[jax.Array, jax.Array]:
-    """Steps after the end earn nothing and decide nothing: reward 0, ratio 1."""
+    """Steps after the end count for nothing: reward 0, ratio 1."""
     mask = jnp.ones(reward.shape, bool) if mask is None else mask
     chex.assert_rank(reward, 2)
     chex.assert_type(reward, float)

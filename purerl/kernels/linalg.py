@@ -17,7 +17,9 @@ def conjugate_gradient(
     tolerance: float = 1e-10,
     damping: float = 0.0,
 ) -> tuple[PyTree, jax.Array]:
-    """Solve ``(A + damping I) x = b`` for a symmetric positive definite ``A`` known only through products.
+    """Conjugate gradient method for a symmetric positive definite ``A`` known only through products.
+
+    ``(A + damping I) x = b``
 
     The loop has a fixed length and freezes once ``|r|^2 <= tolerance |b|^2``, or once a direction has no
     positive curvature, which means that ``A`` is not positive definite to working precision.

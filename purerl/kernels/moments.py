@@ -106,7 +106,7 @@ def merge(a: Moments, b: Moments) -> Moments:
 
 
 def update(moments: Moments, x: jax.Array, mask: jax.Array | None = None) -> Moments:
-    """Moments after seeing a batch as well.
+    """Running moments updated with a batch: :func:`merge` with those of the batch.
 
     Args:
         moments: of samples of shape ``[...]``.
@@ -136,7 +136,7 @@ def std(moments: Moments, epsilon: float = 1e-8) -> jax.Array:
 
 
 def normalize(moments: Moments, x: jax.Array, epsilon: float = 1e-8, clip: float = 10.0) -> jax.Array:
-    """Samples in units of the running deviation from the running mean; unchanged while there are no moments.
+    """Normalise samples by the running mean and deviation; unchanged while there are no moments.
 
     ``clip((x - mean) / sqrt(variance + epsilon), -c, c)``
 

@@ -4,9 +4,11 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from purerl.types import Scalar
 
-def reverse_linear_recurrence(coefficient: jax.Array, offset: jax.Array, final: jax.Array | float = 0.0) -> jax.Array:
-    """Solve a linear recurrence backwards in time, by whichever implementation suits the backend.
+
+def reverse_linear_recurrence(coefficient: jax.Array, offset: jax.Array, final: Scalar = 0.0) -> jax.Array:
+    """First-order linear recurrence backwards in time, by whichever implementation suits the backend.
 
     ``x_t = offset_t + coefficient_t x_{t+1}``, with ``x_T = final``.
 
@@ -25,8 +27,8 @@ def reverse_linear_recurrence(coefficient: jax.Array, offset: jax.Array, final: 
     return solve(coefficient, offset, final)
 
 
-def forward_linear_recurrence(coefficient: jax.Array, offset: jax.Array, initial: jax.Array | float = 0.0) -> jax.Array:
-    """The same recurrence forwards in time.
+def forward_linear_recurrence(coefficient: jax.Array, offset: jax.Array, initial: Scalar = 0.0) -> jax.Array:
+    """First-order linear recurrence forwards in time.
 
     ``x_t = offset_t + coefficient_t x_{t-1}``, with ``x_{-1} = initial``.
 
@@ -52,7 +54,7 @@ def _prefers_associative(shape: tuple[int, ...]) -> bool:
     return jax.default_backend() != "cpu" and shape[0] >= 8
 
 
-def sequential(coefficient: jax.Array, offset: jax.Array, final: jax.Array | float = 0.0) -> jax.Array:
+def sequential(coefficient: jax.Array, offset: jax.Array, final: Scalar = 0.0) -> jax.Array:
     """:func:`reverse_linear_recurrence` as a reverse ``lax.scan``: T steps, the fewest operations."""
     coefficient, offset, final = _prepare(coefficient, offset, final)
 
@@ -64,7 +66,7 @@ def sequential(coefficient: jax.Array, offset: jax.Array, final: jax.Array | flo
     return jax.lax.scan(step, final, (coefficient, offset), reverse=True)[1]
 
 
-def associative(coefficient: jax.Array, offset: jax.Array, final: jax.Array | float = 0.0) -> jax.Array:
+def associative(coefficient: jax.Array, offset: jax.Array, final: Scalar = 0.0) -> jax.Array:
     """:func:`reverse_linear_recurrence` as a ``lax.associative_scan``: log T steps, composing affine maps.
 
     ``(a, b)`` stands for ``x -> b + a x``; an earlier map after a later one is ``(a a', b + a b')``.

@@ -1,6 +1,6 @@
 """Returns, advantages and off-policy targets from rollouts that may hold many episodes.
 
-One convention for all: ``terminated`` stops bootstrapping (nothing can be earned afterwards), ``terminated |
+One convention for all: ``terminated`` stops bootstrapping (no reward follows), ``terminated |
 truncated`` stops traces (the next row belongs to another episode). ``next_value[t]`` is the value of the
 observation that step ``t`` led to, *before* any automatic reset, so the end of the rollout needs no argument
 of its own: step ``T-1`` bootstraps from ``next_value[T-1]`` unless it terminated.
@@ -14,14 +14,13 @@ import jax
 import jax.numpy as jnp
 
 from purerl.kernels.recurrence import reverse_linear_recurrence
-
-Scalar = jax.Array | float
+from purerl.types import Scalar
 
 
 def discounted_returns(
     reward: jax.Array, next_value: jax.Array, terminated: jax.Array, truncated: jax.Array, gamma: Scalar
 ) -> jax.Array:
-    """Discounted return of every step to its episode's end, bootstrapped where the recording was cut.
+    """Discounted return to the end of the episode, bootstrapped where the episode or the rollout is cut short.
 
     ``G_t = r_t + d_t (c_t G_{t+1} + (1 - c_t) V'_t)``
 
@@ -48,7 +47,7 @@ def n_step_returns(
     gamma: Scalar,
     n: int,
 ) -> jax.Array:
-    """n-step return, with fewer steps, and fewer discounts, where the episode or the rollout ends sooner.
+    """n-step return, with fewer steps and fewer discounts where the episode or the rollout ends sooner.
 
     ``G_t = sum_{k<m} gamma^k r_{t+k} + gamma^{m-1} d_{t+m-1} V'_{t+m-1}``, where ``m`` is
     n or the number of steps to the end, whichever is smaller
@@ -58,7 +57,7 @@ def n_step_returns(
         next_value: ``[T, ...]``, value of the observation before any reset.
         terminated: ``[T, ...]`` bool.
         truncated: ``[T, ...]`` bool.
-        gamma: discount in [-1, 1], scalar; negative where two players take turns, and what one earns the other loses.
+        gamma: discount in [-1, 1], scalar; negative where two players of a zero-sum game take turns.
         n: number of rewards, static, at least 1.
 
     Returns:
@@ -90,7 +89,7 @@ def lambda_returns(
     gamma: Scalar,
     lambda_: Scalar,
 ) -> jax.Array:
-    """Lambda-return, the geometric mixture of all n-step returns.
+    """Lambda-return, the target of TD(lambda): the geometric mixture of all n-step returns.
 
     ``G_t = r_t + d_t ((1 - lambda_t c_t) V'_t + lambda_t c_t G_{t+1})``
 
@@ -117,7 +116,7 @@ def lambda_returns(
 def td_errors(
     reward: jax.Array, value: jax.Array, next_value: jax.Array, terminated: jax.Array, gamma: Scalar
 ) -> jax.Array:
-    """Temporal-difference error: by how much one step beat what was expected.
+    """Temporal-difference (TD) error of one step.
 
     ``delta_t = r_t + d_t V'_t - V_t``
 
@@ -146,7 +145,7 @@ def gae(
     gamma: Scalar,
     lambda_: Scalar,
 ) -> jax.Array:
-    """Generalised advantage estimate, the geometric mixture of all n-step advantages.
+    """Generalised advantage estimation (GAE): the geometric mixture of all n-step advantages.
 
     ``A_t = delta_t + gamma lambda_t c_t A_{t+1}``. ``A + value`` is the critic's target, the lambda-return.
 
@@ -182,7 +181,7 @@ def vtrace(
     clip_c: Scalar = 1.0,
     clip_pg_rho: Scalar = 1.0,
 ) -> tuple[jax.Array, jax.Array]:
-    """V-trace: value target and policy-gradient advantage from another policy's rollout.
+    """V-trace target and policy-gradient advantage, from the rollout of another policy (IMPALA).
 
     ``v_t - V_t = min(rho_t, clip_rho) delta_t + gamma c_t lambda_t min(rho_t, clip_c) (v_{t+1} - V_{t+1})``
 
@@ -228,7 +227,7 @@ def retrace(
     gamma: Scalar,
     lambda_: Scalar,
 ) -> jax.Array:
-    """Retrace(lambda): action-value targets, safe for any behaviour policy.
+    """Retrace(lambda) target of action values, off-policy, safe for any behaviour policy.
 
     ``Q^ret_t = r_t + d_t V'_t + gamma c_t lambda_{t+1} min(1, rho_{t+1}) (Q^ret_{t+1} - Q_{t+1})``
 

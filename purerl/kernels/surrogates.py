@@ -10,12 +10,11 @@ import jax
 import jax.numpy as jnp
 
 from purerl.kernels.numerics import masked_variance, safe_divide
-
-Scalar = jax.Array | float
+from purerl.types import Scalar
 
 
 def policy_gradient(log_prob: jax.Array, advantage: jax.Array) -> jax.Array:
-    """Score-function objective, whose gradient is the policy gradient.
+    """Policy gradient objective (REINFORCE, actor-critic): its gradient is the policy gradient.
 
     ``log pi(a | s) sg(A)``: the gradient of the advantage is stopped, since the theorem holds it fixed.
 
@@ -33,7 +32,7 @@ def policy_gradient(log_prob: jax.Array, advantage: jax.Array) -> jax.Array:
 
 
 def ppo_clip(log_ratio: jax.Array, advantage: jax.Array, clip_epsilon: Scalar) -> jax.Array:
-    """PPO's clipped surrogate: nothing to gain from moving the ratio by more than epsilon.
+    """PPO clipped surrogate objective.
 
     ``min(rho A, clip(rho, 1 - epsilon, 1 + epsilon) A)``. It does not keep the ratio in that range: it
     removes the incentive to leave it. The gradient vanishes where ``A > 0, rho > 1 + epsilon`` or ``A < 0,
@@ -55,14 +54,14 @@ def ppo_clip(log_ratio: jax.Array, advantage: jax.Array, clip_epsilon: Scalar) -
 
 
 def ppo_kl(log_ratio: jax.Array, advantage: jax.Array, kl: jax.Array, beta: Scalar) -> jax.Array:
-    """PPO's penalised surrogate.
+    """PPO surrogate objective with a KL penalty.
 
     ``rho A - beta KL(pi_old ; pi_new)``
 
     Args:
         log_ratio: ``[...]``.
         advantage: ``[...]``.
-        kl: ``[...]``, divergence of the action laws, the old one first.
+        kl: ``[...]``, divergence of the action distributions, the old one first.
         beta: penalty coefficient, at least 0.
 
     Returns:
@@ -75,7 +74,7 @@ def ppo_kl(log_ratio: jax.Array, advantage: jax.Array, kl: jax.Array, beta: Scal
 
 
 def adapt_kl_coefficient(beta: jax.Array, kl: jax.Array, target_kl: Scalar) -> jax.Array:
-    """Steer the penalty so that updates move the policy by about ``target_kl``.
+    """Adaptive KL coefficient of PPO, so that updates move the policy by about ``target_kl``.
 
     ``beta / 2`` if ``kl < target / 1.5``, ``2 beta`` if ``kl > 1.5 target``, otherwise ``beta``
 
@@ -93,7 +92,7 @@ def adapt_kl_coefficient(beta: jax.Array, kl: jax.Array, target_kl: Scalar) -> j
 
 
 def value_loss(value: jax.Array, target: jax.Array) -> jax.Array:
-    """Squared error with the half that makes its gradient the error: ``(V - target)^2 / 2``.
+    """Value loss, half the squared error: ``(V - target)^2 / 2``.
 
     Args:
         value: ``[...]``.
@@ -107,7 +106,7 @@ def value_loss(value: jax.Array, target: jax.Array) -> jax.Array:
 
 
 def clipped_value_loss(value: jax.Array, old_value: jax.Array, target: jax.Array, clip_epsilon: Scalar) -> jax.Array:
-    """Value loss that ignores progress beyond epsilon from the old prediction.
+    """Clipped value loss of PPO: no gain from moving more than epsilon from the old prediction.
 
     ``max((V - target)^2, (V_old + clip(V - V_old, -epsilon, epsilon) - target)^2) / 2``
 
@@ -128,7 +127,7 @@ def clipped_value_loss(value: jax.Array, old_value: jax.Array, target: jax.Array
 
 
 def approximate_kl(log_ratio: jax.Array) -> jax.Array:
-    """Estimate of ``KL(pi_old ; pi_new)`` from actions of the old policy: unbiased and never negative.
+    """Approximate KL divergence ``KL(pi_old ; pi_new)`` from actions of the old policy: unbiased, never negative.
 
     ``rho - 1 - log rho``, as ``expm1(d) - d`` with ``d = log rho``
 
@@ -144,7 +143,7 @@ def approximate_kl(log_ratio: jax.Array) -> jax.Array:
 
 
 def clipped(log_ratio: jax.Array, clip_epsilon: Scalar) -> jax.Array:
-    """Whether the ratio left the range: 1 where ``|rho - 1| > epsilon``, otherwise 0.
+    """Clip indicator, whose mean is the clip fraction: 1 where ``|rho - 1| > epsilon``, otherwise 0.
 
     Args:
         log_ratio: ``[...]``.
@@ -157,7 +156,7 @@ def clipped(log_ratio: jax.Array, clip_epsilon: Scalar) -> jax.Array:
 
 
 def explained_variance(value: jax.Array, target: jax.Array) -> jax.Array:
-    """Share of the targets' variance that the predictions explain: 1 is perfect, 0 no better than a constant.
+    """Explained variance of value predictions: 1 is perfect, 0 no better than a constant.
 
     ``1 - Var(target - value) / Var(target)``; 0 where the targets are constant and there is nothing to
     explain.

@@ -1,11 +1,10 @@
-"""What Q-learning regresses on: the value of what comes next, and one Bellman step back from it.
+"""Targets of Q-learning: the value of the next observation, and one Bellman step back from it.
 
 A target is ``td_target(reward, discount, next_value)``, where ``next_value`` is one of the functions of ``q [..., A]``
-below: this, and nothing else, is in which DQN, Double DQN, expected SARSA and soft Q-learning differ.
+below: DQN, Double DQN, expected SARSA and soft Q-learning differ in this alone.
 
-One convention for n steps: ``reward`` is the discounted sum of the rewards that were there, ``discount`` is
-``gamma^k (1 - terminated)`` with the number k of steps it really took, which an episode's end may make smaller than n.
-An episode that was only cut off keeps its discount.
+One convention for n steps: ``reward`` is the discounted sum of k rewards, ``discount`` is ``gamma^k (1 - terminated)``,
+where k is n or, where the episode ends sooner, smaller. An episode that was truncated keeps its discount.
 
 No gradient is stopped here. Q-learning follows a *semi*-gradient: what depends on the parameters that are being
 learned, the whole target, must be stopped by the caller.
@@ -19,7 +18,7 @@ from purerl.types import Scalar
 
 
 def select_action_value(x: jax.Array, action: jax.Array) -> jax.Array:
-    """What belongs to the action: ``x_a``, an action value, or the atoms of a return's law.
+    """Value of the action that was taken: ``x_a``, or its atoms where the return's distribution is learned.
 
     Args:
         x: ``[..., A]`` or ``[..., A, N]``.
@@ -36,13 +35,13 @@ def select_action_value(x: jax.Array, action: jax.Array) -> jax.Array:
 
 
 def td_target(reward: jax.Array, discount: jax.Array, next_value: jax.Array) -> jax.Array:
-    """One Bellman step back: ``r + d V'``.
+    """Temporal-difference target, one Bellman step back: ``r + d V'``.
 
     Args:
         reward: ``[...]``, of one step, or the discounted sum of several.
         discount: ``[...]`` in [0, 1], ``gamma^k (1 - terminated)`` after k steps.
-        next_value: ``[...]``, value of what the last of these steps led to, before any reset. It is not looked at
-            where the discount is 0.
+        next_value: ``[...]``, value of the observation the last of these steps led to, before any reset. Ignored where
+            the discount is 0.
 
     Returns:
         ``[...]``.
@@ -54,7 +53,7 @@ def td_target(reward: jax.Array, discount: jax.Array, next_value: jax.Array) -> 
 
 
 def max_value(q: jax.Array) -> jax.Array:
-    """Value of the greedy policy, by the estimates that choose it: ``max_a q_a``.
+    """Greedy value, the bootstrap of Q-learning and DQN: ``max_a q_a``.
 
     With noise in ``q`` it is too high on average, since ``E[max q] >= max E[q]``.
 
@@ -70,7 +69,7 @@ def max_value(q: jax.Array) -> jax.Array:
 
 
 def double_value(q: jax.Array, selector: jax.Array) -> jax.Array:
-    """Value of the policy that is greedy in other estimates: ``q_b`` with ``b = argmax_a selector_a``.
+    """Double Q-learning and Double DQN value, greedy in other estimates: ``q_b`` with ``b = argmax_a selector_a``.
 
     Never above :func:`max_value`. Of two independent estimates it is not too high on average, and may be too low; an
     online and a target network are not independent, so in Double DQN the excess is smaller, not gone.
@@ -89,7 +88,7 @@ def double_value(q: jax.Array, selector: jax.Array) -> jax.Array:
 
 
 def expected_value(q: jax.Array, policy: jax.Array) -> jax.Array:
-    """Value of a given policy: ``sum_a pi_a q_a``, with ``0 * inf = 0``.
+    """Expected value under a policy, the bootstrap of Expected SARSA: ``sum_a pi_a q_a``, with ``0 * inf = 0``.
 
     Args:
         q: ``[..., A]``; anything where the policy never goes.
@@ -105,7 +104,7 @@ def expected_value(q: jax.Array, policy: jax.Array) -> jax.Array:
 
 
 def soft_value(q: jax.Array, temperature: Scalar) -> jax.Array:
-    """Most that a policy can have of value and entropy together, a smooth maximum.
+    """Soft value of maximum-entropy reinforcement learning: a smooth maximum, ``logsumexp`` with a temperature.
 
     ``tau log sum_a exp(q_a / tau) = max_pi sum_a pi_a (q_a - tau log pi_a)``, reached by ``pi = softmax(q / tau)``
 
@@ -129,7 +128,7 @@ def soft_value(q: jax.Array, temperature: Scalar) -> jax.Array:
 def munchausen_bonus(
     q: jax.Array, action: jax.Array, temperature: Scalar, alpha: Scalar, lowest: Scalar = -1.0
 ) -> jax.Array:
-    """What Munchausen adds to the reward: a share of the log-probability of the action that was taken.
+    """Munchausen bonus: the scaled log-probability of the action taken, added to the reward.
 
     ``alpha clip(tau log pi(a), lowest, 0)`` with ``pi = softmax(q / tau)``, so ``tau log pi(a) = q_a - soft_value(q)``
 
@@ -152,10 +151,10 @@ def munchausen_bonus(
 
 
 def conservative_penalty(q: jax.Array, action: jax.Array) -> jax.Array:
-    """By how much a soft maximum of all actions exceeds the one that was taken: ``log sum_a exp(q_a) - q_b``.
+    """Conservative Q-learning (CQL) penalty: ``log sum_a exp(q_a) - q_b``, b the action in the data.
 
-    At least 0, and ``-log softmax(q)_b``: its gradient ``softmax(q) - onehot(b)`` pushes down what the values like and
-    up what the data has. With ``alpha`` times it beside half the squared error, where data of a policy beta have every
+    At least 0, and ``-log softmax(q)_b``: its gradient ``softmax(q) - onehot(b)`` pushes high values down and those of
+    the data up. With ``alpha`` times it beside half the squared error, where data of a policy beta have every
     action, Q-learning leads to ``Q = T Q - alpha (softmax(Q) / beta - 1)``.
 
     Args:
@@ -171,7 +170,7 @@ def conservative_penalty(q: jax.Array, action: jax.Array) -> jax.Array:
 
 
 def rescale(value: jax.Array, epsilon: Scalar = 1e-3) -> jax.Array:
-    """Returns of any size brought near each other: close to linear around 0, a square root far out.
+    """Value rescaling h(x) of R2D2 and MuZero: close to linear around 0, a square root far out.
 
     ``h(x) = sign(x) (sqrt(|x| + 1) - 1) + epsilon x``, written without cancellation as ``x / (sqrt(|x| + 1) + 1) +
     epsilon x``. A target in this scale is ``h(r + d h^-1(V'))``.
@@ -189,7 +188,7 @@ def rescale(value: jax.Array, epsilon: Scalar = 1e-3) -> jax.Array:
 
 
 def rescale_inverse(scaled: jax.Array, epsilon: Scalar = 1e-3) -> jax.Array:
-    """The inverse of :func:`rescale`.
+    """Inverse of the value rescaling h(x), :func:`rescale`.
 
     ``h^-1(y) = t (|t| + 2)``, where ``t = sign(x) (sqrt(|x| + 1) - 1)`` solves ``epsilon t (|t| + 2) + t = y``
 
