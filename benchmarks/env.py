@@ -58,7 +58,7 @@ def make_purerl(name: str, num_envs: int) -> Callable:
         reset_key, action_key, env_key = jax.random.split(key, 3)
         actions = jax.random.randint(action_key, (num_steps, num_envs), 0, common.num_actions(env))
         start = rollout.reset(env, reset_key, num_envs)
-        return rollout.rollout(env, lambda obs, action: action, start, env_key, actions, num_steps)
+        return rollout.rollout(env, lambda carry, seen, action: (carry, action, ()), start, env_key, actions, num_steps)
 
     return run
 

@@ -110,7 +110,9 @@ def make_stepping(setup: Setup) -> Callable:
     def play(running: rollout.Envs, key: jax.Array):
         action_key, env_key = jax.random.split(key)
         actions = jax.random.randint(action_key, shape, 0, common.num_actions(env))
-        return rollout.rollout(env, lambda obs, action: action, running, env_key, actions, setup["num_steps"])
+        return rollout.rollout(
+            env, lambda carry, seen, action: (carry, action, ()), running, env_key, actions, setup["num_steps"]
+        )
 
     def run(key: jax.Array):
         reset_key, key = jax.random.split(key)
