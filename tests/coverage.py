@@ -143,7 +143,14 @@ def modules_used(path: str, name: str) -> tuple[str, ...]:
     Returns:
         Dotted module names, sorted.
     """
-    found: set[str] = set()
+    found = {module for module, _ in names_used(path, name)}
+    # `a.b.c` was also read as `a` and as `a.b`: a package that only leads to a module is not what is tested.
+    return tuple(sorted(m for m in found if not any(other.startswith(f"{m}.") for other in found)))
+
+
+def names_used(path: str, name: str) -> set[tuple[str, str]]:
+    """``(module, first name in it)`` of everything of the library that a test refers to, as :func:`modules_used`."""
+    found: set[tuple[str, str]] = set()
     seen: set[tuple[str, str]] = set()
     pending = [(path, name)]
     while pending:
@@ -159,11 +166,10 @@ def modules_used(path: str, name: str) -> tuple[str, ...]:
                 continue
             module, file, member = _resolve(f"{imports[local]}.{rest}".rstrip("."))
             if module.split(".")[0] in LIBRARY:
-                found.add(module)
+                found.add((module, member))
             elif file:
                 pending.append((file, member))
-    # `a.b.c` was also read as `a` and as `a.b`: a package that only leads to a module is not what is tested.
-    return tuple(sorted(m for m in found if not any(other.startswith(f"{m}.") for other in found)))
+    return found
 
 
 @functools.cache
