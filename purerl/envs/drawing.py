@@ -1,10 +1,11 @@
 """Pictures of an episode, drawn by matplotlib from the environment's states.
 
-    pictures = drawing.frames(env, policy, jax.random.key(0))
+    pictures = drawing.frames(env, agent, jax.random.key(0))
 
 A drawing is a function ``(axes, state, obs) -> None`` that draws one moment of an episode on empty axes. It is found by
-the environment's name in :data:`DRAWINGS`, to which anybody may add; failing that, any small grid of cells is drawn
-from its observation. gymnax's own pictures are not used: those of classic control need pygame, all need pyplot.
+the environment's name in :data:`DRAWINGS`, to which anybody may add; failing that, a game is drawn as its text, and any
+small grid of cells from its observation. gymnax's own pictures are not used: those of classic control need pygame, all
+need pyplot.
 """
 
 import functools
@@ -14,8 +15,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import numpy as np
 
+from purerl.agent import Agent
 from purerl.envs.base import Environment
-from purerl.envs.wrappers import Exposed
+from purerl.envs.games import Game
 from purerl.types import PyTree
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ _DPI = 100
 _BACKGROUND = 0.93  # grey of an empty cell
 _GRID_SIDE = (2, 64)  # cells; a single one shows nothing, and larger is a photograph, not a grid
 _MAX_CHANNELS = 20  # as many colours can be told apart, barely
+_LARGEST_TEXT = 32.0  # points
 _LEGEND_LINES = 12  # that there is room for beside a grid
 
 # What each channel of a grid shows. An unnamed one repeats another and is not drawn.
@@ -55,14 +58,17 @@ class _Moment(NamedTuple):
 
 
 def frames(
-    env: Environment, policy: Callable, key: jax.Array, max_steps: int = 500, draw: Draw | None = None
+    env: Environment | Game, agent: Agent, key: jax.Array, max_steps: int = 500, draw: Draw | None = None
 ) -> np.ndarray:
-    """Play one episode and draw it: the reset state, then the state after each step.
+    """Pictures of one episode of an agent: the reset state, then the state after each step.
+
+    A game is played by the agent on both sides, each with a carry of its own; the return in the caption is the first
+    player's.
 
     Args:
-        env: the environment, wrapped or not.
-        policy: ``(obs [...], key) -> action [...]``, unbatched.
-        key: randomness of the environment and the policy.
+        env: the environment, wrapped or not; or a game.
+        agent: reactive, recurrent or planning.
+        key: randomness of the environment and the agent.
         max_steps: at least 1; a longer episode is drawn so far. A frame takes 360 kB.
         draw: ``(axes, state, obs) -> None`` on empty axes of equal scales, without ticks. ``state`` is the innermost
             environment's, below all wrappers; both are NumPy arrays. Where None, :func:`drawing_of` finds it.
@@ -75,11 +81,12 @@ def frames(
     """
     if max_steps < 1:
         raise ValueError(f"frames(max_steps={max_steps}): an episode has at least 1 step.")
-    return np.stack(list(_pictures(draw or drawing_of(env), _play(env, policy, key, max_steps))))
+    return np.stack(list(_pictures(draw or drawing_of(env), _play(env, agent, key, max_steps))))
 
 
-def drawing_of(env: Environment) -> Draw:
-    """The function that draws ``env``: :data:`DRAWINGS` by name, or :func:`draw_grid` where observations are a grid.
+def drawing_of(env: Environment | Game) -> Draw:
+    """The function that draws ``env``: :data:`DRAWINGS` by name, else :func:`draw_text` of a game, else
+    :func:`draw_grid` where observations are a grid.
 
     Sizes that are parameters of an environment, such as the pole's length, are drawn at their defaults.
 
@@ -89,15 +96,18 @@ def drawing_of(env: Environment) -> Draw:
     shape = env.observation_space.shape
     if env.name in DRAWINGS:
         return DRAWINGS[env.name]
+    if isinstance(env, Game):
+        return functools.partial(draw_text, show=env.show)
     if _is_grid(shape):
         if env.name in _GRID_DRAWINGS:
             return _GRID_DRAWINGS[env.name]
         if shape[2:] <= (_MAX_CHANNELS,):
             return draw_grid
     raise ValueError(
-        f"{env.name} with observations of shape {shape} cannot be drawn. Those that can: {', '.join(DRAWINGS)}, and, "
-        f"as long as observations are not flattened, {', '.join(_GRID_DRAWINGS)} and every grid [H, W] or [H, W, C] of "
-        f"at most {_GRID_SIDE[1]} cells a side and {_MAX_CHANNELS} channels. Give draw=(axes, state, obs) -> None."
+        f"{env.name} with observations of shape {shape} cannot be drawn. Those that can: {', '.join(DRAWINGS)}, games, "
+        f"and, as long as observations are not flattened, {', '.join(_GRID_DRAWINGS)} and every grid [H, W] or "
+        f"[H, W, C] of at most {_GRID_SIDE[1]} cells a side and {_MAX_CHANNELS} channels. Give "
+        "draw=(axes, state, obs) -> None."
     )
 
 
@@ -192,6 +202,23 @@ def draw_grid(axes: "Axes", state: Any, obs: np.ndarray, channels: tuple[str, ..
         _legend(axes, [(name, colour) for name, colour in zip(channels, colours, strict=False) if name])
 
 
+def draw_text(axes: "Axes", state: Any, obs: np.ndarray, show: Callable[[Any], str]) -> None:
+    """A state in text, such as the board of a game.
+
+    Args:
+        axes: empty axes.
+        state: what to show.
+        obs: not used.
+        show: ``(state) -> str``.
+    """
+    text = show(state)
+    lines = text.splitlines()
+    # As large as fits: a character is about 0.6 of its size wide, a line 1.3 of it high.
+    width, height = _SIZE[0] * 0.9 * 72 / (0.6 * max(map(len, lines))), _SIZE[1] * 0.8 * 72 / (1.3 * len(lines))
+    size = min(width, height, _LARGEST_TEXT)
+    axes.text(0.5, 0.5, text, family="monospace", fontsize=size, ha="center", va="center", transform=axes.transAxes)
+
+
 DRAWINGS: dict[str, Draw] = {
     "Acrobot-v1": draw_acrobot,
     "CartPole-v1": draw_cart_pole,
@@ -208,22 +235,24 @@ _GRID_DRAWINGS: dict[str, Draw] = {
 }
 
 
-def _play(env: Environment, policy: Callable, key: jax.Array, max_steps: int) -> Iterator[_Moment]:
+def _play(env: Environment | Game, agent: Agent, key: jax.Array, max_steps: int) -> Iterator[_Moment]:
     """One episode on the host, moment by moment, so that its length need not be known before."""
 
     @jax.jit
-    def advance(key: jax.Array, t: int, obs: PyTree, state: PyTree) -> tuple:
+    def advance(key: jax.Array, t: int, carry: PyTree, obs: PyTree, state: PyTree) -> tuple:
         policy_key, step_key = jax.random.split(jax.random.fold_in(key, t))
-        obs, state, *outcome, _ = env.step(step_key, state, policy(obs, policy_key))
-        return obs, state, outcome
+        carry, action = agent.act(carry, obs, policy_key, state)
+        obs, state, *outcome, _ = env.step(step_key, state, action)
+        return carry, obs, state, outcome
 
     reset_key, key = jax.random.split(key)
     obs, state = jax.jit(env.reset)(reset_key)
-    total = 0.0
+    total, carries = 0.0, [agent.start(), agent.start()]  # of the players of a game; without one the first acts alone
     yield _Moment(0, obs, state, total, "")
     for t in range(max_steps):
-        obs, state, (reward, terminated, truncated) = advance(key, t, obs, state)
-        total += float(reward)
+        mover = int(env.player(state)) if isinstance(env, Game) else 0
+        carries[mover], obs, state, (reward, terminated, truncated) = advance(key, t, carries[mover], obs, state)
+        total += float(reward) if mover == 0 else -float(reward)
         end = "terminated" if terminated else "truncated" if truncated else ""
         yield _Moment(t + 1, obs, state, total, end)
         if end:
@@ -243,7 +272,7 @@ def _pictures(draw: Draw, moments: Iterator[_Moment]) -> Iterator[np.ndarray]:
         axes.clear()
         axes.set_axis_off()
         axes.set_aspect("equal")
-        obs, state = jax.device_get((_visible(moment.obs), _innermost(moment.state)))
+        obs, state = jax.device_get((moment.obs, _innermost(moment.state)))
         draw(axes, state, obs)
         # adding 0.0 makes -0.0 a plain 0
         caption.set_text(f"step {moment.step}   return {round(moment.episode_return, 2) + 0.0:g}   {moment.end}")
@@ -256,10 +285,6 @@ def _innermost(state: PyTree) -> PyTree:
     while hasattr(state, "env_state"):
         state = state.env_state
     return state
-
-
-def _visible(obs: PyTree) -> PyTree:
-    return obs.obs if isinstance(obs, Exposed) else obs
 
 
 def _is_grid(shape: tuple[int, ...]) -> bool:

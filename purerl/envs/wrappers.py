@@ -49,13 +49,6 @@ class FrameStackState(struct.PyTreeNode):
     frames: jax.Array  # [..., k * C], the oldest first
 
 
-class Exposed(NamedTuple):
-    """What :func:`expose_state` shows: the observation, and the state that planning starts from."""
-
-    obs: PyTree
-    env_state: PyTree
-
-
 class Recalled(NamedTuple):
     """What :func:`carry_memory` shows: the observation, and what its agent remembers of the episode."""
 
@@ -256,23 +249,6 @@ def one_hot_observation(env: Environment) -> Environment:
     return _map_observation(env, lambda obs: jax.nn.one_hot(obs, space.n), Box(0.0, 1.0, (space.n,)))
 
 
-def expose_state(env: Environment) -> Environment:
-    """Observe ``Exposed(obs, env_state)``, for agents that plan in the true environment.
-
-    ``observation_space`` goes on to describe the first of the two.
-    """
-
-    def reset(key: jax.Array) -> tuple[Exposed, PyTree]:
-        obs, state = env.reset(key)
-        return Exposed(obs, state), state
-
-    def step(key: jax.Array, state: PyTree, action: jax.Array) -> tuple:
-        obs, state, *rest = env.step(key, state, action)
-        return Exposed(obs, state), state, *rest
-
-    return _derive(env, reset=reset, step=step)
-
-
 def carry_memory(env: Environment, start: PyTree) -> Environment:
     """Let an agent keep a memory: it acts ``(action, memory)`` and observes ``Recalled(obs, memory)``.
 
@@ -316,6 +292,31 @@ def select_observation(env: Environment, indices: tuple[int, ...]) -> Environmen
     chosen = list(indices)
     space = _reshaped(space, lambda bound: bound[..., chosen])
     return _map_observation(env, lambda obs: obs[..., jnp.asarray(chosen)], space)
+
+
+def scale_actions(env: Environment) -> Environment:
+    """Take actions in ``[-1, 1]``, see :func:`scale_to_box`; discrete actions stay as they are.
+
+    ``action_space`` goes on to describe the environment's own actions.
+    """
+    if isinstance(env.action_space, Discrete):
+        return env
+
+    def step(key: jax.Array, state: PyTree, action: jax.Array) -> tuple:
+        return env.step(key, state, scale_to_box(action, env.action_space))
+
+    return _derive(env, step=step)
+
+
+def scale_to_box(action: jax.Array, space: Box) -> jax.Array:
+    """Clip an action to ``[-1, 1]`` and map it to a box; an unbounded side leaves it as it is.
+
+    ``low + (clip(a, -1, 1) + 1) / 2 (high - low)``
+    """
+    low, high = jnp.asarray(space.low, jnp.float32), jnp.asarray(space.high, jnp.float32)
+    bounded = jnp.isfinite(low) & jnp.isfinite(high)
+    low, width = jnp.where(bounded, low, 0.0), jnp.where(bounded, high - low, 0.0)
+    return jnp.where(bounded, low + (jnp.clip(action, -1.0, 1.0) + 1) / 2 * width, action)
 
 
 def _derive(env: Environment, **changes: Any) -> Environment:

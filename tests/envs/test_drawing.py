@@ -11,7 +11,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from purerl.envs import drawing, episode_statistics, expose_state, flatten_observation, frame_stack, make, time_limit
+from purerl.agent import Agent, reactive
+from purerl.envs import drawing, episode_statistics, flatten_observation, frame_stack, make, time_limit
+from tests.support.nim import nim
 
 MINATAR = [f"{game}-MinAtar" for game in ("Asterix", "Breakout", "Freeway", "Seaquest", "SpaceInvaders")]
 CLASSIC = ["CartPole-v1", "Acrobot-v1", "Pendulum-v1", "MountainCar-v0", "MountainCarContinuous-v0"]
@@ -48,14 +50,13 @@ class Recorder:
         self.caption = axes.figure.texts[0]
 
 
-def zero(obs, key):
-    return jnp.int32(0)
+ZERO = reactive(lambda seen, key: jnp.zeros(1, jnp.int32))
 
 
 def test_frames_are_the_reset_state_and_one_for_each_step():
     """The probe that shows one unit vector per step and ends after three: four frames, those observations in order."""
     recorder = Recorder()
-    pictures = drawing.frames(make("probe/termination", num_steps=3), zero, jax.random.key(0), draw=recorder)
+    pictures = drawing.frames(make("probe/termination", num_steps=3), ZERO, jax.random.key(0), draw=recorder)
     assert (pictures.shape, pictures.dtype) == ((4, 300, 400, 3), np.uint8)
     np.testing.assert_array_equal(recorder.observations, np.eye(4, 3))
     np.testing.assert_array_equal(recorder.states, range(4))
@@ -68,40 +69,74 @@ def test_frames_end_at_a_time_limit_or_at_max_steps():
     env = make("probe/truncation", max_steps=4)
     for max_steps, count, caption in ((9, 5, "step 4   return 4   truncated"), (2, 3, "step 2   return 2   ")):
         recorder = Recorder()
-        pictures = drawing.frames(env, zero, jax.random.key(0), max_steps, recorder)
+        pictures = drawing.frames(env, ZERO, jax.random.key(0), max_steps, recorder)
         assert len(pictures) == count == len(recorder.states)
         assert recorder.caption.get_text() == caption
 
 
-def test_the_policy_sees_the_observation_and_keys_of_its_own():
-    """The actions of a policy that mixes observation and key come back through the rewards; another key, other ones."""
+def test_frames_give_the_agent_observations_and_keys_of_its_own():
+    """Actions of an agent that mixes observation and key come back through the rewards; another key, other ones."""
     env = make("probe/continuous-action")
-
-    def policy(obs, key):
-        return obs / 2 + jax.random.uniform(key, (1,), minval=0.5)  # reward = -uniform**2
+    agent = reactive(lambda seen, key: seen.obs / 2 + jax.random.uniform(key, (1, 1), minval=0.5))  # reward -uniform**2
 
     captions = []
     for seed in (0, 0, 1):
         recorder = Recorder()
-        drawing.frames(env, policy, jax.random.key(seed), draw=recorder)
+        drawing.frames(env, agent, jax.random.key(seed), draw=recorder)
         captions.append(recorder.caption.get_text())
     assert captions[0] == captions[1] != captions[2]
     assert all(-1 <= float(caption.split()[3]) <= -0.25 for caption in captions)
 
 
+def test_frames_carry_the_memory_of_a_recurrent_agent():
+    """Who keeps the first observation until it is asked for gets 1 in the memory probe, whatever the first was."""
+    env = make("probe/memory")
+
+    def policy(carry, seen, key):
+        carry = jnp.where(carry == 0, seen.obs[:, 0], carry)
+        return carry, (carry > 0).astype(jnp.int32)
+
+    returns, cues = set(), set()
+    for seed in range(4):
+        recorder = Recorder()
+        drawing.frames(env, Agent(lambda: jnp.zeros(()), policy), jax.random.key(seed), draw=recorder)
+        returns.add(recorder.caption.get_text())
+        cues.add(float(recorder.observations[0][0]))
+    assert (returns, cues) == ({"step 2   return 1   terminated"}, {-1.0, 1.0})
+
+
+def test_frames_of_a_game_are_its_text():
+    """Nim of an agent against itself, that takes a stone a move: the text of every state, each side with a carry of its
+    own, and the return of who moves first."""
+    recorder, game = Recorder(), nim()
+
+    def policy(carry, seen, key):
+        return carry + 1, jnp.zeros(1, jnp.int32)
+
+    agent = Agent(lambda: jnp.int32(0), policy)
+    drawing.frames(game, agent, jax.random.key(0), draw=recorder)
+    stones = [int(state[0]) for state in recorder.states]
+    assert stones == list(range(stones[0], -1, -1)) and [int(state[1]) for state in recorder.states][:2] == [0, 1]
+    first_wins = stones[0] % 2
+    assert recorder.caption.get_text() == f"step {stones[0]}   return {1 if first_wins else -1}   terminated"
+    axes = drawn(drawing.drawing_of(game), recorder.states[0])
+    assert [text.get_text() for text in axes.texts] == [game.show(recorder.states[0])]
+
+
 def test_wrappers_do_not_change_the_picture():
-    """CartPole below four wrappers is drawn as CartPole, frame by frame; the agent acts on what the wrappers show."""
+    """CartPole below three wrappers is drawn as CartPole, frame by frame; the agent sees what the wrappers show, and
+    their state."""
     env = make("CartPole-v1")
-    wrapped = expose_state(frame_stack(time_limit(episode_statistics(env), 100), 2))
+    wrapped = frame_stack(time_limit(episode_statistics(env), 100), 2)
     shapes = []
 
-    def policy(obs, key):
-        shapes.append(obs.obs.shape)
-        return zero(obs, key)
+    def policy(seen, key):
+        shapes.append((seen.obs.shape, seen.env_state.frames.shape))
+        return jnp.zeros(1, jnp.int32)
 
     key = jax.random.key(0)
-    np.testing.assert_array_equal(drawing.frames(wrapped, policy, key, 5), drawing.frames(env, zero, key, 5))
-    assert set(shapes) == {(8,)}
+    np.testing.assert_array_equal(drawing.frames(wrapped, reactive(policy), key, 5), drawing.frames(env, ZERO, key, 5))
+    assert set(shapes) == {((1, 8), (1, 8))}
 
 
 @pytest.mark.parametrize("name", [*CLASSIC, *MINATAR, "Catch-bsuite", "FourRooms-misc", "Pong-misc", "DeepSea-bsuite"])
@@ -193,7 +228,8 @@ def test_the_rooms_agent_walks_between_the_walls():
         assert (goal.get_x() + 0.5, goal.get_y() + 0.5) == (obs[3], obs[2])
         wall.append(walls.get_array()[obs[0], obs[1]] or walls.get_array()[obs[2], obs[3]])
 
-    drawing.frames(env, lambda obs, key: env.action_space.sample(key), jax.random.key(0), 60, draw)
+    agent = reactive(lambda seen, key: env.action_space.sample(key)[None])
+    drawing.frames(env, agent, jax.random.key(0), 60, draw)
     assert len(wall) > 2 and not any(wall)
 
 
@@ -208,7 +244,7 @@ def test_catch_shows_the_observed_cells():
         np.testing.assert_array_equal(np.argwhere(obs), np.unique([[y, x], [row, column]], axis=0))
         assert row == len(obs) - 1
 
-    assert len(drawing.frames(env, zero, jax.random.key(0), draw=draw)) == 10
+    assert len(drawing.frames(env, ZERO, jax.random.key(0), draw=draw)) == 10
 
 
 GRID = np.zeros((2, 3, 3), bool)
@@ -282,18 +318,18 @@ def test_the_oxygen_bar_is_behind_the_saved_divers():
 def test_what_cannot_be_drawn_is_an_error(env):
     """Neither known by name nor a grid: the message names the environment, what can be drawn, and the way out."""
     with pytest.raises(ValueError, match=r"cannot be drawn.*CartPole-v1.*Breakout-MinAtar.*draw=") as error:
-        drawing.frames(env, zero, jax.random.key(0))
+        drawing.frames(env, ZERO, jax.random.key(0))
     assert str(error.value).startswith(env.name)
 
 
 def test_an_episode_of_no_steps_is_an_error():
     """The number is named."""
     with pytest.raises(ValueError, match="max_steps=0"):
-        drawing.frames(make("CartPole-v1"), zero, jax.random.key(0), max_steps=0)
+        drawing.frames(make("CartPole-v1"), ZERO, jax.random.key(0), max_steps=0)
 
 
 def test_anybody_may_add_a_drawing(monkeypatch):
     """A name in the table is drawn by its function, though its observation is no grid."""
     recorder = Recorder()
     monkeypatch.setitem(drawing.DRAWINGS, "probe/action-reward", recorder)
-    assert len(drawing.frames(make("probe/action-reward"), zero, jax.random.key(0))) == 2 == len(recorder.states)
+    assert len(drawing.frames(make("probe/action-reward"), ZERO, jax.random.key(0))) == 2 == len(recorder.states)

@@ -11,7 +11,6 @@ from purerl.envs import (
     check_env,
     clip_reward,
     episode_statistics,
-    expose_state,
     flatten_observation,
     frame_stack,
     make,
@@ -21,7 +20,6 @@ from purerl.envs import (
     sticky_actions,
     time_limit,
 )
-from purerl.envs.probes import termination
 from purerl.spaces import Box, Discrete
 
 
@@ -162,16 +160,6 @@ def test_observations_are_flattened_and_encoded():
     obs, state = env.reset(jax.random.key(0))
     np.testing.assert_array_equal(obs, np.eye(16)[0])
     np.testing.assert_array_equal(env.step(jax.random.key(1), state, 1)[0], np.eye(16)[4])
-
-
-def test_expose_state_shows_the_state_that_planning_steps_from():
-    """Stepping the bare environment from the exposed state gives what the wrapped environment gives next."""
-    bare, env = termination(3), expose_state(termination(3))
-    obs, state = env.reset(jax.random.key(0))
-    for _ in range(3):
-        planned = bare.step(jax.random.key(1), obs.env_state, 0)
-        obs, state, *rest = env.step(jax.random.key(1), state, 0)
-        jax.tree.map(np.testing.assert_array_equal, (obs.obs, obs.env_state, *rest), planned)
 
 
 def test_carry_memory_gives_back_what_was_remembered():

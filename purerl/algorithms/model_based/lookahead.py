@@ -6,9 +6,9 @@
     follow = model(env, playout_evaluator(env, gamma=0.95, depth=20), 0.95)  # for the tree searches of purerl.search
 
 Plain pure functions: nothing is learnt. :func:`exhaustive` needs the arrays of a process, the others a model that can
-be stepped, which is an :class:`~purerl.envs.base.Environment`: the true one, or one made of what was learnt. Where an
-agent shall plan, its environment shows its state (``envs.expose_state``). Truncation is not heeded, as only recordings
-end by it.
+be stepped, which is an :class:`~purerl.envs.base.Environment`: the true one, or one made of what was learnt. A policy
+that plans in the true environment starts from ``seen.env_state`` of :func:`purerl.rollout.rollout`. Truncation is
+ignored: it ends the recording of an episode, not the process.
 """
 
 from collections.abc import Callable

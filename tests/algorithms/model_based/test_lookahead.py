@@ -15,7 +15,6 @@ from purerl.envs import make
 from purerl.envs.base import Environment
 from purerl.envs.mdp import environment
 from purerl.envs.textbook import maps, maze
-from purerl.envs.wrappers import expose_state
 from purerl.search import sampled
 from purerl.spaces import Box, Discrete
 
@@ -150,14 +149,14 @@ def test_an_agent_that_replans_walks_the_shortest_way():
     env, best = environment(mdp), value_iteration(mdp).value
     plans = lookahead.all_sequences(4, 4)
 
-    def act(memory, obs, key):
-        def one(seen, key):
-            returns = lookahead.score(env, seen.env_state, plans, key, gamma=mdp.gamma, leaf=lambda obs: best[obs])
+    def policy(carry, seen, key):
+        def one(env_state, key):
+            returns = lookahead.score(env, env_state, plans, key, gamma=mdp.gamma, leaf=lambda obs: best[obs])
             return plans[jnp.argmax(returns), 0]
 
-        return memory, jax.vmap(one)(obs, jax.random.split(key, 2))
+        return carry, jax.vmap(one)(seen.env_state, jax.random.split(key, 2)), ()
 
-    episodes = rollout.episodes(expose_state(env), act, KEY, 2, max_steps=20)
+    episodes = rollout.episodes(env, policy, KEY, 2, max_steps=20)
     np.testing.assert_array_equal(episodes.lengths, [4, 4])
     np.testing.assert_array_equal(episodes.returns, [1, 1])
 
