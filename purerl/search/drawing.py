@@ -1,10 +1,10 @@
-"""A searched tree for people: as text, as its principal line, as a picture.
+"""Search trees as text, as their principal line, and as a picture.
 
     print(describe(decision.tree, names=["left", "right"]))
     plot_tree(decision.tree, 0, "tree.png")
 
-On the host, not traced. Values of nodes are those of the edges that lead to them; the picture shows all of them in the
-eyes of who moves at the root, the text in the eyes of who moves.
+On the host, not traced. Values of nodes are those of the edges that lead to them; in the picture from the perspective
+of the player to move at the root, in the text from that of the player to move in each node.
 """
 
 import heapq
@@ -25,11 +25,11 @@ _LARGEST, _SMALLEST = 900.0, 12.0  # areas of circles, in points^2
 
 
 class _Edge(NamedTuple):
-    """An action that was tried in a node."""
+    """A visited action of a node."""
 
     action: int
     visits: float
-    value: float  # in the eyes of who takes it
+    value: float  # from the perspective of the player who takes it
     prior: float  # a probability
     slot: int  # of the node that it leads to; negative where there is none
 
@@ -41,12 +41,12 @@ class _Spot(NamedTuple):
     action: int
     depth: int
     visits: float
-    value: float  # in the eyes of who moves at the root
+    value: float  # from the perspective of the player to move at the root
     principal: bool
 
 
 def describe(tree: Tree, element: int = 0, depth: int = 3, names: Sequence[str] | None = None) -> str:
-    """One tree of the batch as indented text: actions that were tried with N, Q and prior, the most visited first.
+    """One tree of the batch as indented text: visited actions with N, Q and prior, the most visited first.
 
     Args:
         tree: of a search.
@@ -55,7 +55,7 @@ def describe(tree: Tree, element: int = 0, depth: int = 3, names: Sequence[str] 
         names: of the A actions; their numbers unless given.
 
     Returns:
-        Lines, the first of which is the root's. Q is in the eyes of who moves in the node.
+        Lines, the first of which is the root's. Q is from the perspective of the player to move in the node.
 
     Raises:
         IndexError: if there is no such element.
@@ -75,7 +75,7 @@ def describe(tree: Tree, element: int = 0, depth: int = 3, names: Sequence[str] 
 
 
 def principal_line(tree: Tree, element: int = 0) -> list[int]:
-    """The most visited action at the root, the most visited one after it, and so on, as far as the tree knows.
+    """Principal line: the most visited action at the root, the most visited one after it, and so on.
 
     Args:
         tree: of a search.
@@ -98,8 +98,7 @@ def plot_tree(
     max_nodes: int = 80,
     names: Sequence[str] | None = None,
 ) -> None:
-    """Draw one tree of the batch: circles as large as they were often visited, coloured by value, the line of most
-    visits in black.
+    """Plot one tree of the batch: circles with areas by visits and colours by value, the principal line in black.
 
     Args:
         tree: of a search.
@@ -137,7 +136,7 @@ def _one(tree: Tree, element: int) -> Tree:
 
 
 def _edges(tree: Tree, slot: int) -> list[_Edge]:
-    """What was tried in a node, the most visited first."""
+    """Visited actions of a node, the most visited first."""
     prior = np.asarray(tree.prior[slot])
     if prior.max() <= 0:  # logits, of which the highest is 0
         prior = np.exp(prior) / np.sum(np.exp(prior))
@@ -172,7 +171,7 @@ def _spots(tree: Tree, max_nodes: int) -> list[_Spot]:
 
 
 def _columns(spots: Sequence[_Spot]) -> np.ndarray:
-    """Where nodes stand from left to right: leaves side by side, parents above the middle of their children."""
+    """Horizontal positions of nodes: leaves side by side, parents above the middle of their children."""
     below: list[list[int]] = [[] for _ in spots]
     for index, spot in enumerate(spots[1:], 1):
         below[spot.parent].append(index)
@@ -213,4 +212,4 @@ def _paint(axes: "Axes", spots: Sequence[_Spot], names: Sequence[str] | None) ->
     axes.set_ylabel("moves from the root")
     for side in ("top", "right", "bottom"):
         axes.spines[side].set_visible(False)
-    axes.figure.colorbar(circles, ax=axes, label="value to who moves at the root", fraction=0.04, pad=0.02)
+    axes.figure.colorbar(circles, ax=axes, label="value to the player to move at the root", fraction=0.04, pad=0.02)

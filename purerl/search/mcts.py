@@ -1,4 +1,4 @@
-"""Monte Carlo tree search over a batch of states: select, expand, evaluate, backup, again and again.
+"""Batched Monte Carlo tree search (MCTS): select, expand, evaluate, backup, once for every simulation.
 
 Nothing here is wrapped in ``vmap``. A loop over levels carries a slot for each tree of the batch, never a tree; trees
 are read by slot, and written in place by slot. So a simulation costs what its path costs, however large the trees have
@@ -17,12 +17,12 @@ from purerl.types import PyTree
 
 
 class Output(NamedTuple):
-    """What a model says of taking an action: ``model(params, key, action [B], embedding) -> (Output, embedding)``."""
+    """Output of a search model: ``model(params, key, action [B], embedding) -> (Output, embedding)``."""
 
-    reward: jax.Array  # [B] of the action, in the eyes of who took it
+    reward: jax.Array  # [B] of the action, from the perspective of the player who took it
     discount: jax.Array  # [B] of what follows: gamma, -gamma where the turn passes to the opponent, 0 at the end
-    logits: jax.Array  # [B, A] of the prior in the state it led to, -inf where an action is not allowed
-    value: jax.Array  # [B] of that state, in the eyes of who moves there
+    logits: jax.Array  # [B, A] of the prior in the next state, -inf where an action is not allowed
+    value: jax.Array  # [B] of the next state, from the perspective of the player to move there
 
 
 def search(
@@ -36,24 +36,23 @@ def search(
     evaluate: Callable | None = None,
     max_depth: int | None = None,
 ) -> Tree:
-    """Let a batch of trees grow by one simulation after another.
+    """Monte Carlo tree search: run simulations one after another, in all trees of the batch at once.
 
     Args:
         params: of the model.
-        key: of the model, one draw a simulation.
+        key: of the model; split into one key a simulation.
         tree: from :func:`purerl.search.tree.init_tree` or :func:`~purerl.search.tree.reuse_subtree`, its last
             ``num_simulations`` slots free.
         model: ``(params, key, action [B], embedding [B, ...]) -> (Output, embedding)``.
         rule: which action a simulation follows.
         num_simulations: static.
         root_score: another score for the root, ``(Node) -> [B, A]``.
-        evaluate: ``(params, key, output, embedding) -> value [B]`` of the state that was reached, if it is not the
-            model's value.
+        evaluate: ``(params, key, output, embedding) -> value [B]`` of the leaf, if it is not the model's value.
         max_depth: actions between the root and the deepest node, at most; static.
 
     Returns:
-        The trees afterwards. Simulations do not go on from a state that is the last of its episode, or as deep as can
-        be: each one that reaches it evaluates it anew.
+        The trees afterwards. Terminal states, and states at the maximal depth, are not expanded: every simulation that
+        reaches one evaluates it again.
     """
     num_slots = tree.parent.shape[0]
     free = num_slots - num_simulations
@@ -73,7 +72,7 @@ def search(
 
 
 def select(tree: Tree, score: Callable, root_score: Callable, max_depth: int) -> tuple[jax.Array, jax.Array]:
-    """Walk down from the roots to an action that leads to no node, to the end of an episode, or as deep as can be.
+    """Selection: walk down from the roots to an unexpanded, terminal or maximally deep edge.
 
     Returns:
         The slots of the last nodes and the actions in them, ``[B]`` each.
@@ -91,9 +90,9 @@ def select(tree: Tree, score: Callable, root_score: Callable, max_depth: int) ->
         return _anywhere(carry[-1] >= 0)
 
     def step(carry: tuple) -> tuple:
-        depth, node, action, below = carry
-        on = below >= 0
-        node = jnp.where(on, below, node)
+        depth, node, action, child = carry
+        on = child >= 0
+        node = jnp.where(on, child, node)
         action = jnp.where(on, masked_argmax(score(at(tree, node, depth))), action)
         return depth + 1, node, action, jnp.where(on, descend(node, action, depth + 1), NOT_EXPANDED)
 
@@ -111,7 +110,7 @@ def expand(
     node: jax.Array,
     action: jax.Array,
 ) -> tuple[Output, Tree]:
-    """Ask the model what the actions lead to, and add that to the trees: a child, unless it is an end."""
+    """Expansion: apply the model to the selected edges, and add their children to the trees, unless terminal."""
     batch = jnp.arange(node.shape[0])
     before = jax.tree.map(lambda x: x[node, batch], tree.embedding)
     output, embedding = model(params, key, action, before)
@@ -136,15 +135,15 @@ def expand(
 def backup(
     tree: Tree, node: jax.Array, action: jax.Array, reward: jax.Array, discount: jax.Array, value: jax.Array
 ) -> Tree:
-    """Carry what was found back to the roots: ``G <- r + d G`` a level, ``N <- N + 1``, ``Q <- Q + (G - Q) / N``.
+    """Backup from the leaves to the roots: ``G <- r + d G`` a level, ``N <- N + 1``, ``Q <- Q + (G - Q) / N``.
 
     Args:
         tree: the trees.
         node: ``[B]``, slots of the last nodes.
         action: ``[B]``, taken there.
         reward: ``[B]``, of those actions.
-        discount: ``[B]``, of what followed.
-        value: ``[B]``, of what followed.
+        discount: ``[B]``, of the leaf's value.
+        value: ``[B]``, of the leaf.
     """
     num_slots, batch_size = tree.parent.shape
     batch = jnp.arange(batch_size)
@@ -172,9 +171,9 @@ def backup(
 
 @jax.custom_batching.custom_vmap
 def _anywhere(flags: jax.Array) -> jax.Array:
-    """Whether any is set, one answer for all that is vmapped.
+    """Whether any flag is set, one answer for all vmapped instances.
 
-    A loop whose condition differed between seeds would copy all that it carries, trees included, at every turn.
+    A loop whose condition differed between seeds would copy its whole carry, trees included, in every iteration.
     """
     return jnp.any(flags)
 

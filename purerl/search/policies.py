@@ -1,7 +1,7 @@
-"""What to play after a search: the published ways of choosing a rule, noise at the root, and the final action.
+"""Search policies: the searches of UCT, AlphaZero and MuZero, Gumbel MuZero and Stochastic MuZero.
 
-Every policy is ``(params, key, root, model, num_simulations, ...) -> Decision``, and pure. With two players, values and
-rewards are in the eyes of who moves, and the model's discount is negative where the turn passes.
+Each is a pure function ``(params, key, root, model, num_simulations, ...) -> Decision``. With two players, values and
+rewards are from the perspective of the player to move, and the model's discount is negative where the turn passes.
 """
 
 import functools
@@ -18,11 +18,11 @@ from purerl.types import PyTree, Scalar
 
 
 class Decision(NamedTuple):
-    """What a search came to."""
+    """Result of a search: action, policy target, root value and tree."""
 
     action: jax.Array  # [B] int32, to be played
-    weights: jax.Array  # [B, A] probabilities, the policy that the search makes of the prior: a target to learn from
-    value: jax.Array  # [B] mean of what was returned to the root, in the eyes of who moves there
+    weights: jax.Array  # [B, A] probabilities, the improved policy: a target to learn from
+    value: jax.Array  # [B] mean return of the root, from the perspective of the player to move
     tree: Tree
 
 
@@ -41,9 +41,9 @@ def muzero(
     max_depth: int | None = None,
     tree: Tree | None = None,
 ) -> Decision:
-    """The search of AlphaZero and MuZero: PUCT, noise in the root's prior, an action drawn by visits.
+    """AlphaZero and MuZero search: PUCT, Dirichlet noise in the root's prior, an action sampled by visit counts.
 
-    ``pi_a = N_a / sum_b N_b``, and the action is drawn in proportion to ``N_a^(1 / temperature)``.
+    ``pi_a = N_a / sum_b N_b``, and the action is sampled in proportion to ``N_a^(1 / temperature)``.
 
     Args:
         params: of the model.
@@ -53,11 +53,11 @@ def muzero(
         num_simulations: static.
         rule: :func:`purerl.search.rules.puct` unless given.
         dirichlet_fraction: share of the noise in the root's prior, in [0, 1].
-        dirichlet_alpha: of its Dirichlet law over the allowed actions, > 0.
+        dirichlet_alpha: of its Dirichlet distribution over the allowed actions, > 0.
         temperature: 0 takes the most visited action.
-        evaluate: another value of a state that was reached, see :func:`purerl.search.mcts.search`.
+        evaluate: another value of a leaf, see :func:`purerl.search.mcts.search`.
         max_depth: actions between the root and the deepest node, at most.
-        tree: to go on from, made by :func:`purerl.search.tree.reuse_subtree`; planted at the root unless given.
+        tree: to continue, from :func:`purerl.search.tree.reuse_subtree`; a new one at the root unless given.
 
     Source: Silver et al. 2018; Schrittwieser et al. 2020, appendices B, C.
     """
@@ -68,7 +68,7 @@ def muzero(
     prior = (1 - dirichlet_fraction) * tree.prior[0] + dirichlet_fraction * noise
     tree = tree.replace(prior=tree.prior.at[0].set(prior))
     tree = search(params, search_key, tree, model, rule, num_simulations, evaluate=evaluate, max_depth=max_depth)
-    return _by_visits(action_key, tree, temperature)
+    return _sample_by_visits(action_key, tree, temperature)
 
 
 def uct(
@@ -83,7 +83,7 @@ def uct(
     max_depth: int | None = None,
     tree: Tree | None = None,
 ) -> Decision:
-    """The first tree search with confidence bounds; its model's value is that of a random playout.
+    """UCT search: upper confidence bounds in a tree; the model's value is as a rule that of a random playout.
 
     Args:
         params: of the model.
@@ -113,14 +113,14 @@ def uct(
 
 
 def from_config(config: Any, hypers: Any, explore: bool, value: Callable = qtransforms.min_max) -> Callable:
-    """The search that an algorithm's config names, with its noise or, to be judged, without.
+    """Search policy by an algorithm's config: Gumbel or PUCT, with exploration noise, or without for evaluation.
 
     Args:
         config: ``search`` is ``"gumbel"`` or ``"puct"``; ``max_considered`` of the first.
         hypers: ``gumbel_scale`` of the first; ``c_init``, ``dirichlet_fraction``, ``dirichlet_alpha`` and
             ``temperature`` of the second.
         explore: static.
-        value: of actions, as in :func:`purerl.search.rules.puct`.
+        value: Q-transform of the second, as in :func:`purerl.search.rules.puct`.
 
     Returns:
         ``(params, key, root, model, num_simulations) -> Decision``.
@@ -138,10 +138,10 @@ def from_config(config: Any, hypers: Any, explore: bool, value: Callable = qtran
 
 
 def mixed_evaluation(rollout: Callable, share: Scalar) -> Callable:
-    """``v = (1 - share) v_model + share z``, where z is what a rollout from the state returned: AlphaGo's leaves.
+    """Mixed leaf evaluation of AlphaGo: ``v = (1 - share) v_model + share z``, where z is the return of a rollout.
 
     Args:
-        rollout: ``(params, key, embedding) -> z [B]``, in the eyes of who moves.
+        rollout: ``(params, key, embedding) -> z [B]``, from the perspective of the player to move.
         share: in [0, 1].
 
     Returns:
@@ -170,18 +170,18 @@ def gumbel_muzero(
 ) -> Decision:
     """Gumbel MuZero: an improvement of the policy, even after few simulations.
 
-    The root's actions are drawn without replacement and halved in sequence; below, visits follow the improved policy
+    The root's actions are sampled without replacement and halved in sequence; below, visits follow the improved policy
     ``pi' = softmax(logits + sigma(Q))``, which is also the target.
 
     Args:
         params: of the model.
-        key: of the model and the draw.
+        key: of the model and the Gumbel noise.
         root: the states to decide in.
         model: see :func:`purerl.search.mcts.search`.
         num_simulations: static.
         value: sigma(Q), ``(Node) -> [B, A]``.
-        max_considered: actions that are drawn at the root, at most; static.
-        gumbel_scale: 0 to decide without chance, as in evaluation.
+        max_considered: actions that are sampled at the root, at most; static.
+        gumbel_scale: 0 for a deterministic action, as in evaluation.
         max_depth: as in :func:`muzero`.
 
     Source: Danihelka et al. 2022.
@@ -198,10 +198,10 @@ def gumbel_muzero(
 
 
 class ChanceOutput(NamedTuple):
-    """What a model says of an afterstate: an action was taken, and chance has not answered yet."""
+    """Model output for an afterstate: after an action, before the outcome of chance."""
 
     logits: jax.Array  # [B, C] of the outcomes
-    value: jax.Array  # [B] in the eyes of who took the action
+    value: jax.Array  # [B] from the perspective of the player who took the action
 
 
 def stochastic_muzero(
@@ -218,7 +218,7 @@ def stochastic_muzero(
     temperature: Scalar = 1.0,
     max_depth: int | None = None,
 ) -> Decision:
-    """MuZero in a world of chance: levels of decisions and of outcomes take turns.
+    """Stochastic MuZero search: levels of decision nodes and of chance nodes alternate.
 
     Args:
         params: of both models.
@@ -228,7 +228,7 @@ def stochastic_muzero(
         chance_model: ``(params, key, outcome [B], afterstate) -> (Output, state)``; states and afterstates have one
             structure, shapes and dtypes.
         num_simulations: static; an action and its outcome are two.
-        value: of actions, as in :func:`purerl.search.rules.puct`.
+        value: Q-transform of actions, as in :func:`purerl.search.rules.puct`.
         dirichlet_fraction: as in :func:`muzero`.
         dirichlet_alpha: as in :func:`muzero`.
         temperature: as in :func:`muzero`.
@@ -246,7 +246,7 @@ def stochastic_muzero(
         return jnp.where(node.depth % 2 == 0, decide.score(node), rules.chance_score(node))
 
     def both(decision: jax.Array, outcome: jax.Array) -> jax.Array:
-        """Logits of decisions and outcomes in one array, of which a node uses a part."""
+        """Logits of decisions and outcomes side by side, of which a node uses one part."""
         return jnp.concatenate([decision, outcome], axis=-1)
 
     def model(params: PyTree, key: jax.Array, action: jax.Array, now: tuple) -> tuple[Output, tuple]:
@@ -288,7 +288,7 @@ def stochastic_muzero(
     return decision._replace(weights=decision.weights[:, :num_actions])
 
 
-def _by_visits(key: jax.Array, tree: Tree, temperature: Scalar) -> Decision:
+def _sample_by_visits(key: jax.Array, tree: Tree, temperature: Scalar) -> Decision:
     node = root_of(tree)
     weights = node.visits / jnp.sum(node.visits, axis=-1, keepdims=True)
     tiny = jnp.finfo(weights.dtype).tiny
@@ -297,6 +297,6 @@ def _by_visits(key: jax.Array, tree: Tree, temperature: Scalar) -> Decision:
 
 
 def _dirichlet(key: jax.Array, prior: jax.Array, alpha: Scalar) -> jax.Array:
-    """A draw of the symmetric law over the actions whose prior is not 0, ``[B, A]``."""
+    """A sample of the symmetric Dirichlet distribution over the actions whose prior is not 0, ``[B, A]``."""
     log_gamma = jax.random.loggamma(key, jnp.broadcast_to(alpha, prior.shape).astype(prior.dtype))
     return jax.nn.softmax(jnp.where(prior > 0, log_gamma, -jnp.inf))

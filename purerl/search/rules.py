@@ -1,6 +1,7 @@
-"""Which action a simulation follows: scores of a node's actions, the highest of which is taken.
+"""Selection rules of tree search: UCT, PUCT, the improved policy, sequential halving, chance nodes.
 
-A rule is what it wants to know of a node's logits, worked out once, when the node is added, and the score itself.
+A rule scores the actions of a node, and a simulation follows the highest score. Its prior is computed from the model's
+logits once, when the node is added.
 """
 
 import math
@@ -17,7 +18,7 @@ from purerl.types import Scalar
 
 
 class Rule(NamedTuple):
-    """How to walk down a tree.
+    """Selection rule: a prior, and a score of actions whose argmax a simulation follows.
 
     Attributes:
         prior: ``(logits [B, A]) -> [B, A]``, kept as ``Node.prior``.
@@ -29,11 +30,11 @@ class Rule(NamedTuple):
 
 
 def allowed(logits: jax.Array) -> jax.Array:
-    """Log-probabilities up to a constant, 0 at most, and -inf where an action is not allowed.
+    """Masked logits: log-probabilities up to a constant, 0 at most, and -inf where an action is not allowed.
 
     Args:
         logits: ``[..., A]``; one below half the lowest number of its type says that the action is not allowed. Where
-            none is, all count as allowed: a search has to go somewhere.
+            none is, all count as allowed: a search needs an action.
     """
     possible = logits > jnp.finfo(logits.dtype).min / 2
     logits = jnp.where(possible, logits, -jnp.inf)
@@ -42,12 +43,12 @@ def allowed(logits: jax.Array) -> jax.Array:
 
 
 def probabilities(logits: jax.Array) -> jax.Array:
-    """The prior, ``[..., A]``, exactly 0 where an action is not allowed."""
+    """Masked softmax: prior probabilities ``[..., A]``, exactly 0 where an action is not allowed."""
     return jax.nn.softmax(allowed(logits))
 
 
 def masked_argmax(score: jax.Array) -> jax.Array:
-    """The first action of the highest score, ``[..., A] -> [...]``; where one is NaN, the first that is not -inf.
+    """Argmax over actions, ``[..., A] -> [...]``, ties to the first; where a score is NaN, the first that is not -inf.
 
     Two passes that the CPU does with vectors, where ``argmax`` is one that it cannot: half of a search's time at 82
     actions. The barrier keeps the score one array: were it worked out twice, it might be rounded differently.
@@ -60,9 +61,9 @@ def masked_argmax(score: jax.Array) -> jax.Array:
 
 
 def uct(exploration: Scalar = 2.0**0.5) -> Rule:
-    """``Q_a + c sqrt(ln N / N_a)``: upper confidence bounds in a tree. An action that was never taken comes first.
+    """UCT selection score, UCB1 in a tree: ``Q_a + c sqrt(ln N / N_a)``; unvisited actions come first.
 
-    It is the bandit's rule, whose regret is bounded for returns between 0 and 1; for other ranges scale ``c``.
+    The regret of the bandit's rule is bounded for returns between 0 and 1; for other ranges scale ``c``.
 
     Args:
         exploration: c, at least 0.
@@ -80,12 +81,12 @@ def uct(exploration: Scalar = 2.0**0.5) -> Rule:
 
 
 def puct(value: Callable = qtransforms.min_max, c_init: Scalar = 1.25, c_base: Scalar = 19652.0) -> Rule:
-    """``Q_a + c(n) p_a sqrt(n) / (1 + N_a)``, where ``c(n) = c_init + ln((n + c_base + 1) / c_base)``.
+    """PUCT selection score: ``Q_a + c(n) p_a sqrt(n) / (1 + N_a)``, ``c(n) = c_init + ln((n + c_base + 1) / c_base)``.
 
     ``n = 1 + sum_b N_b`` counts the visit that added the node too, so that the prior decides while nothing else does.
 
     Args:
-        value: ``(Node) -> [B, A]``, ``Q`` on the scale that it is weighed on.
+        value: transform of ``Q``, ``(Node) -> [B, A]``, of :mod:`purerl.search.qtransforms`.
         c_init: weight of the prior.
         c_base: visits after which it grows.
 
@@ -102,38 +103,39 @@ def puct(value: Callable = qtransforms.min_max, c_init: Scalar = 1.25, c_base: S
 
 
 def improved_policy(value: Callable = qtransforms.completed_q) -> Rule:
-    """``pi'_a - N_a / (1 + sum_b N_b)`` with ``pi' = softmax(logits + sigma(Q))``: visits follow the improved policy.
+    """Deterministic selection by the improved policy: ``pi'_a - N_a / (1 + sum_b N_b)``.
 
-    No randomness: each visit goes to the action that is furthest behind its share.
+    ``pi' = softmax(logits + sigma(Q))``. Each visit goes to the action whose share of visits is furthest below ``pi'``,
+    so that visits follow the improved policy.
 
     Args:
-        value: ``(Node) -> [B, A]``, to add to logits.
+        value: ``sigma(Q)``, ``(Node) -> [B, A]``, added to logits.
 
     Source: Danihelka et al. 2022, (14).
     """
 
     def score(node: Node) -> jax.Array:
         target = jax.nn.softmax(node.prior + value(node))
-        behind = target - node.visits / (1 + jnp.sum(node.visits, axis=-1, keepdims=True))
-        return jnp.where(node.prior > -jnp.inf, behind, -jnp.inf)
+        deficit = target - node.visits / (1 + jnp.sum(node.visits, axis=-1, keepdims=True))
+        return jnp.where(node.prior > -jnp.inf, deficit, -jnp.inf)
 
     return Rule(allowed, score)
 
 
 def sequential_halving(gumbel: jax.Array, value: Callable, max_considered: int, num_simulations: int) -> Callable:
-    """The root's score where its actions are drawn without replacement and halved in sequence.
+    """Sequential halving at the root, among actions sampled without replacement by the Gumbel top-k trick.
 
     Of the ``m`` allowed actions with the highest ``gumbel + logits``, all get the same number of visits; then the
     better half by ``gumbel + logits + sigma(Q)`` does; and so on.
 
     Args:
-        gumbel: ``[B, A]``, standard Gumbel noise, times how much of it is wanted.
-        value: ``(Node) -> [B, A]``, to add to logits.
+        gumbel: ``[B, A]``, standard Gumbel noise, scaled.
+        value: ``sigma(Q)``, ``(Node) -> [B, A]``, added to logits.
         max_considered: m, if so many are allowed.
         num_simulations: of the whole search.
 
     Returns:
-        ``(Node) -> [B, A]``. After the last simulation its best action is the one to play.
+        ``(Node) -> [B, A]``. After the last simulation its argmax is the action to play.
 
     Source: Danihelka et al. 2022, algorithm 2; Karnin, Koren & Somekh 2013.
     """
@@ -148,14 +150,14 @@ def sequential_halving(gumbel: jax.Array, value: Callable, max_considered: int, 
             table[considered, jnp.minimum(simulation, num_simulations - 1)],
             jnp.max(node.visits, axis=-1),
         )
-        ahead = jnp.maximum(gumbel + node.prior + value(node), -1e9)
-        return jnp.where(possible & (node.visits == wanted[:, None]), ahead, -jnp.inf)
+        total = jnp.maximum(gumbel + node.prior + value(node), -1e9)
+        return jnp.where(possible & (node.visits == wanted[:, None]), total, -jnp.inf)
 
     return score
 
 
 def halving_visits(num_actions: int, num_simulations: int) -> np.ndarray:
-    """How many visits an action must have already for simulation 0, 1, 2, ... to be its next, ``[num_simulations]``.
+    """Visit schedule of sequential halving: visits that each simulation's action has before it, ``[num_simulations]``.
 
     Sequential halving spends equal shares of the simulations on rounds with ``m, m / 2, ..., 2`` actions, which are
     visited in turn; further simulations go to the last two.
@@ -175,7 +177,7 @@ def halving_visits(num_actions: int, num_simulations: int) -> np.ndarray:
 
 
 def chance_score(node: Node) -> jax.Array:
-    """``p_a / (1 + N_a)``: outcomes of a chance node, visited in proportion to their probabilities.
+    """Chance node selection score ``p_a / (1 + N_a)``: outcomes are visited in proportion to their probabilities.
 
     Source: Antonoglou et al. 2022 (Stochastic MuZero), section 4.
     """

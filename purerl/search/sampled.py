@@ -1,16 +1,16 @@
-"""Search where actions are too many to number: in every node a few are drawn, and the search is among those.
+"""Sampled MuZero search for large or continuous action spaces: every node searches among a few sampled actions.
 
     start = sampled.root(propose, params, key, value, embedding)
     decision = gumbel_muzero(params, key, start, sampled.model(propose, follow), num_simulations=32)
     choice = sampled.choice(decision)
 
-To the search an action is a number below K, the place among the actions that its node has drawn; the nodes' embeddings
-carry these. So policies, rules and trees stay as they are. Two functions say what it is about:
+To the search an action is a number below K, the index among the actions sampled in its node; the nodes' embeddings
+hold these. So policies, rules and trees are the same as for numbered actions. Two functions define the problem:
 
 * ``propose(params, key, embedding [B, ...]) -> (actions [B, K, ...], log_weight [B, K])`` draws from a proposal
-  ``beta`` and weighs by ``log pi(a) - log beta(a)``, zeros where it draws from the policy ``pi`` itself.
+  ``beta``, with log-weights ``log pi(a) - log beta(a)``, zeros where it draws from the policy ``pi`` itself.
 * ``follow(params, key, action [B, ...], embedding) -> (Output, embedding)`` is a model that takes the actions
-  themselves. The logits of its output are not looked at.
+  themselves. The logits of its output are ignored.
 
 Actions may be numbers, vectors or of any other shape, discrete or continuous.
 
@@ -30,39 +30,39 @@ from purerl.types import PyTree
 
 
 class Drawn(NamedTuple):
-    """The embedding of a node: what was drawn there, beside what the model goes on from."""
+    """Embedding of a node: its sampled actions, beside the model's state."""
 
     actions: jax.Array  # [B, K, ...]
     embedding: PyTree  # [B, ...]
 
 
 class Choice(NamedTuple):
-    """What a search among drawn actions came to."""
+    """Result of a search among sampled actions."""
 
     action: jax.Array  # [B, ...] to be taken
-    actions: jax.Array  # [B, K, ...] that were drawn
-    weights: jax.Array  # [B, K] the policy that the search makes of the prior; copies of an action have 0
+    actions: jax.Array  # [B, K, ...] sampled at the root
+    weights: jax.Array  # [B, K] the improved policy; copies of an action have 0
 
 
 def root(propose: Callable, params: PyTree, key: jax.Array, value: jax.Array, embedding: PyTree) -> Root:
-    """What a search among drawn actions starts from.
+    """Root of a search among sampled actions.
 
     Args:
         propose: see the top of this module.
         params: of the proposal.
-        key: of the draw.
+        key: of the proposal.
         value: ``[B]``, of the states.
-        embedding: ``[B, ...]``, what the model goes on from.
+        embedding: ``[B, ...]``, state of the model.
 
     Raises:
-        ValueError: if the shapes of what is proposed do not fit each other.
+        ValueError: if the shapes of the proposed actions and weights do not fit each other.
     """
     logits, drawn = _draw(propose, params, key, embedding)
     return Root(logits, value, drawn)
 
 
 def model(propose: Callable, follow: Callable) -> Callable:
-    """A model whose actions are numbers, made of one that takes the actions themselves.
+    """Search model with numbered actions, from one that takes the actions themselves.
 
     Args:
         propose: see the top of this module.
@@ -82,24 +82,24 @@ def model(propose: Callable, follow: Callable) -> Callable:
 
 
 def choice(decision: Decision) -> Choice:
-    """The action that a search decided for, and what to learn from: minimise ``-sum_i weights_i log pi(actions_i)``."""
+    """Action and policy target of a search: to learn, minimise ``-sum_i weights_i log pi(actions_i)``."""
     actions = decision.tree.embedding.actions[0]
     return Choice(_pick(actions, decision.action), actions, decision.weights)
 
 
 def log_prior(actions: jax.Array, log_weight: jax.Array) -> jax.Array:
-    """``log (beta_hat / beta) pi``, where ``beta_hat`` is the share of the draws that are this action.
+    """Sample-based prior ``log (beta_hat / beta) pi``, where ``beta_hat`` is the share of samples that are this action.
 
-    The first of equal draws has the weight of all of them, the others -inf, so that nothing is searched twice. In
-    expectation over draws it is ``pi``, whatever ``beta`` is, if it covers ``pi``; searches use it normalised, so that
-    what they make of it is what they would make of ``pi`` as K grows.
+    The first of equal samples has the weight of all of them, the others -inf, so that nothing is searched twice. In
+    expectation over samples it is ``pi`` for any ``beta`` that covers ``pi``; searches use it normalised, so as K grows
+    they act as they would with ``pi``.
 
     Args:
-        actions: ``[B, K, ...]``, drawn from ``beta``. One with a NaN equals none, itself included, and is not allowed.
+        actions: ``[B, K, ...]``, drawn from ``beta``. One with a NaN equals none, itself included, and is masked.
         log_weight: ``[B, K]``, ``log pi(a) - log beta(a)``.
 
     Returns:
-        ``[B, K]``, logits of the prior over places: all equal where ``beta = pi`` and no two draws are.
+        ``[B, K]``, logits of the prior over indices: all equal where ``beta = pi`` and no two samples are.
 
     Source: Hubert et al. 2021, sample-based policy improvement.
     """
@@ -120,5 +120,5 @@ def _draw(propose: Callable, params: PyTree, key: jax.Array, embedding: PyTree) 
     return log_prior(actions, log_weight), Drawn(actions, embedding)
 
 
-def _pick(actions: jax.Array, place: jax.Array) -> jax.Array:
-    return actions[jnp.arange(place.shape[0]), place]
+def _pick(actions: jax.Array, index: jax.Array) -> jax.Array:
+    return actions[jnp.arange(index.shape[0]), index]

@@ -1,11 +1,11 @@
-"""The tree of a search, a batch of them side by side, as arrays.
+"""Search trees: a batch of them, as arrays.
 
 A node is a slot: ``array[n, b]`` is what batch element ``b`` has in slot ``n``, and slot 0 is the root. Slots come
 first, so that the nodes which one simulation adds to all trees of the batch lie together in memory and are written at
 once.
 
-Statistics belong to edges ``(node, action)``. What is known of a node follows from them (:class:`Node`), so a
-simulation on its way back writes two numbers a level, and nothing else.
+Statistics belong to edges ``(node, action)``. Those of a node follow from them (:class:`Node`), so a backup writes two
+numbers a level, and nothing else.
 """
 
 from collections.abc import Callable
@@ -18,44 +18,44 @@ from flax import struct
 from purerl.types import PyTree
 
 NOT_EXPANDED = -1
-"""In the place of a slot: there is no such node."""
+"""In the place of a slot: the node does not exist."""
 
 
 class Root(NamedTuple):
-    """What a search starts from: a batch of states and what the model thinks of them."""
+    """Root of a search: a batch of states with their prior and value by the model."""
 
     logits: jax.Array  # [B, A] of the prior over actions, -inf where one is not allowed
-    value: jax.Array  # [B] in the eyes of who moves
-    embedding: PyTree  # [B, ...] what the model goes on from
+    value: jax.Array  # [B] from the perspective of the player to move
+    embedding: PyTree  # [B, ...] state of the model
 
 
 class Node(NamedTuple):
-    """One node of each tree, as a rule sees it that must choose among its actions."""
+    """Statistics of one node of each tree, for a selection rule."""
 
-    prior: jax.Array  # [B, A] what the rule made of the model's logits
-    visits: jax.Array  # [B, A] simulations that took the action here
-    value: jax.Array  # [B, A] mean of what they returned, in the eyes of who moves here; 0 where there were none
-    raw_value: jax.Array  # [B] what the model thinks of the node
+    prior: jax.Array  # [B, A] the rule's prior, made from the model's logits
+    visits: jax.Array  # [B, A] N, simulations that took the action here
+    value: jax.Array  # [B, A] Q, their mean return, from the perspective of the player to move; 0 where N = 0
+    raw_value: jax.Array  # [B] v, the model's value of the node
     depth: jax.Array  # [] actions between the root and the node
 
 
 class Tree(struct.PyTreeNode):
-    """A batch of trees of up to ``N`` nodes. Slots of nodes that were never added hold nothing."""
+    """A batch of search trees of up to ``N`` nodes. Slots without a node hold zeros."""
 
     prior: jax.Array  # [N, B, A]
     visits: jax.Array  # [N, B, A] float32, exact up to 2^24
     value: jax.Array  # [N, B, A]
-    child: jax.Array  # [N, B, A] int32, the slot that the action leads to; none if it was not tried, or ends all
+    child: jax.Array  # [N, B, A] int32, slot of the child; NOT_EXPANDED if unvisited or terminal
     raw_value: jax.Array  # [N, B]
     parent: jax.Array  # [N, B] int32
     action: jax.Array  # [N, B] int32, which action of the parent led here
-    reward: jax.Array  # [N, B] of that action, in the eyes of who took it
-    discount: jax.Array  # [N, B] of what follows it: negative where the turn passes, 0 where everything is over
+    reward: jax.Array  # [N, B] of that action, from the perspective of the player who took it
+    discount: jax.Array  # [N, B] of the node's value: negative where the turn passes, 0 where it is terminal
     embedding: PyTree  # [N, B, ...]
 
 
 def init_tree(root: Root, prior: Callable, num_simulations: int) -> Tree:
-    """Trees of one node, with room for ``num_simulations`` more.
+    """New search trees of one node, the root, with room for ``num_simulations`` more.
 
     Args:
         root: the batch of states.
@@ -114,9 +114,9 @@ def root_of(tree: Tree) -> Node:
 
 
 def mean_value(node: Node) -> jax.Array:
-    """``V = (v + sum_a N_a Q_a) / (1 + sum_a N_a)``: the mean of all that was returned at a node, ``[B]``.
+    """Mean value of a node: ``V = (v + sum_a N_a Q_a) / (1 + sum_a N_a)``, ``[B]``.
 
-    ``v`` is the model's own estimate, which counts as one return.
+    ``v`` is the model's own value, which counts as one return.
     """
     returned = jnp.sum(node.visits * node.value, axis=-1)
     return (node.raw_value + returned) / (1 + jnp.sum(node.visits, axis=-1))
@@ -125,16 +125,16 @@ def mean_value(node: Node) -> jax.Array:
 def reuse_subtree(
     tree: Tree, action: jax.Array, root: Root, prior: Callable, num_kept: int, num_simulations: int
 ) -> Tree:
-    """The part of each tree below an action that was taken, as a tree with room for further simulations.
+    """Subtree reuse: the part of each tree below the action that was taken, with room for further simulations.
 
     Args:
         tree: of the last search.
         action: ``[B]``, taken in its root.
-        root: the states that the actions led to. A tree goes on from what it knows of them, or, where it never tried
-            the action or the action ended the episode, from this.
-        prior: of the rule, as in :func:`plant`.
-        num_kept: nodes that are taken over, at most; static. Where there are more, the youngest are left behind: the
-            edge to one keeps its statistics, and the node is added anew when a simulation comes that way.
+        root: the states that the actions led to. Where the action is unvisited in the tree, or ended the episode, the
+            new tree has this root alone.
+        prior: of the rule, as in :func:`init_tree`.
+        num_kept: nodes that are kept, at most; static. Where there are more, the youngest are dropped: the edge to one
+            keeps its statistics, and a simulation that takes it expands the node again.
         num_simulations: of the next search; static.
 
     Returns:
@@ -144,17 +144,17 @@ def reuse_subtree(
     batch = jnp.arange(batch_size)
     top = tree.child[0, batch, action]  # [B]
 
-    def below(inside: jax.Array, slot: jax.Array) -> tuple[jax.Array, None]:
-        parent = tree.parent[slot]  # older than its children, so known already
-        linked = tree.child[parent, batch, tree.action[slot]] == slot  # or else it was replaced by a younger one
+    def mark(inside: jax.Array, slot: jax.Array) -> tuple[jax.Array, None]:
+        parent = tree.parent[slot]  # in an earlier slot than its children, so marked already
+        linked = tree.child[parent, batch, tree.action[slot]] == slot  # or else a later node has replaced it
         now = (slot == top) | ((parent >= 0) & linked & inside[parent, batch])
         return inside.at[slot].set(now), None
 
-    inside, _ = jax.lax.scan(below, jnp.zeros((num_slots, batch_size), bool), jnp.arange(num_slots))
+    inside, _ = jax.lax.scan(mark, jnp.zeros((num_slots, batch_size), bool), jnp.arange(num_slots))
     place = jnp.cumsum(inside, axis=0) - 1
-    place = jnp.where(inside & (place < num_kept), place, num_kept)  # [N, B], where nodes go, num_kept being nowhere
+    place = jnp.where(inside & (place < num_kept), place, num_kept)  # [N, B] new slots; num_kept: dropped
     source = jnp.full((num_kept, batch_size), num_slots)
-    source = source.at[place, batch].set(jnp.arange(num_slots)[:, None], mode="drop")  # [K, B], where they come from
+    source = source.at[place, batch].set(jnp.arange(num_slots)[:, None], mode="drop")  # [K, B] old slots
     moved = jnp.where(place < num_kept, place, NOT_EXPANDED).astype(jnp.int32)
 
     def slot_now(old: jax.Array) -> jax.Array:
@@ -164,9 +164,9 @@ def reuse_subtree(
     renamed = tree.replace(child=slot_now(tree.child), parent=slot_now(tree.parent))
     fresh = init_tree(root, prior, num_kept - 1 + num_simulations)
 
-    def taken(old: jax.Array, new: jax.Array) -> jax.Array:
+    def move(old: jax.Array, new: jax.Array) -> jax.Array:
         known = (source < num_slots).reshape(*source.shape, *[1] * (old.ndim - 2))
         kept = jnp.where(known, old[jnp.minimum(source, num_slots - 1), batch], new[:num_kept])
         return jnp.concatenate([kept, new[num_kept:]])
 
-    return jax.tree.map(taken, renamed, fresh)
+    return jax.tree.map(move, renamed, fresh)
