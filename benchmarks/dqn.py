@@ -105,7 +105,11 @@ def make_stepping(setup: Setup) -> Callable:
         reset_key, action_key, env_key = jax.random.split(key, 3)
         actions = jax.random.randint(action_key, (num_steps, setup["num_envs"]), 0, common.num_actions(env))
         running = rollout.reset(env, reset_key, setup["num_envs"])
-        return rollout.rollout(env, lambda obs, action: action, running, env_key, actions, num_steps)[0]
+
+        def policy(carry, seen, action):
+            return carry, action, ()
+
+        return rollout.rollout(env, policy, running, env_key, actions, num_steps)[0]
 
     return run
 

@@ -81,11 +81,11 @@ def against_flashbax(capacity: int, pairs: int, prioritized: int, num_iterations
 def form(num_leaves: int, fan_out: int, widest_root: int, widest_summed: int, repeats: int) -> common.Row:
     """Microseconds of a draw and of a draw and an update, with one form of the tree."""
     key = jax.random.key(0)
-    masses = jax.random.uniform(key, (num_leaves,))
-    tree = priorities.fill(priorities.empty(num_leaves, fan_out, widest_root, widest_summed), masses)
+    scaled_priorities = jax.random.uniform(key, (num_leaves,))
+    tree = priorities.fill(priorities.empty(num_leaves, fan_out, widest_root, widest_summed), scaled_priorities)
 
     def updated(tree: priorities.SumTree, leaf: jax.Array) -> priorities.SumTree:
-        return priorities.update(tree, leaf, masses[:SAMPLE])
+        return priorities.update(tree, leaf, scaled_priorities[:SAMPLE])
 
     programs = {
         name: functools.partial(common.compiled(_steps(step), tree, key)[0], tree, key)

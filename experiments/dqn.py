@@ -1,7 +1,7 @@
 """DQN and its variants on any registered environment, with settings that work for those that have a preset.
 
 python -m experiments.dqn --env CartPole-v1 --num-seeds 8 --target double --n-step 3
-python -m experiments.dqn --num-seeds 1 --save-dataset cartpole.npz    # keep what the run remembers at its end
+python -m experiments.dqn --num-seeds 1 --save-dataset cartpole.npz    # keep what is in the replay at the end
 python -m experiments.dqn --dataset cartpole.npz --cql-weight 1        # learn from that, and from nothing else
 """
 
@@ -27,7 +27,7 @@ from purerl.envs.base import Environment
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(DQNConfig):
-    """DQN's sizes and choices, and what to learn from instead of playing."""
+    """DQN's sizes and choices, and a dataset to learn from instead of an environment."""
 
     dataset: str | None = None
     """Learn offline, from the transitions in this file (.npz or .parquet) and from nothing else; the environment only
@@ -106,7 +106,7 @@ def _with_dataset(preset: Preset) -> Preset:
 
 
 def make_algorithm(env: Environment, config: Config) -> Algorithm:
-    """DQN, or where there is a dataset, DQN from that.
+    """DQN, or offline DQN where there is a dataset.
 
     Raises:
         ValueError: if the dataset cannot be used, or is another one than the config asks for.
@@ -125,8 +125,8 @@ def make_algorithm(env: Environment, config: Config) -> Algorithm:
 
 EXPERIMENT = command_line.Experiment(
     name="dqn",
-    description="Train deep Q-learning. Its variants: --target, --law, --dueling, --noisy, --prioritized, --n-step."
-    f"\n\n{_ABOUT_DATA}",
+    description="Train deep Q-learning. Its variants: --target, --distribution, --dueling, --noisy, --prioritized, "
+    f"--n-step.\n\n{_ABOUT_DATA}",
     make_env=envs.make,
     make_algorithm=make_algorithm,
     presets={name: _with_dataset(preset) for name, preset in PRESETS.items()},

@@ -1,4 +1,4 @@
-"""R2D2, Q-learning with a memory, on any registered environment, and on CartPole without its velocities.
+"""R2D2, Q-learning with an LSTM, on any registered environment, and on CartPole without its velocities.
 
 python -m experiments.r2d2 --env CartPole-v1/positions --num-seeds 4
 """
@@ -49,7 +49,7 @@ def make_env(name: str, **arguments: Any) -> Environment:
 
 EXPERIMENT = command_line.Experiment(
     name="r2d2",
-    description="Train R2D2: Q-learning with a memory, from sequences.",
+    description="Train R2D2: Q-learning with an LSTM, from sequences.",
     make_env=make_env,
     make_algorithm=r2d2,
     presets=PRESETS,

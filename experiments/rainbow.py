@@ -25,10 +25,10 @@ PARTS: dict[str, Any] = {
 }
 """What each part sets of the config, in the order of the paper."""
 
-# Discounted returns of rewards up to 1 lie within 100 of 0 at gamma 0.99. A distribution's mean begins in the middle of its
-# support, which is therefore 0, where values begin in plain DQN too.
+# Discounted returns of rewards up to 1 lie within 100 of 0 at gamma 0.99. A distribution's mean begins in the middle of
+# its support, which is therefore 0, where values begin in plain DQN too.
 _CLASSIC = {"v_min": -100.0, "v_max": 100.0}
-# On MinAtar a distribution has few gradient steps to become narrow, and until then its mean is coarse. So the support is no
+# On MinAtar a distribution has few gradient steps to become narrow; until then its mean is coarse. So the support is no
 # wider than returns need, and targets follow sooner than where values are means.
 _MINATAR = {"target_update_every": 2_000.0}
 _HYPERS = {

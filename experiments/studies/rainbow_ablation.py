@@ -1,8 +1,8 @@
-"""What each of Rainbow's six parts is worth: Rainbow without it, and without all (Hessel et al. 2018, figure 3).
+"""Ablation of Rainbow's six parts: Rainbow without it, and without all (Hessel et al. 2018, figure 3).
 
     python -m experiments.studies.rainbow_ablation --num-seeds 5  # MinAtar Breakout at full length: hours
     python -m experiments.studies.rainbow_ablation --env CartPole-v1              # minutes
-    python -m experiments.studies.rainbow_ablation --parts law noisy --resume  # goes on; other parts from their checkpoints
+    python -m experiments.studies.rainbow_ablation --parts distribution noisy --resume  # goes on
 
 All runs have Rainbow's hyperparameters and the same seeds. Each leaves its folder as ``experiments.rainbow`` does;
 beside them lie the learning curves, the scores at the end and over the whole run, and both as ``summary.json``.
@@ -42,7 +42,7 @@ NAMES = {
     "dueling": "dueling",
     "prioritized": "priorities",
     "n_step": "multi-step",
-    "law": "distribution",
+    "distribution": "distribution",
     "noisy": "noise",
 }
 """What the figures call the parts."""
@@ -52,12 +52,12 @@ WHOLE, BARE = "Rainbow", "DQN"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
-    """What to take away, where to play, and what to leave behind."""
+    """Parts to take away, environment, length, and where results go."""
 
     env: str = "Breakout-MinAtar"
     """Environment; its preset is that of experiments.rainbow."""
     parts: tuple[str, ...] = tuple(PARTS)
-    """Parts to take away, one at a time: target, dueling, prioritized, n_step, law, noisy."""
+    """Parts to take away, one at a time: target, dueling, prioritized, n_step, distribution, noisy."""
     num_env_steps: int | None = None
     """Environment steps of each seed; None: as the preset has it."""
     num_seeds: int = 5

@@ -172,3 +172,21 @@ def _touched(
     place = start % num_rows // config.period * config.num_envs
     item = place[:, None] + jnp.arange(config.num_envs)
     return item.reshape(-1), jnp.repeat(complete, config.num_envs)
+
+
+def sequence_priority(error: jax.Array, eta: Scalar) -> jax.Array:
+    """Priority of a sequence: ``eta max_t |delta_t| + (1 - eta) mean_t |delta_t|``.
+
+    The mean alone hides the few steps that matter in the many that do not.
+
+    Args:
+        error: ``[T, M]``.
+        eta: in [0, 1]; 0.9 in the paper.
+
+    Returns:
+        ``[M]``.
+
+    Source: Kapturowski et al. 2019, section 2.3.
+    """
+    size = jnp.abs(error)
+    return eta * jnp.max(size, axis=0) + (1 - eta) * jnp.mean(size, axis=0)

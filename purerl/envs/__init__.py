@@ -14,8 +14,6 @@ from purerl.envs.pgx import from_pgx
 from purerl.envs.probes import PROBES, Answer, Probe
 from purerl.envs.registry import make, register, registered
 from purerl.envs.wrappers import (
-    Recalled,
-    carry_memory,
     clip_reward,
     episode_statistics,
     flatten_observation,
@@ -37,10 +35,8 @@ __all__ = [
     "Finding",
     "Game",
     "Probe",
-    "Recalled",
     "Report",
     "Symmetries",
-    "carry_memory",
     "check_env",
     "clip_reward",
     "episode_statistics",

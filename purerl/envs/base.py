@@ -10,7 +10,7 @@ rollout's resets in one call, and so that the observation before a reset is neve
 from collections.abc import Callable
 from typing import NamedTuple
 
-from purerl.spaces import Space
+from purerl.spaces import Discrete, Space
 
 
 class Environment(NamedTuple):
@@ -32,3 +32,14 @@ class Environment(NamedTuple):
     step: Callable
     observation_space: Space
     action_space: Space
+
+
+def num_actions(env: Environment, algorithm: str) -> int:
+    """Number of discrete actions of an environment, A, for an algorithm that needs them.
+
+    Raises:
+        ValueError: if actions are not discrete.
+    """
+    if not isinstance(env.action_space, Discrete):
+        raise ValueError(f"{env.name}: {algorithm} needs Discrete actions, but the action space is {env.action_space}.")
+    return env.action_space.n

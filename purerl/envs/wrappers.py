@@ -7,7 +7,7 @@ observations, belongs to the agent's state and is not here.
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -47,13 +47,6 @@ class FrameStackState(struct.PyTreeNode):
 
     env_state: PyTree
     frames: jax.Array  # [..., k * C], the oldest first
-
-
-class Recalled(NamedTuple):
-    """What :func:`carry_memory` shows: the observation, and what its agent remembers of the episode."""
-
-    obs: PyTree
-    memory: PyTree
 
 
 def episode_statistics(env: Environment) -> Environment:
@@ -247,29 +240,6 @@ def one_hot_observation(env: Environment) -> Environment:
     if not isinstance(space, Discrete):
         raise TypeError(f"one_hot_observation needs Discrete observations, but {env.name} has {space}.")
     return _map_observation(env, lambda obs: jax.nn.one_hot(obs, space.n), Box(0.0, 1.0, (space.n,)))
-
-
-def carry_memory(env: Environment, start: PyTree) -> Environment:
-    """Let an agent keep a memory: it acts ``(action, memory)`` and observes ``Recalled(obs, memory)``.
-
-    What it remembers when it acts comes back with the next observation, and a reset forgets, so that whoever steps and
-    resets environments carries memories without knowing of them.
-
-    Args:
-        env: any environment; both spaces go on to describe its own observations and actions.
-        start: what an episode begins with.
-    """
-
-    def reset(key: jax.Array) -> tuple[Recalled, PyTree]:
-        obs, state = env.reset(key)
-        return Recalled(obs, start), state
-
-    def step(key: jax.Array, state: PyTree, action: tuple[PyTree, PyTree]) -> tuple:
-        action, memory = action
-        obs, *rest = env.step(key, state, action)
-        return Recalled(obs, memory), *rest
-
-    return _derive(env, reset=reset, step=step)
 
 
 def select_observation(env: Environment, indices: tuple[int, ...]) -> Environment:

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-Carry = tuple[jax.Array, jax.Array]  # cell and output of an LSTM, [B, size] each
+LSTMState = tuple[jax.Array, jax.Array]  # cell and output of an LSTM, [B, size] each
 
 
 class Memory(nn.Module):
@@ -24,22 +24,22 @@ class Memory(nn.Module):
     def setup(self) -> None:
         self.cell = nn.OptimizedLSTMCell(self.size)
 
-    def __call__(self, carry: Carry, x_and_start: tuple[jax.Array, jax.Array]) -> tuple[Carry, jax.Array]:
+    def __call__(self, carry: LSTMState, x_and_start: tuple[jax.Array, jax.Array]) -> tuple[LSTMState, jax.Array]:
         carry, carries = self.unroll(carry, x_and_start)
         return carry, carries[1]
 
     @functools.partial(nn.scan, variable_broadcast="params", split_rngs={"params": False})
-    def unroll(self, carry: Carry, x_and_start: tuple[jax.Array, jax.Array]) -> tuple[Carry, Carry]:
-        """As the call, with the carry behind every step, ``[T, B, size]`` each, in the place of its output."""
+    def unroll(self, carry: LSTMState, x_and_start: tuple[jax.Array, jax.Array]) -> tuple[LSTMState, LSTMState]:
+        """As the call, with the carry after every step, ``[T, B, size]`` each, in the place of its output."""
         x, start = x_and_start
         carry = jax.tree.map(lambda c: jnp.where(start[:, None], 0, c), carry)
         carry, _ = self.cell(carry, x)
         return carry, carry
 
-    def peek(self, carry: Carry, x: jax.Array) -> jax.Array:
-        """Outputs ``[..., size]`` of one more step behind each of many carries, which all go on without it."""
+    def peek(self, carry: LSTMState, x: jax.Array) -> jax.Array:
+        """Outputs ``[..., size]`` of one more step after each of many carries, which all go on without it."""
         return self.cell(carry, x)[1]
 
-    def start(self, batch_size: int) -> Carry:
+    def start(self, batch_size: int) -> LSTMState:
         """What an episode starts with, for B sequences."""
         return jnp.zeros((batch_size, self.size)), jnp.zeros((batch_size, self.size))

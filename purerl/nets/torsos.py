@@ -1,11 +1,14 @@
 """Torsos: from an observation to a feature vector."""
 
 from collections.abc import Callable
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+Torso = Literal["mlp", "cnn"]
+Activation = Literal["tanh", "relu", "silu", "gelu"]
 ACTIVATIONS: dict[str, Callable] = {"tanh": nn.tanh, "relu": nn.relu, "silu": nn.silu, "gelu": nn.gelu}
 
 

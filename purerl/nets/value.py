@@ -5,16 +5,18 @@ N = 1 is a plain action value; otherwise the numbers are the logits of atoms or 
 """
 
 import functools
+from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
 from purerl.nets.noisy import NoisyDense
-from purerl.nets.recurrent import Carry, Memory
+from purerl.nets.recurrent import LSTMState, Memory
 from purerl.nets.torsos import MLP, dense, make_torso
 
-DUELING = ("none", "mean", "max")
+Dueling = Literal["none", "mean", "max"]
+"""Whether value and advantages are apart, and what of the advantages is 0."""
 
 
 def combine_streams(value: jax.Array, advantage: jax.Array, form: str) -> jax.Array:
@@ -89,7 +91,7 @@ class CosineEmbedding(nn.Module):
 
 
 class QNetwork(nn.Module):
-    """``[..., *obs_shape] -> [..., A, N]``; an implicit one is told at which levels, ``[..., N]``, it is asked.
+    """``[..., *obs_shape] -> [..., A, N]``; one of implicit quantiles (IQN) is told at which levels ``[..., N]``.
 
     ``head(torso(obs))``, and ``head(torso(obs) * phi(tau))`` where ``num_cosines`` is not 0: the N levels share the
     torso, and the head gives one number for each.
@@ -129,12 +131,12 @@ class RecurrentQNetwork(nn.Module):
     memory: Memory
     head: nn.Module
 
-    def __call__(self, carry: Carry, obs: jax.Array, start: jax.Array) -> tuple[Carry, jax.Array]:
+    def __call__(self, carry: LSTMState, obs: jax.Array, start: jax.Array) -> tuple[LSTMState, jax.Array]:
         carry, features = self.memory(carry, (self.torso(obs), start))
         return carry, self.head(features)
 
     def with_next(
-        self, carry: Carry, obs: jax.Array, start: jax.Array, next_obs: jax.Array
+        self, carry: LSTMState, obs: jax.Array, start: jax.Array, next_obs: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
         """The output for each observation, and that for what its step led to, ``[T, B, A, N]`` each.
 
@@ -172,7 +174,7 @@ def make_q_network(
         hidden_sizes: dense layers, after the convolution if there is one; empty for a linear network.
         activation: a name in :data:`purerl.nets.torsos.ACTIVATIONS`.
         layer_norm: whether to normalise before every activation, as learning without a target network needs.
-        num_atoms: N, 1 for plain action values. An implicit network has as many as it is given levels.
+        num_atoms: N, 1 for plain action values. A network of implicit quantiles has as many as it is given levels.
         num_cosines: size of the embedding of quantile levels, 64 in the paper; 0 for none.
         dueling: ``"none"``, ``"mean"`` or ``"max"``.
         noisy: whether the head's layers are :class:`NoisyDense`.
@@ -185,8 +187,8 @@ def make_q_network(
     Raises:
         ValueError: for an unknown form of dueling, or choices that exclude each other.
     """
-    if dueling not in DUELING:
-        raise ValueError(f"dueling={dueling!r} must be one of {', '.join(map(repr, DUELING))}.")
+    if dueling not in get_args(Dueling):
+        raise ValueError(f"dueling={dueling!r} must be one of {', '.join(map(repr, get_args(Dueling)))}.")
     if num_cosines and num_atoms != 1:
         raise ValueError(
             f"num_atoms={num_atoms} fixes the number of quantiles, num_cosines={num_cosines} leaves it to the caller; "

@@ -7,7 +7,6 @@ import pytest
 
 from purerl.envs import (
     Environment,
-    carry_memory,
     check_env,
     clip_reward,
     episode_statistics,
@@ -160,20 +159,6 @@ def test_observations_are_flattened_and_encoded():
     obs, state = env.reset(jax.random.key(0))
     np.testing.assert_array_equal(obs, np.eye(16)[0])
     np.testing.assert_array_equal(env.step(jax.random.key(1), state, 1)[0], np.eye(16)[4])
-
-
-def test_carry_memory_gives_back_what_was_remembered():
-    """What goes in with an action comes out with the next observation; a reset shows the start; all else is as bare."""
-    bare, env = counter(), carry_memory(counter(), jnp.zeros(2))
-    seen, state = env.reset(jax.random.key(0))
-    jax.tree.map(
-        np.testing.assert_array_equal, ((seen.obs, state), seen.memory), (bare.reset(jax.random.key(0)), np.zeros(2))
-    )
-    for t in range(3):
-        expected = bare.step(jax.random.key(1), state, 4)
-        seen, state, *rest = env.step(jax.random.key(1), state, (4, jnp.full(2, t)))
-        jax.tree.map(np.testing.assert_array_equal, (seen.obs, state, *rest), expected)
-        np.testing.assert_array_equal(seen.memory, t)
 
 
 def test_select_observation_hides_the_rest():

@@ -1,4 +1,4 @@
-"""Q-learning from recorded transitions alone, with or without the penalty of conservative Q-learning.
+"""Offline DQN: Q-learning from a dataset of transitions alone, with or without conservative Q-learning's penalty.
 
     minimise  E[ loss(Q(s, a), r + gamma^k max_b Q_target(s_k, b)) + alpha (log sum_b exp Q(s, b) - Q(s, a)) ],
 
@@ -7,7 +7,7 @@ where s, a, the k rewards summed up in r, and s_k come from a dataset, and no en
 What was not tried cannot be found wrong: an action that the data lack keeps whatever value the network happens to give
 it, the maximum prefers it where that is high, and one Bellman step after another carries the error on. The penalty,
 whose weight alpha is ``cql_weight``, takes value from what the softmax of Q likes and gives it to what the data have.
-Where a policy beta wrote them and tried everything, a table learns
+Where a policy beta wrote them and tried everything, a tabular learner finds
 
     Q = T Q - alpha (softmax(Q) / beta - 1),
 
@@ -17,6 +17,7 @@ Source: Kumar et al. 2020, Conservative Q-learning (arXiv 2006.04779), (4).
 """
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -25,14 +26,27 @@ import optax
 from flax import struct
 
 from purerl import rollout
+from purerl.agent import no_carry
 from purerl.algorithm import Algorithm, Spec
-from purerl.algorithms.value.dqn import DQNConfig, DQNHypers, make_learner
+from purerl.algorithms.value.dqn_loss import (
+    DQNConfig,
+    DQNHypers,
+    finish_update,
+    greedy_actions,
+    init_params,
+    learn_from_batch,
+    loss,
+    make_network,
+)
 from purerl.data import ring as rings
 from purerl.data.dataset import episode_returns, fingerprint
 from purerl.data.replay import SampleIndices
-from purerl.data.transitions import n_step_transitions
+from purerl.data.transitions import NStepTransition, n_step_transitions
 from purerl.envs.base import Environment
-from purerl.types import Episodes, Metrics, PyTree, Transition
+from purerl.kernels import targets
+from purerl.nets.value import QNetwork
+from purerl.types import Episodes, Metrics, PyTree, Seen, Transition
+from purerl.update import dataset_update
 
 _MOST_BYTES = 2**30  # compiled programs hold a copy, and cannot hold 2 GiB
 
@@ -53,31 +67,26 @@ def offline_dqn(env: Environment, dataset: Transition, config: DQNConfig | None 
     environment steps that DQN would have taken for them. So a length, a schedule and ``target_update_every`` mean the
     same here as there, and as many gradient steps. Settings of exploration and of the replay are not used.
 
-    The dataset is a constant of the program, one for all seeds and points of a sweep, and no checkpoint carries it.
-    ``spec.settings`` have its fingerprint, so that a run is not resumed with other data.
+    The dataset is a constant of the program, one for all seeds and configurations of a sweep, and no checkpoint carries
+    it. ``spec.settings`` have its fingerprint, so that a run is not resumed with other data.
 
     Args:
-        env: where the dataset comes from, and where the agent is evaluated; actions :class:`Discrete`.
+        env: where the dataset comes from, and where the agent is evaluated; actions :class:`~purerl.spaces.Discrete`.
         dataset: ``[N, ...]``, such as :func:`purerl.data.dataset.load` returns, episode after episode.
         config: sizes and choices; not ``prioritized``.
 
     Raises:
-        ValueError: if actions are not discrete, the dataset is empty or too large, or draws are to be prioritised.
+        ValueError: if actions are not discrete, the dataset is empty or too large, or samples are to be prioritised.
     """
     config = config or DQNConfig()
-    learner = make_learner(env, config, conservative=True)
+    net = make_network(env, config)
     if config.prioritized:
-        raise ValueError("DQNConfig.prioritized = True: a dataset is drawn from uniformly, so drop it.")
-    num_transitions, num_bytes = len(dataset.reward), sum(x.nbytes for x in jax.tree.leaves(dataset))
-    if not 0 < num_bytes <= _MOST_BYTES:
-        raise ValueError(
-            f"The dataset has {num_transitions} transitions of {num_bytes / 2**20:.0f} MiB in all: there must be at "
-            f"least one, and at most {_MOST_BYTES / 2**20:.0f} MiB. Use a part of it."
-        )
+        raise ValueError("DQNConfig.prioritized = True: a dataset is sampled from uniformly, so drop it.")
+    check_dataset(dataset)
     recorded = jax.device_get(rings.full(jax.tree.map(lambda x: np.asarray(x)[:, None], dataset.replace(info={}))))
 
     def init(hypers: DQNHypers, key: jax.Array) -> OfflineDQNState:
-        params, opt_state = learner.init(hypers, key, jnp.asarray(dataset.obs[:1]))
+        params, opt_state = init_params(net, config, hypers, key, jnp.asarray(dataset.obs[:1]))
         return OfflineDQNState(
             params=params,
             target_params=jax.tree.map(jnp.copy, params),
@@ -86,30 +95,18 @@ def offline_dqn(env: Environment, dataset: Transition, config: DQNConfig | None 
         )
 
     def update(hypers: DQNHypers, state: OfflineDQNState, key: jax.Array) -> tuple[OfflineDQNState, Metrics]:
-        ring = jax.tree.map(jnp.asarray, recorded)
+        step = functools.partial(learn, net, config, jax.tree.map(jnp.asarray, recorded))
+        finish = functools.partial(finish_update, config)
+        return dataset_update(step, finish, config.num_gradient_steps)(hypers, state, key)
 
-        def learn(state: OfflineDQNState, key: jax.Array) -> tuple[OfflineDQNState, Metrics]:
-            sample_key, loss_key = jax.random.split(key)
-            row = jax.random.randint(sample_key, (config.batch_size,), 0, num_transitions)
-            indices = SampleIndices(row=row, env=jnp.zeros_like(row), weight=jnp.ones(row.shape))
-            window = n_step_transitions(ring, indices, config.n_step, hypers.gamma)
-            state, _, metrics = learner.step(hypers, state, window, indices.weight, loss_key)
-            return state, metrics
-
-        state, metrics = jax.lax.scan(learn, state, jax.random.split(key, config.num_gradient_steps))
-        return learner.advance(hypers, state), jax.tree.map(jnp.mean, metrics)
-
-    def act(hypers: DQNHypers, state: OfflineDQNState, obs: jax.Array, key: jax.Array) -> jax.Array:
+    def act(
+        hypers: DQNHypers, state: OfflineDQNState, carry: tuple, seen: Seen, key: jax.Array
+    ) -> tuple[tuple, jax.Array]:
         """The best action; there is no other way to act, for nobody explores."""
-        return jnp.argmax(learner.values(hypers, state.params, obs, None), axis=-1).astype(jnp.int32)
+        return carry, greedy_actions(net, config, hypers, state.params, seen.obs)
 
     def evaluate(hypers: DQNHypers, state: OfflineDQNState, key: jax.Array, num_episodes: int) -> Episodes:
-        def greedy(
-            hypers: DQNHypers, state: OfflineDQNState, obs: jax.Array, key: jax.Array, sample: bool
-        ) -> jax.Array:
-            return act(hypers, state, obs, key)
-
-        return rollout.evaluation(env, greedy)(hypers, state, key, num_episodes)
+        return rollout.evaluation(env, no_carry, act)(hypers, state, key, num_episodes)
 
     returns = episode_returns(dataset)
     spec = Spec(
@@ -120,7 +117,55 @@ def offline_dqn(env: Environment, dataset: Transition, config: DQNConfig | None 
         facts={
             "dataset_return": float(np.mean(returns)) if len(returns) else float("nan"),
             "dataset_episodes": len(returns),
-            "dataset_transitions": num_transitions,
+            "dataset_transitions": len(dataset.reward),
         },
     )
-    return Algorithm(init, update, act, spec)
+    return Algorithm(init, update, no_carry, act, spec)
+
+
+def check_dataset(dataset: Transition) -> None:
+    """A dataset has at least one transition, and few enough for a program to hold it.
+
+    Raises:
+        ValueError: if not.
+    """
+    num_bytes = sum(x.nbytes for x in jax.tree.leaves(dataset))
+    if not 0 < num_bytes <= _MOST_BYTES:
+        raise ValueError(
+            f"The dataset has {len(dataset.reward)} transitions of {num_bytes / 2**20:.0f} MiB in all: there must be "
+            f"at least one, and at most {_MOST_BYTES / 2**20:.0f} MiB. Use a part of it."
+        )
+
+
+def conservative_loss(
+    net: QNetwork,
+    config: DQNConfig,
+    params: PyTree,
+    hypers: DQNHypers,
+    target_params: PyTree,
+    batch: NStepTransition,
+    weight: jax.Array,
+    key: jax.Array,
+) -> tuple[jax.Array, Metrics]:
+    """Conservative Q-learning's loss: that of DQN, and ``cql_weight E[log sum_b exp Q(s, b) - Q(s, a)]``.
+
+    Arguments as those of :func:`purerl.algorithms.value.dqn_loss.loss`.
+
+    Source: Kumar et al. 2020, (4).
+    """
+    total, (q, _, metrics) = loss(net, config, params, hypers, target_params, batch, weight, key)
+    penalty = jnp.mean(weight * targets.conservative_penalty(q, batch.action))
+    return total + hypers.cql_weight * penalty, metrics | {"conservative_penalty": penalty}
+
+
+def learn(
+    net: QNetwork, config: DQNConfig, ring: rings.Ring, hypers: DQNHypers, state: OfflineDQNState, key: jax.Array
+) -> tuple[OfflineDQNState, Metrics]:
+    """One gradient step on a uniform minibatch of a dataset ``[N, 1]``."""
+    sample_key, loss_key = jax.random.split(key)
+    num_transitions = len(next(iter(ring.rows.values())))
+    row = jax.random.randint(sample_key, (config.batch_size,), 0, num_transitions)
+    indices = SampleIndices(row=row, env=jnp.zeros_like(row), weight=jnp.ones(row.shape))
+    batch = n_step_transitions(ring, indices, config.n_step, hypers.gamma)
+    objective = functools.partial(conservative_loss, net, config)
+    return learn_from_batch(objective, hypers, state, batch, indices.weight, loss_key)

@@ -1,6 +1,6 @@
 """Parallelised Q-network: Q-learning without a replay or a target network (Gallici et al. 2024, arXiv 2407.04811).
 
-One update: play ``num_steps`` steps in ``num_envs`` environments with an epsilon-greedy policy, compute the
+One update: collect ``num_steps`` steps in ``num_envs`` environments with an epsilon-greedy policy, compute the
 lambda-returns of Peng's Q(lambda) with the values at hand, then take ``num_epochs x num_minibatches`` gradient steps on
 
     minimise  1/2 E[ (Q(s, a) - G)^2 ],    G_t = r_t + gamma ((1 - lambda) max_a Q(s_{t+1}, a) + lambda G_{t+1}).
@@ -10,21 +10,23 @@ in the place of a replay.
 """
 
 import dataclasses
-from typing import Literal
+import functools
 
 import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
 
-from purerl import learning, rollout
+from purerl import optimizers, rollout
+from purerl.agent import no_carry
 from purerl.algorithm import Algorithm, Spec
-from purerl.envs.base import Environment
+from purerl.config_checks import check_config, check_minibatches
+from purerl.envs.base import Environment, num_actions
 from purerl.kernels import exploration, returns, targets
-from purerl.nets.torsos import ACTIVATIONS
-from purerl.nets.value import make_q_network
-from purerl.spaces import Discrete
-from purerl.types import Metrics, PyTree
+from purerl.nets.torsos import Activation, Torso
+from purerl.nets.value import QNetwork, make_q_network
+from purerl.types import Metrics, PyTree, Seen, Transition
+from purerl.update import gradient_step, minibatch_epochs, rollout_update
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,21 +45,18 @@ class PQNConfig:
     """Passes over each rollout."""
     num_minibatches: int = 16
     """Minibatches per pass; divides num_envs * num_steps."""
-    torso: Literal["mlp", "cnn"] = "mlp"
+    torso: Torso = "mlp"
     """Multilayer perceptron, or a 3x3 convolution in front of one (for images such as MinAtar's)."""
     hidden_sizes: tuple[int, ...] = (128, 128)
     """Sizes of the hidden dense layers."""
-    activation: Literal["tanh", "relu", "silu", "gelu"] = "relu"
+    activation: Activation = "relu"
     """Nonlinearity between layers."""
     layer_norm: bool = True
     """Normalise before every activation, in the place of a target network."""
 
     def __post_init__(self) -> None:
-        learning.check_positive(self, "num_envs", "num_steps", "num_epochs", "num_minibatches")
-        learning.check_minibatches("PQNConfig", self.num_envs, self.num_steps, self.num_minibatches)
-        learning.check_choices(self, {"activation": tuple(ACTIVATIONS)})
-        if self.torso not in ("mlp", "cnn"):
-            raise ValueError(f'PQNConfig.torso = {self.torso!r}: choose "mlp" or "cnn".')
+        check_config(self)
+        check_minibatches(self)
 
 
 class PQNHypers(struct.PyTreeNode):
@@ -102,83 +101,128 @@ def pqn(env: Environment, config: PQNConfig | None = None) -> Algorithm:
     """PQN for discrete actions.
 
     Args:
-        env: observations an array; actions :class:`Discrete`.
+        env: observations an array; actions :class:`~purerl.spaces.Discrete`.
         config: sizes and choices.
 
     Raises:
         ValueError: if actions are not discrete.
     """
     config = config or PQNConfig()
-    if not isinstance(env.action_space, Discrete):
-        raise ValueError(f"{env.name}: PQN needs Discrete actions, but the action space is {env.action_space}.")
-    steps_per_update = config.num_envs * config.num_steps
-    net = make_q_network(
-        tuple(env.observation_space.shape),
-        env.action_space.n,
-        torso=config.torso,
-        hidden_sizes=config.hidden_sizes,
-        activation=config.activation,
-        layer_norm=config.layer_norm,
-    )
-
-    def q_values(params: PyTree, obs: jax.Array) -> jax.Array:
-        return net.apply(params, obs)[..., 0]
-
-    def policy(hypers: PQNHypers, state: PQNState, obs: jax.Array) -> jax.Array:
-        epsilon = exploration.linear_decay(
-            hypers.epsilon_start, hypers.epsilon_end, state.num_env_steps, hypers.exploration_steps
-        )
-        return exploration.epsilon_greedy(q_values(state.params, obs), epsilon)
+    net = make_network(env, config)
 
     def init(hypers: PQNHypers, key: jax.Array) -> PQNState:
         params_key, env_key = jax.random.split(key)
         envs = rollout.reset(env, env_key, config.num_envs)
         params = net.init(params_key, envs.obs)
-        opt_state = learning.optimizer(hypers.max_grad_norm, hypers.adam_epsilon).init(params)
+        opt_state = optimizers.adam(hypers.max_grad_norm, hypers.adam_epsilon).init(params)
         return PQNState(params=params, opt_state=opt_state, envs=envs, num_env_steps=jnp.zeros((), jnp.int32))
 
-    def loss(params: PyTree, batch: Batch) -> tuple[jax.Array, Metrics]:
-        value = targets.select_action_value(q_values(params, batch.obs), batch.action)
-        loss = jnp.mean(optax.l2_loss(value, batch.target))
-        return loss, {"loss": loss, "q_value": jnp.mean(value)}
-
-    def update(hypers: PQNHypers, state: PQNState, key: jax.Array) -> tuple[PQNState, Metrics]:
-        action_key, env_key, learn_key = jax.random.split(key, 3)
-
-        def act(obs: jax.Array, uniform: jax.Array) -> jax.Array:
-            return exploration.sample(policy(hypers, state, obs), uniform)
-
-        uniform = jax.random.uniform(action_key, (config.num_steps, config.num_envs))
-        envs, played, episode_metrics = rollout.rollout(env, act, state.envs, env_key, uniform, config.num_steps)
-        next_value = targets.max_value(q_values(state.params, played.next_obs))
-        target = returns.lambda_returns(
-            played.reward, next_value, played.terminated, played.truncated, hypers.gamma, hypers.lambda_
-        )
-
-        def gradient_step(carry, batch: Batch):
-            params, opt_state = carry
-            grads, terms = jax.grad(loss, has_aux=True)(params, batch)
-            optimizer = learning.optimizer(hypers.max_grad_norm, hypers.adam_epsilon)
-            return learning.descend(optimizer, hypers.learning_rate, grads, params, opt_state), terms
-
-        (params, opt_state), terms = learning.minibatches(
-            gradient_step,
-            (state.params, state.opt_state),
-            Batch(obs=played.obs, action=played.action, target=target),
-            learn_key,
-            config.num_epochs,
-            config.num_minibatches,
-        )
-        num_env_steps = state.num_env_steps + steps_per_update
-        state = PQNState(params=params, opt_state=opt_state, envs=envs, num_env_steps=num_env_steps)
-        return state, jax.tree.map(jnp.mean, terms) | episode_metrics
-
-    def act(hypers: PQNHypers, state: PQNState, obs: jax.Array, key: jax.Array, sample: bool = False) -> jax.Array:
+    def act(
+        hypers: PQNHypers, state: PQNState, carry: tuple, seen: Seen, key: jax.Array, sample: bool = False
+    ) -> tuple[tuple, jax.Array]:
         if sample:
-            probability = policy(hypers, state, obs)
-            return exploration.sample(probability, jax.random.uniform(key, probability.shape[:-1]))
-        return jnp.argmax(q_values(state.params, obs), axis=-1).astype(jnp.int32)
+            probability = behaviour_policy(net, hypers, state, seen.obs)
+            return carry, exploration.sample(probability, jax.random.uniform(key, probability.shape[:-1]))
+        return carry, jnp.argmax(q_values(net, state.params, seen.obs), axis=-1).astype(jnp.int32)
 
-    evaluate = rollout.evaluation(env, act)
-    spec = Spec("pqn", steps_per_update, evaluate, settings={"env": env.name, **dataclasses.asdict(config)})
-    return Algorithm(init, update, act, spec)
+    update = rollout_update(
+        functools.partial(collect, env, net, config), functools.partial(learn, net, config), split_key
+    )
+    spec = Spec(
+        "pqn",
+        config.num_envs * config.num_steps,
+        rollout.evaluation(env, no_carry, act),
+        settings={"env": env.name, **dataclasses.asdict(config)},
+    )
+    return Algorithm(init, update, no_carry, act, spec)
+
+
+def make_network(env: Environment, config: PQNConfig) -> QNetwork:
+    """The action-value network that a config means.
+
+    Raises:
+        ValueError: if actions are not discrete.
+    """
+    net = make_q_network(
+        tuple(env.observation_space.shape),
+        num_actions(env, "PQN"),
+        torso=config.torso,
+        hidden_sizes=config.hidden_sizes,
+        activation=config.activation,
+        layer_norm=config.layer_norm,
+    )
+    assert isinstance(net, QNetwork)
+    return net
+
+
+def q_values(net: QNetwork, params: PyTree, obs: jax.Array) -> jax.Array:
+    """Action values of observations, ``[..., *obs_shape] -> [..., A]``."""
+    return net.apply(params, obs)[..., 0]
+
+
+def behaviour_policy(net: QNetwork, hypers: PQNHypers, state: PQNState, obs: jax.Array) -> jax.Array:
+    """Epsilon-greedy probabilities ``[..., A]``, with epsilon decaying in a straight line."""
+    epsilon = exploration.linear_decay(
+        hypers.epsilon_start, hypers.epsilon_end, state.num_env_steps, hypers.exploration_steps
+    )
+    return exploration.epsilon_greedy(q_values(net, state.params, obs), epsilon)
+
+
+def split_key(key: jax.Array) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
+    """An update's keys: two of the rollout, for actions and for environments, and that of learning."""
+    action_key, env_key, learn_key = jax.random.split(key, 3)
+    return (action_key, env_key), learn_key
+
+
+def collect(
+    env: Environment,
+    net: QNetwork,
+    config: PQNConfig,
+    hypers: PQNHypers,
+    state: PQNState,
+    keys: tuple[jax.Array, jax.Array],
+) -> tuple[PQNState, Transition, Metrics]:
+    """Collect a rollout ``[T, B]`` with the behaviour policy; keys as :func:`split_key` has them."""
+    action_key, env_key = keys
+
+    def policy(carry: tuple, seen: Seen, uniform: jax.Array) -> tuple[tuple, jax.Array, tuple]:
+        return carry, exploration.sample(behaviour_policy(net, hypers, state, seen.obs), uniform), ()
+
+    uniform = jax.random.uniform(action_key, (config.num_steps, config.num_envs))
+    envs, transitions, metrics = rollout.rollout(env, policy, state.envs, env_key, uniform, config.num_steps)
+    return state.replace(envs=envs), transitions, metrics
+
+
+def make_batch(net: QNetwork, hypers: PQNHypers, params: PyTree, transitions: Transition) -> Batch:
+    """A rollout with its lambda-returns of Peng's Q(lambda), ``[T, B]``, by the values at hand."""
+    next_value = targets.max_value(q_values(net, params, transitions.next_obs))
+    target = returns.lambda_returns(
+        transitions.reward, next_value, transitions.terminated, transitions.truncated, hypers.gamma, hypers.lambda_
+    )
+    return Batch(obs=transitions.obs, action=transitions.action, target=target)
+
+
+def loss(net: QNetwork, params: PyTree, batch: Batch) -> tuple[jax.Array, Metrics]:
+    """PQN's loss of a minibatch, ``1/2 E[(Q(s, a) - G)^2]``, and metrics."""
+    value = targets.select_action_value(q_values(net, params, batch.obs), batch.action)
+    total = jnp.mean(optax.l2_loss(value, batch.target))
+    return total, {"loss": total, "q_value": jnp.mean(value)}
+
+
+def learn(
+    net: QNetwork, config: PQNConfig, hypers: PQNHypers, state: PQNState, transitions: Transition, key: jax.Array
+) -> tuple[PQNState, Metrics]:
+    """Learn from a rollout ``[T, B]``: targets, then epochs of minibatches."""
+
+    def step(carry: tuple, batch: Batch) -> tuple[tuple, Metrics]:
+        optimizer = optimizers.adam(hypers.max_grad_norm, hypers.adam_epsilon)
+        *carry, metrics = gradient_step(functools.partial(loss, net), optimizer, hypers.learning_rate, *carry, batch)
+        return tuple(carry), metrics
+
+    batch = make_batch(net, hypers, state.params, transitions)
+    (params, opt_state), metrics = minibatch_epochs(
+        step, (state.params, state.opt_state), batch, key, config.num_epochs, config.num_minibatches
+    )
+    num_env_steps = state.num_env_steps + config.num_envs * config.num_steps
+    state = state.replace(params=params, opt_state=opt_state, num_env_steps=num_env_steps)
+    return state, jax.tree.map(jnp.mean, metrics)

@@ -28,7 +28,7 @@ def test_each_agent_lacks_one_part():
         assert [name for name in whole if config[name] != whole[name]] == [part]
         assert config[part] == getattr(DQNConfig(), part)
     assert bare == dataclasses.asdict(dataclasses.replace(TINY, target="max", n_step=1))
-    assert list(experiment.variants(base, ["law"])) == ["Rainbow", "no distribution", "DQN"]
+    assert list(experiment.variants(base, ["distribution"])) == ["Rainbow", "no distribution", "DQN"]
 
 
 @pytest.mark.covers("rainbow")
@@ -37,7 +37,7 @@ def test_presets_have_all_parts(env):
     """Every preset of Rainbow has its six parts, and atoms whose range is not empty."""
     config, hypers = PRESETS[env].config, PRESETS[env].hypers
     assert rainbow(config) == config
-    assert hypers.lowest < hypers.highest
+    assert hypers.v_min < hypers.v_max
 
 
 def test_scores_and_their_table():
