@@ -1,1 +1,1 @@
-"""What an agent remembers of its experience: replay, how it is drawn from, and what is read there."""
+"""Replay of experience: storage, uniform and prioritised sampling, transitions and sequences, datasets."""

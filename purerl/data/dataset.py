@@ -1,4 +1,4 @@
-"""Transitions on disk, to learn from without an environment.
+"""Datasets for offline reinforcement learning: transitions on disk.
 
     dataset.save("cartpole.npz", dataset.complete_episodes(state.replay.ring), "CartPole-v1")
     transitions = dataset.load("cartpole.npz", env)  # [N, ...]
@@ -34,7 +34,7 @@ _ENV, _VERSION, _ABOUT = "env", "version", "purerl"
 
 
 def complete_episodes(ring: Ring) -> Transition:
-    """The episodes of which a replay still has every step, those of one environment after those of another.
+    """Complete episodes of a replay, those of one environment after those of another.
 
     Args:
         ring: of transitions, ``[C, B, ...]``. Where it is full, what was before its oldest row is lost, and an episode
@@ -53,7 +53,7 @@ def complete_episodes(ring: Ring) -> Transition:
 
 
 def episode_returns(transitions: Transition) -> np.ndarray:
-    """Undiscounted returns of the episodes that come to an end, ``[E]`` float64, in order.
+    """Undiscounted returns of the complete episodes, ``[E]`` float64, in order.
 
     Args:
         transitions: ``[N, ...]``, episode after episode; an unfinished one at the end does not count.
@@ -63,7 +63,7 @@ def episode_returns(transitions: Transition) -> np.ndarray:
 
 
 def fingerprint(transitions: Transition) -> str:
-    """SHA-256 of the columns: the same for the same transitions in whatever file."""
+    """Fingerprint of a dataset: SHA-256 of its columns, the same for the same transitions in any file."""
     digest = hashlib.sha256()
     for name, column in _columns(transitions).items():
         digest.update(f"{name} {column.dtype.str} {column.shape} ".encode())
@@ -72,7 +72,7 @@ def fingerprint(transitions: Transition) -> str:
 
 
 def save(path: str | os.PathLike, transitions: Transition, env_name: str) -> None:
-    """Write transitions to a file, whole or not at all.
+    """Save a dataset, whole or not at all.
 
     Args:
         path: ``.npz`` or ``.parquet``.
@@ -92,7 +92,7 @@ def save(path: str | os.PathLike, transitions: Transition, env_name: str) -> Non
 
 
 def load(path: str | os.PathLike, env: Environment) -> Transition:
-    """Read transitions, and check that they are such as an environment gives.
+    """Load a dataset, and check that its columns fit an environment's spaces.
 
     Args:
         path: ``.npz`` or ``.parquet``, as :func:`save` writes them. Nothing in it is ever executed.

@@ -1,9 +1,9 @@
-"""A sum tree: draws leaves as often as their masses say, whatever single masses change, in a few steps.
+"""Sum tree of scaled priorities: proportional sampling and single updates in a few steps.
 
 A node has four children, neighbours in memory, so that a level costs one read. Sums are kept only of levels that are
-too wide to be summed again for every draw: a change of one of a million leaves is four writes, of one of ten thousand
-a single one. The highest level is one row, whose prefix sums all draws of a batch share. Every sum is of children,
-never a running total, so that rounding does not accumulate.
+too wide to be summed again for every batch of samples: an update of one of a million leaves is four writes, of one of
+ten thousand a single one. The highest level is one row, whose prefix sums all samples of a batch share. Every sum is of
+children, never a running total, so that rounding does not accumulate.
 """
 
 import functools
@@ -24,23 +24,23 @@ WIDEST_SUMMED = 2**14
 
 
 class SumTree(struct.PyTreeNode):
-    """Masses and those of their sums that are kept; behind the last leaf, zeros."""
+    """Scaled priorities and those of their sums that are kept; after the last leaf, zeros."""
 
     levels: tuple[jax.Array, ...]  # leaves [N], the sums of each F of them [N / F], and so on
     fan_out: int = struct.field(pytree_node=False)  # F
-    widest_root: int = struct.field(pytree_node=False)  # up to which sums are taken for a draw
+    widest_root: int = struct.field(pytree_node=False)  # up to which sums are computed when sampling
 
 
 def empty(
     num_leaves: int, fan_out: int = FAN_OUT, widest_root: int = WIDEST_ROOT, widest_summed: int = WIDEST_SUMMED
 ) -> SumTree:
-    """A tree whose masses are all 0.
+    """New sum tree whose scaled priorities are all 0.
 
     Args:
         num_leaves: at least 1.
         fan_out: children of a node, F, at least 2.
         widest_root: nodes that the highest level may have, at least 1.
-        widest_summed: nodes of a level whose sums are not kept, but taken for every draw.
+        widest_summed: nodes of a level whose sums are not kept, but computed for every batch of samples.
     """
     size, height = num_leaves, 0
     while size > widest_root:
@@ -51,7 +51,7 @@ def empty(
 
 
 def fill(tree: SumTree, scaled_priority: jax.Array) -> SumTree:
-    """Set all masses, ``[num_leaves]``, at least 0."""
+    """Set all scaled priorities, ``[num_leaves]``, at least 0."""
     levels = [jnp.zeros_like(tree.levels[0]).at[: scaled_priority.shape[0]].set(scaled_priority)]
     for _ in tree.levels[1:]:
         levels.append(_sums(tree, levels[-1]))
@@ -59,10 +59,10 @@ def fill(tree: SumTree, scaled_priority: jax.Array) -> SumTree:
 
 
 def update(tree: SumTree, leaf: jax.Array, scaled_priority: jax.Array) -> SumTree:
-    """Set some masses; of those given for one leaf the largest.
+    """Set some scaled priorities; of those given for one leaf the largest.
 
     Args:
-        tree: before.
+        tree: the sum tree.
         leaf: ``[M]`` int, repetitions allowed.
         scaled_priority: ``[M]``, at least 0 and finite.
     """
@@ -83,12 +83,12 @@ def write(values: jax.Array, index: jax.Array, value: jax.Array) -> jax.Array:
 
 
 def draw(tree: SumTree, key: jax.Array, num_draws: int) -> jax.Array:
-    """Draw leaves, stratified: ``P(leaf) = mass / sum of masses``, one draw from each M-th of the sum.
+    """Stratified proportional sampling: ``P(leaf) = p / sum of p``, one sample from each M-th of the sum.
 
-    A leaf of mass 0 is never drawn, unless all are: then the first.
+    A leaf of scaled priority ``p = 0`` is never drawn, unless all are 0: then the first.
 
     Args:
-        tree: the masses.
+        tree: scaled priorities.
         key: consumed.
         num_draws: M.
 
@@ -107,7 +107,7 @@ def draw(tree: SumTree, key: jax.Array, num_draws: int) -> jax.Array:
     bits = jax.random.bits(key, (num_draws,), jnp.uint32)
     coarse = prefix[-1] * ((jnp.arange(num_draws) + (bits >> 27) / 2.0**5) / num_draws)
     fine = prefix[-1] * ((bits << 5) / 2.0**37 / num_draws)
-    last = jnp.sum(prefix < prefix[-1])  # node with any mass
+    last = jnp.sum(prefix < prefix[-1])  # last node with a sum above 0
     node = jnp.minimum(_num_reached(prefix, coarse + fine), last)
     target = jnp.maximum((coarse - jnp.where(node > 0, prefix[node - 1], 0)) + fine, 0)
     for level in reversed(below):
@@ -130,10 +130,10 @@ def _num_reached(prefix: jax.Array, target: jax.Array) -> jax.Array:
 
 
 def _choose(scaled_priorities: list[jax.Array], target: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The child ``[M]`` in whose part of the sum a target falls, and how far into it, ``[M]``; masses F times ``[M]``.
+    """The child ``[M]`` in whose part of the sum a target falls, and how far into it, ``[M]``.
 
-    Sums from left to right neither shrink nor pass over a mass of 0, whatever the rounding; those computed in
-    parallel do both.
+    Scaled priorities are F times ``[M]``. Sums from left to right neither shrink nor pass over a 0, whatever the
+    rounding; those computed in parallel do both.
     """
     *prefix, whole = itertools.accumulate(scaled_priorities)
     child, passed = jnp.zeros_like(target, jnp.int32), jnp.zeros_like(target)
@@ -144,7 +144,7 @@ def _choose(scaled_priorities: list[jax.Array], target: jax.Array) -> tuple[jax.
 
 
 def _children(tree: SumTree, level: jax.Array, node: jax.Array) -> list[jax.Array]:
-    """What the children of some nodes have, F times ``[M]``: XLA reads rows of F far slower on a CPU."""
+    """Values of the children of some nodes, F times ``[M]``: XLA reads rows of F far slower on a CPU."""
     first = node * tree.fan_out
     return [level.at[first + i].get(mode="promise_in_bounds") for i in range(tree.fan_out)]
 

@@ -1,9 +1,9 @@
-"""Prioritised replay: draw more often what there is more to learn from.
+"""Prioritised experience replay: items are sampled in proportion to their scaled priorities.
 
     P(i) = m_i / sum_j m_j,    m_i = p_i^alpha    or    m_i = rank(i)^-alpha
 
-An item's priority p is what its learner says, as a rule the absolute TD error plus a small number. Until then it is
-the largest one so far, so that everything is seen at least once. An item of priority 0 is never drawn.
+An item's priority p is given by the algorithm, as a rule the absolute TD error plus a small number. Until then it is
+the largest one so far, so that every item is likely to be sampled at least once. An item of priority 0 is never drawn.
 
 Source: Schaul et al. 2016, Prioritized experience replay (arXiv 1511.05952).
 """
@@ -21,25 +21,25 @@ from purerl.types import PyTree, Scalar
 
 
 class Proportional(struct.PyTreeNode):
-    """What draws in proportion to p^alpha depend on. N: places where an item may start."""
+    """State of proportional prioritisation, ``p^alpha``. N: rows where an item may start."""
 
     scaled_priorities: priorities.SumTree  # of the N items; 0 where none is complete
-    highest: jax.Array  # [] largest priority so far, what a new item gets
+    highest: jax.Array  # [] largest priority so far, that of a new item
     alpha: jax.Array  # []
 
 
 class RankBased(struct.PyTreeNode):
-    """What draws in proportion to rank^-alpha depend on."""
+    """State of rank-based prioritisation, ``rank^-alpha``."""
 
     scaled_priorities: priorities.SumTree  # of the N items; 0 where none is complete
-    highest: jax.Array  # [] largest priority so far, what a new item gets
+    highest: jax.Array  # [] largest priority so far, that of a new item
     alpha: jax.Array  # []
     priority: jax.Array  # [N] 0 where no item is complete
     ranked: jax.Array  # [N] the priorities when they were last sorted, ascending
 
 
 def proportional(config: ReplayConfig) -> Replay:
-    """``P(i) ~ p_i^alpha``. Source: Schaul et al. 2016, (1) and section 3.3."""
+    """Proportional prioritised replay, ``P(i) ~ p_i^alpha``. Source: Schaul et al. 2016, (1) and section 3.3."""
 
     def begin(alpha: jax.Array) -> Proportional:
         return Proportional(scaled_priorities=priorities.empty(config.num_items), highest=jnp.ones(()), alpha=alpha)
@@ -52,10 +52,11 @@ def proportional(config: ReplayConfig) -> Replay:
 
 
 def rank_based(config: ReplayConfig) -> Replay:
-    """``P(i) ~ rank(i)^-alpha``, rank 1 being the largest priority: whatever the scale of errors, and of outliers.
+    """Rank-based prioritised replay, ``P(i) ~ rank(i)^-alpha``: robust to the scale of errors, and to outliers.
 
-    Sorting at every change would cost more than it is worth. Ranks are exact after ``refresh``, for ties in any order;
-    until the next one a changed priority gets the rank it would have had then. Before the first all are 1.
+    Rank 1 is the largest priority. Sorting at every change would be slow: ranks are exact after ``refresh``, with ties
+    in any order; until the next one a changed priority gets the rank it would have had then. Before the first all are
+    1.
 
     Source: Schaul et al. 2016, (1) and section 3.3.
     """
@@ -85,16 +86,16 @@ def rank_based(config: ReplayConfig) -> Replay:
 
 
 def importance_weights(scaled_priority: jax.Array, beta: Scalar) -> jax.Array:
-    """``w_i = (N P(i))^-beta / max_j w_j``, which is ``(min_j m_j / m_i)^beta``: N and the sum of masses cancel.
+    """Importance weights ``w_i = (N P(i))^-beta / max_j w_j = (min_j m_j / m_i)^beta``: N and the sum of m cancel.
 
-    With ``beta = 1`` weighted draws have the expectation of uniform ones, up to the scale that the maximum takes out.
+    With ``beta = 1`` weighted samples have the expectation of uniform ones, up to the scale that the maximum removes.
 
     Args:
-        scaled_priority: of the drawn items, ``[M]``, at least 0.
-        beta: share of the bias that is taken back, in [0, 1].
+        scaled_priority: m of the sampled items, ``[M]``, at least 0.
+        beta: strength of the bias correction, in [0, 1].
 
     Returns:
-        ``[M]``, at most 1; 0 where the mass is.
+        ``[M]``, at most 1; 0 where m is.
 
     Source: Schaul et al. 2016, section 3.4.
     """
@@ -109,7 +110,10 @@ def _power(x: jax.Array, exponent: Scalar) -> jax.Array:
 
 
 def _prioritized(config: ReplayConfig, begin: Callable, put: Callable, refresh: Callable) -> Replay:
-    """A replay whose masses are kept by ``put(priorities, item [K], priority [K])``, repetitions allowed."""
+    """Prioritised replay whose scaled priorities are set by ``put(priorities, item [K], priority [K])``.
+
+    Items may be repeated.
+    """
 
     def init(item: PyTree, alpha: Scalar = 0.6) -> ReplayState:
         ring = rings.empty(item, config.num_rows, config.num_envs)
@@ -130,8 +134,8 @@ def _prioritized(config: ReplayConfig, begin: Callable, put: Callable, refresh: 
 
     def update_priorities(state: ReplayState, indices: SampleIndices, priority: jax.Array) -> ReplayState:
         item = indices.row // config.period * config.num_envs + indices.env
-        # What an empty replay gave is no item. And the weights are read first this way: were they still to be computed
-        # when masses are overwritten, XLA would keep a copy of all masses for them.
+        # A sample from an empty replay is no item. And the weights are read first this way: were they still to be
+        # computed when scaled priorities are overwritten, XLA would keep a copy of all of these for them.
         priority = jnp.where(indices.weight > 0, priority, 0)
         highest = jnp.maximum(state.priorities.highest, jnp.max(priority))
         return state.replace(priorities=put(state.priorities.replace(highest=highest), item, priority))
@@ -152,7 +156,7 @@ def _prioritized(config: ReplayConfig, begin: Callable, put: Callable, refresh: 
 def _touched(
     config: ReplayConfig, before: rings.Ring, after: rings.Ring, num_steps: int
 ) -> tuple[jax.Array, jax.Array]:
-    """Items ``[K]`` that a rollout changed a step of, and whether all their steps are there now.
+    """Items ``[K]`` of which a rollout wrote a step, and whether all their steps are in the replay now.
 
     They start at most ``length - 1`` rows before the first that was written. Rows count on from the old head here,
     also past the end of the ring and before its beginning.
@@ -166,7 +170,7 @@ def _touched(
     end = before.head + num_steps
     first = -(-(before.head - config.length + 1) // config.period)
     count = -(-(num_steps + config.length - 1) // config.period)
-    # The last one repeats where the rollout touches one less than it could; saying the same twice does no harm.
+    # The last one repeats where the rollout touches one less than it could; setting the same twice does no harm.
     start = jnp.minimum(first + jnp.arange(count), (end - 1) // config.period) * config.period
     complete = (start + config.length <= end) & (start >= end - after.size)
     place = start % num_rows // config.period * config.num_envs

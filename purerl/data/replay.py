@@ -1,4 +1,4 @@
-"""Replay: keep the last steps, draw some of them again.
+"""Replay buffer: keep the last steps, and sample from them.
 
     replay = uniform(ReplayConfig(capacity=100_000, num_envs=8, batch_size=128))
     state = replay.init(transition)
@@ -6,11 +6,11 @@
     indices = replay.sample(state, key)
     batch = n_step_transitions(state.ring, indices, n=3, gamma=0.99)
 
-A draw says where, functions of :mod:`purerl.data.transitions` read what is there, so that any way to draw goes with any
-thing to read. Whoever prioritises reports back, ``state = replay.update_priorities(state, indices, priority)``; where all
-items are alike that does nothing, so one program serves both.
+Sample indices say where, functions of :mod:`purerl.data.transitions` read what is there, so that any sampling goes with
+any kind of batch. An algorithm that prioritises sets priorities,
+``state = replay.update_priorities(state, indices, priority)``; uniform replay ignores them, so one program serves both.
 
-Under ``scan``, and in a compiled function whose state is donated, all is written in place.
+Under ``scan``, and in a compiled function whose state is donated, the storage is written in place.
 """
 
 import dataclasses
@@ -27,7 +27,7 @@ from purerl.types import PyTree, Scalar
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ReplayConfig:
-    """Sizes.
+    """Sizes of a replay buffer.
 
     Raises:
         ValueError: at construction, if they do not go together.
@@ -38,9 +38,9 @@ class ReplayConfig:
     num_envs: int = 1
     """B."""
     batch_size: int = 128
-    """Items drawn at a time, M, with replacement."""
+    """Items sampled at a time, M, with replacement."""
     length: int = 1
-    """Consecutive steps of an item: 1 for transitions and n-step windows, more for sequences."""
+    """Consecutive steps of an item: 1 for transitions and n-step transitions, more for sequences."""
     period: int = 1
     """Steps from the start of one sequence to the next, at most length; less than that and they overlap."""
 
@@ -83,33 +83,33 @@ class ReplayConfig:
 
 
 class ReplayState(struct.PyTreeNode):
-    """What is remembered."""
+    """Contents of a replay buffer."""
 
     ring: rings.Ring  # the steps
-    priorities: PyTree  # what a draw depends on besides: nothing, if uniform
+    priorities: PyTree  # state of the prioritisation; () if uniform
 
 
 class SampleIndices(struct.PyTreeNode):
-    """Where the drawn items start, and what they count."""
+    """Sample indices: where the sampled items start, and their importance weights."""
 
     row: jax.Array  # [M] int32
     env: jax.Array  # [M] int32
-    weight: jax.Array  # [M] importance weight, at most 1; 0 while there is nothing to draw
+    weight: jax.Array  # [M] importance weight, at most 1; 0 while the replay is empty
 
 
 class Replay(NamedTuple):
-    """A memory, as pure functions of its state.
+    """Replay buffer, as pure functions of its state.
 
     Attributes:
         init: ``(item, alpha=0.6) -> state``, empty. ``item`` is one step of one environment, arrays or their shapes
-            and dtypes, which are kept as they are; ``alpha`` in [0, 1] says how much priorities matter, 0 for not.
-        add: ``(state, items [T, B, ...]) -> state``, a rollout over the oldest steps.
-        sample: ``(state, key, beta=1.0) -> SampleIndices``; ``beta`` in [0, 1] is the share of the bias that the weights
-            ``w = (N P)^-beta / max w`` take back. From an empty replay: the first item, of zeros, with weight 0.
-        update_priorities: ``(state, indices, priority [M]) -> state``, before the next add. Priorities are at least 0 and
-            finite; of those for one item the largest counts, and an item of 0 is never drawn again.
-        can_sample: ``(state) -> [] bool``, whether there are as many items as one draws.
-        refresh: ``(state) -> state``, brings up to date what is too dear to keep so: the ranks. For every few hundred
+            and dtypes, which are kept as they are; ``alpha`` in [0, 1] is the exponent of priorities, 0 for uniform.
+        add: ``(state, items [T, B, ...]) -> state``, writes a rollout over the oldest steps.
+        sample: ``(state, key, beta=1.0) -> SampleIndices``; ``beta`` in [0, 1] is the strength of the bias correction
+            of the weights ``w = (N P)^-beta / max w``. From an empty replay: the first item, of zeros, with weight 0.
+        update_priorities: ``(state, indices, priority [M]) -> state``, before the next add. Priorities are at least 0
+            and finite; of those for one item the largest counts, and an item of 0 is never drawn again.
+        can_sample: ``(state) -> [] bool``, whether there are at least as many items as a sample has.
+        refresh: ``(state) -> state``, sorts the ranks, which is too slow to do at every change. For every few hundred
             updates.
     """
 
@@ -122,7 +122,7 @@ class Replay(NamedTuple):
 
 
 def uniform(config: ReplayConfig) -> Replay:
-    """All items alike: every draw has ``P = 1 / N`` and weight 1. Source: Lin 1992; Mnih et al. 2015."""
+    """Uniform replay: every item has ``P = 1 / N`` and weight 1. Source: Lin 1992; Mnih et al. 2015."""
 
     def init(item: PyTree, alpha: Scalar = 0.6) -> ReplayState:
         return ReplayState(ring=rings.empty(item, config.num_rows, config.num_envs), priorities=())
@@ -147,7 +147,7 @@ def uniform(config: ReplayConfig) -> Replay:
 
 
 def num_drawable(config: ReplayConfig, ring: rings.Ring) -> jax.Array:
-    """Number of items that are there from their first step to their last, N, ``[]`` int32."""
+    """Number of complete items in the replay, N, ``[]`` int32."""
     return _complete(config, ring)[1] * config.num_envs
 
 

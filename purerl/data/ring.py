@@ -1,6 +1,6 @@
-"""Storage of a replay: the last steps of a batch of environments, overwritten in place, oldest first.
+"""Ring buffer: the last steps of a batch of environments, overwritten in place, oldest first.
 
-Time-major, like a rollout: a window is a few consecutive rows of one environment, and a rollout is written at once.
+Time-major, like a rollout: a sequence is a few consecutive rows of one environment, and a rollout is written at once.
 The arrays of a step lie side by side, in one array for each dtype and not in one of their own: no cache holds a large
 replay, so what reading costs is the number of places to go to.
 """
@@ -17,7 +17,7 @@ from purerl.types import PyTree
 
 
 class Columns(NamedTuple):
-    """Where one array of a step lies."""
+    """Position of one array of a step in the rows of its dtype."""
 
     dtype: str  # which of the ring's arrays
     start: int  # from this number of a row
@@ -26,7 +26,7 @@ class Columns(NamedTuple):
 
 
 class Ring(struct.PyTreeNode):
-    """The last C steps of B environments; row t holds what happened in all of them at one time."""
+    """Ring buffer of the last C steps of B environments; a row holds one time step of all of them."""
 
     rows: dict[str, jax.Array]  # by dtype: [C, B, K], the K numbers of a step that have it
     head: jax.Array  # [] int32, row that is written next
@@ -41,7 +41,7 @@ class Ring(struct.PyTreeNode):
 
 
 def empty(item: PyTree, num_rows: int, num_envs: int) -> Ring:
-    """A ring of zeros.
+    """New ring buffer of zeros.
 
     Args:
         item: arrays, or their shapes and dtypes, of one step of one environment.
@@ -61,7 +61,7 @@ def empty(item: PyTree, num_rows: int, num_envs: int) -> Ring:
 
 
 def full(items: PyTree) -> Ring:
-    """A ring of these rows and no others, ``[C, B, ...]``."""
+    """Ring buffer of exactly these rows, ``[C, B, ...]``."""
     num_rows, num_envs = jax.tree.leaves(items)[0].shape[:2]
     return push(empty(jax.tree.map(lambda x: x[0, 0], items), num_rows, num_envs), items)
 
@@ -70,7 +70,7 @@ def push(ring: Ring, items: PyTree) -> Ring:
     """Write a rollout over the oldest rows.
 
     Args:
-        ring: where to.
+        ring: the buffer.
         items: ``[T, B, ...]``, with T at most C; it need not divide C.
 
     Raises:
@@ -94,15 +94,15 @@ def push(ring: Ring, items: PyTree) -> Ring:
 
 
 def whole(step: PyTree) -> PyTree:
-    """All of a step: what is read of it unless something else is asked for."""
+    """The whole step, the default part to read."""
     return step
 
 
 def read(ring: Ring, row: jax.Array, env: jax.Array, of: Callable[[PyTree], PyTree] = whole) -> PyTree:
-    """What is kept at these places. A row may run past the end of the ring; it goes on at the beginning.
+    """Read steps at these rows. A row past the end of the ring wraps around to the beginning.
 
     Args:
-        ring: where from.
+        ring: the buffer.
         row: ``[...]`` int.
         env: int, broadcastable to ``[...]``.
         of: the part of a step to read, ``lambda step: (step.obs, step.action)``.
@@ -127,8 +127,8 @@ def _unpack(ring: Ring, take: Callable, of: Callable[[PyTree], PyTree]) -> PyTre
     """The part of a step that ``of`` names, from ``take(rows, columns) -> [..., K]`` in the shapes that it had."""
 
     def one(columns: Columns) -> jax.Array:
-        taken = take(ring.rows[columns.dtype], columns)
-        return taken.reshape(*taken.shape[:-1], *columns.shape)
+        numbers = take(ring.rows[columns.dtype], columns)
+        return numbers.reshape(*numbers.shape[:-1], *columns.shape)
 
     step = jax.tree.unflatten(ring.structure, ring.columns)
     return jax.tree.map(one, of(step), is_leaf=lambda x: isinstance(x, Columns))

@@ -1,4 +1,4 @@
-"""What is read where a draw starts: one step, the return of the next n, a sequence."""
+"""Batches read from a replay at sample indices: single steps, n-step transitions, sequences."""
 
 from collections.abc import Callable
 
@@ -12,27 +12,27 @@ from purerl.types import PyTree, Scalar
 
 
 class NStepTransition(struct.PyTreeNode):
-    """Steps pooled for a target ``reward + discount * value(next_obs)``."""
+    """n-step transitions, for a target ``reward + discount * value(next_obs)``."""
 
     obs: PyTree  # [M, ...] where the first action was taken
     action: PyTree  # [M, ...] the first one
     reward: jax.Array  # [M] discounted sum
     discount: jax.Array  # [M] of the value of next_obs; 0 where it is terminal
-    next_obs: PyTree  # [M, ...] what the last step led to, before any reset
+    next_obs: PyTree  # [M, ...] of the last step, before any reset
 
 
 def first_steps(ring: rings.Ring, indices: SampleIndices, of: Callable[[PyTree], PyTree] = rings.whole) -> PyTree:
-    """The steps that were drawn, or a part of each, ``[M, ...]``."""
+    """Sampled steps, or a part of each, ``[M, ...]``."""
     return rings.read(ring, indices.row, indices.env, of)
 
 
 def n_step_transitions(ring: rings.Ring, indices: SampleIndices, n: int, gamma: Scalar) -> NStepTransition:
-    """At most n steps pooled: fewer where the episode ends, is cut, or goes on beyond what was written last.
+    """n-step transitions: fewer steps where the episode terminates, is truncated, or reaches the newest step.
 
     ``R = sum_{k<m} gamma^k r_{t+k}``, ``discount = gamma^m (1 - terminated_{t+m-1})``, where ``m`` is n or the number
     of steps to such an end, whichever is smaller
 
-    For m < n that is an m-step target, which is as good: what each step led to is kept, so any may be the last.
+    For m < n that is an m-step target, equally valid: each step's next observation is kept, so any may be the last.
 
     Args:
         ring: of :class:`~purerl.types.Transition`.
@@ -41,7 +41,7 @@ def n_step_transitions(ring: rings.Ring, indices: SampleIndices, n: int, gamma: 
         gamma: discount in [0, 1], scalar.
 
     Returns:
-        ``[M]`` pooled steps.
+        ``[M]`` transitions.
 
     Raises:
         ValueError: if ``n < 1``.
@@ -72,7 +72,7 @@ def n_step_transitions(ring: rings.Ring, indices: SampleIndices, n: int, gamma: 
 def sequences(
     ring: rings.Ring, indices: SampleIndices, length: int, of: Callable[[PyTree], PyTree] = rings.whole
 ) -> PyTree:
-    """Consecutive steps, or a part of each, ``[length, M, ...]``, with episodes ending and beginning as they did.
+    """Sequences of consecutive steps, or a part of each, ``[length, M, ...]``, across the ends of episodes.
 
     Never across the newest step, if length is at most that of the replay's config.
     """
