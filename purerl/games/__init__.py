@@ -1,0 +1,1 @@
+"""Games of two players: matches, players, planners, opponent pools, ratings, exhaustive search. No learning."""

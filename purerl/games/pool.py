@@ -1,9 +1,9 @@
-"""A pool of past selves to play against, so that what was once beaten is not forgotten.
+"""Opponent pool: past checkpoints of an agent to play against in self-play.
 
-    pool = init(params, size=16)                      # the present self is the first of them
-    index, opponent = sample(pool, key, "hard")       # a past self, those that beat us more often
-    pool = record(pool, index, score)                 # what came of it
-    pool = add(pool, params)                          # now and then, over the oldest
+    pool = init(params, size=16)                      # the present parameters are the first
+    index, opponent = sample(pool, key, "hard")       # past parameters, more often those that beat us
+    pool = record(pool, index, score)                 # the result
+    pool = add(pool, params)                          # every now and then, over the oldest
 
 A pool is a record of arrays: it is scanned, vmapped and written in place like any state.
 """
@@ -22,23 +22,23 @@ Kind = Literal["uniform", "latest", "hard", "even"]
 
 
 class Pool(struct.PyTreeNode):
-    """The last K selves, in a ring; slot ``i`` holds the i-th, K + i-th, ... that was added."""
+    """The last K parameters, in a ring buffer; slot ``i`` holds the i-th, K + i-th, ... that was added."""
 
     params: PyTree  # [K, ...]
     games: jax.Array  # [K] played against each
-    score: jax.Array  # [K] what they earned us, in games: 1 a win, 1/2 a draw
+    score: jax.Array  # [K] our total score against each: 1 a win, 1/2 a draw
     num_added: jax.Array  # [] int32, at least 1
 
 
 def init(params: PyTree, size: int) -> Pool:
-    """A pool of one self, with room for more.
+    """New opponent pool of one entry, with room for more.
 
     Args:
-        params: arrays of the present self.
+        params: the present parameters.
         size: K, at least 1.
 
     Raises:
-        ValueError: if there is no room.
+        ValueError: if ``size < 1``.
     """
     if size < 1:
         raise ValueError(f"size = {size}: a pool holds at least 1 past self.")
@@ -52,11 +52,11 @@ def init(params: PyTree, size: int) -> Pool:
 
 
 def add(pool: Pool, params: PyTree) -> Pool:
-    """Put a self in the place of the oldest; no game has been played against it.
+    """Add parameters over the oldest entry, with no games.
 
     Args:
-        pool: where to.
-        params: of the form that the pool was made with.
+        pool: the pool.
+        params: of the structure that the pool was made with.
     """
     slot = pool.num_added % pool.games.shape[0]
     return Pool(
@@ -68,19 +68,19 @@ def add(pool: Pool, params: PyTree) -> Pool:
 
 
 def win_rate(pool: Pool) -> jax.Array:
-    """``x = score / games`` against each self, ``[K]`` in [0, 1]; 1/2 where no game was played."""
+    """Win rate ``x = score / games`` against each entry, ``[K]`` in [0, 1]; 1/2 where no game was played."""
     return safe_divide(pool.score, pool.games, 0.5)
 
 
 def probabilities(pool: Pool, kind: Kind = "uniform", exponent: Scalar = 1.0) -> jax.Array:
-    """How likely each self is the next opponent.
+    """Opponent sampling probabilities: uniform, latest, or prioritised fictitious self-play (PFSP).
 
-    ``uniform``: all alike. ``latest``: the newest alone. ``hard``: ``(1 - x)^p``, who beats us. ``even``:
-    ``(x (1 - x))^p``, who is as strong as we are. ``x`` is our :func:`win_rate`. Where all weights are 0, as everyone
-    is always beaten, all are alike.
+    ``uniform``: all alike. ``latest``: the newest alone. ``hard``: ``(1 - x)^p``, those that beat us. ``even``:
+    ``(x (1 - x))^p``, those of our strength. ``x`` is our :func:`win_rate`. Where all weights are 0, because all are
+    always beaten, it is uniform.
 
     Args:
-        pool: the selves.
+        pool: the pool.
         kind: which of the four, static.
         exponent: p of ``hard`` and ``even``, at least 0; 0 is ``uniform``.
 
@@ -111,10 +111,10 @@ def probabilities(pool: Pool, kind: Kind = "uniform", exponent: Scalar = 1.0) ->
 
 
 def sample(pool: Pool, key: jax.Array, kind: Kind = "uniform", exponent: Scalar = 1.0) -> tuple[jax.Array, PyTree]:
-    """Draw an opponent.
+    """Sample an opponent.
 
     Args:
-        pool: the selves.
+        pool: the pool.
         key: one key; ``vmap`` over keys for an opponent in each of many games.
         kind: as in :func:`probabilities`.
         exponent: as in :func:`probabilities`.
@@ -127,10 +127,10 @@ def sample(pool: Pool, key: jax.Array, kind: Kind = "uniform", exponent: Scalar 
 
 
 def record(pool: Pool, index: jax.Array, score: jax.Array) -> Pool:
-    """Count games that were played.
+    """Record the results of games.
 
     Args:
-        pool: the selves.
+        pool: the pool.
         index: ``[...]`` int, the slots of the opponents; one may occur several times.
         score: ``[...]`` in [0, 1], ours: 1 a win, 1/2 a draw, 0 a loss.
     """

@@ -1,4 +1,4 @@
-"""How near to perfect play a policy and a value come, in positions whose moves have known values."""
+"""Accuracy of a policy and a value against perfect play, in solved positions."""
 
 from typing import NamedTuple
 
@@ -7,22 +7,22 @@ import jax.numpy as jnp
 
 
 class Quality(NamedTuple):
-    """Means over positions."""
+    """Accuracy measures: means over positions."""
 
     accuracy: jax.Array  # [] of whether the most probable legal move keeps the value of the position, in [0, 1]
-    mass: jax.Array  # [] of the probability that a legal move drawn from the policy does, in [0, 1]
+    mass: jax.Array  # [] of the policy's probability of optimal moves among the legal ones, in [0, 1]
     value_error: jax.Array  # [] of (v - v*)^2
 
 
 def quality(logits: jax.Array, value: jax.Array, q: jax.Array) -> Quality:
-    """A policy among the legal moves and a value, against those of perfect play.
+    """Policy accuracy among the legal moves, and value error, against perfect play.
 
-    ``v* = max_a q(a)``, the best moves are ``q(a) = v*``, and ``mass = sum_best p(a) / sum_legal p(a)``
+    ``v* = max_a q(a)``, the optimal moves are ``q(a) = v*``, and ``mass = sum_best p(a) / sum_legal p(a)``
 
     Args:
-        logits: ``[B, A]``, those of moves that are not legal too.
-        value: ``[B]``, in the eyes of the player to move.
-        q: ``[B, A]``, what each move is worth to that player under perfect play, -inf where it is not legal.
+        logits: ``[B, A]``, with those of illegal moves.
+        value: ``[B]``, from the perspective of the player to move.
+        q: ``[B, A]``, value of each move to that player under perfect play, -inf where it is not legal.
     """
     legal = jnp.where(jnp.isfinite(q), logits, -jnp.inf)
     best = jnp.max(q, axis=-1)
@@ -34,7 +34,7 @@ def quality(logits: jax.Array, value: jax.Array, q: jax.Array) -> Quality:
 
 
 def keeps_value(q: jax.Array, action: jax.Array) -> jax.Array:
-    """Whether moves are best ones, ``q(a) = max_a q(a)``, ``[B]`` bool.
+    """Whether moves are optimal, ``q(a) = max_a q(a)``, ``[B]`` bool.
 
     Args:
         q: ``[B, A]``, -inf where a move is not legal.

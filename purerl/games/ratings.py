@@ -1,4 +1,4 @@
-"""How strong players are, from the results of their games: Elo ratings, and what no rating can tell.
+"""Elo ratings from game results: maximum likelihood, online updates, bootstrap intervals, the cyclic part of payoffs.
 
 Axis letter of this file: N players. Results are two tables: ``wins[i, j]``, how often i beat j, and the symmetric
 ``draws[i, j]``; their diagonals are ignored. A draw is half a win for either. Ratings are in points: 400 of them are
@@ -20,7 +20,7 @@ POINTS = 400 / math.log(10)  # in a rating difference that multiplies the odds b
 
 
 class Fit(NamedTuple):
-    """Ratings of maximum likelihood."""
+    """Maximum likelihood ratings."""
 
     rating: jax.Array  # [N] points; NaN where the likelihood has no maximum
     residual: jax.Array  # [] games, largest |score - expected score| of a player; infinite where there is no maximum
@@ -28,7 +28,7 @@ class Fit(NamedTuple):
 
 
 class Cycles(NamedTuple):
-    """A table of payoffs, taken apart: ``payoff[i, j] = rating[i] - rating[j] + remainder[i, j]``."""
+    """Transitive and cyclic part of a table of payoffs: ``payoff[i, j] = rating[i] - rating[j] + remainder[i, j]``."""
 
     rating: jax.Array  # [N] in the payoff's unit, sums to 0
     remainder: jax.Array  # [N, N] antisymmetric, each row sums to 0
@@ -36,7 +36,7 @@ class Cycles(NamedTuple):
 
 
 def expected_score(rating_a: Scalar, rating_b: Scalar) -> jax.Array:
-    """What A is expected to score against B: ``1 / (1 + 10^((R_B - R_A) / 400))``.
+    """Elo expected score of A against B: ``1 / (1 + 10^((R_B - R_A) / 400))``.
 
     Args:
         rating_a: ``[...]`` points.
@@ -51,7 +51,7 @@ def expected_score(rating_a: Scalar, rating_b: Scalar) -> jax.Array:
 
 
 def rating_gap(score: Scalar) -> jax.Array:
-    """By how much a player who scores so much is rated higher: ``400 log10(s / (1 - s))``, ``[...] -> [...]`` points.
+    """Elo rating difference of a mean score: ``400 log10(s / (1 - s))``, ``[...] -> [...]`` points.
 
     The inverse of :func:`expected_score`; infinite at 0 and 1.
     """
@@ -59,9 +59,9 @@ def rating_gap(score: Scalar) -> jax.Array:
 
 
 def elo_update(rating: jax.Array, a: jax.Array, b: jax.Array, score: Scalar, k: Scalar) -> jax.Array:
-    """One game's step: ``R_A += k (s - E_A)``, and ``R_B`` loses what A gains, so that the sum stays.
+    """Online Elo update of one game: ``R_A += k (s - E_A)``, and ``R_B`` loses the same, so that the sum stays.
 
-    It follows players who change; the order of the games matters. For players who do not change there is :func:`fit`.
+    It tracks players who change; the order of the games matters. For players who do not change use :func:`fit`.
 
     Args:
         rating: ``[N]`` points.
@@ -87,7 +87,7 @@ def fit(
     max_iterations: int = 100,
     tolerance: float = 1e-2,
 ) -> Fit:
-    """Ratings that make the results likeliest: everyone's expected score is the score.
+    """Maximum likelihood Elo (Bradley-Terry) ratings: everyone's expected score is the score.
 
     ``max_R sum_ij (w_ij + d_ij / 2) log E_ij``, hence ``sum_j n_ij E_ij = sum_j (w_ij + d_ij / 2)`` for all i
 
@@ -153,7 +153,7 @@ def fit(
 def bootstrap(
     key: jax.Array, wins: Any, draws: Any, num_samples: int, anchor: Scalar = 0.0, prior: Scalar = 0.0
 ) -> jax.Array:
-    """Ratings from resampled results, whose quantiles are intervals.
+    """Bootstrap of ratings: fits of resampled results, whose quantiles are intervals.
 
     Every pair plays as many games again, won, drawn and lost as often as before on average. The virtual draws count as
     seen: after nothing but wins others remain possible, as they should.
@@ -180,8 +180,8 @@ def bootstrap(
     first, second = np.triu_indices(len(wins), 1)
     seen = jnp.stack([wins[first, second], draws[first, second], wins[second, first]], axis=-1)  # [pairs, 3]
     smooth = seen + jnp.array([0.0, 1.0, 0.0], seen.dtype) * prior
-    law = safe_divide(smooth, smooth.sum(-1, keepdims=True), 1 / 3)
-    results = jax.random.multinomial(key, seen.sum(-1), law, shape=(num_samples, *law.shape), dtype=law.dtype)
+    shares = safe_divide(smooth, smooth.sum(-1, keepdims=True), 1 / 3)
+    results = jax.random.multinomial(key, seen.sum(-1), shares, shape=(num_samples, *shares.shape), dtype=shares.dtype)
 
     def rate(result: jax.Array) -> jax.Array:
         won, drawn, lost = result.T
@@ -195,7 +195,7 @@ def bootstrap(
 
 
 def payoff(wins: Any, draws: Any) -> jax.Array:
-    """What each player earns against each: ``(w_ij - w_ji) / n_ij``, 0 for two who never met.
+    """Payoff matrix: mean result of each player against each, ``(w_ij - w_ji) / n_ij``, 0 for two who never met.
 
     Args:
         wins: ``[N, N]``.
@@ -209,13 +209,13 @@ def payoff(wins: Any, draws: Any) -> jax.Array:
 
 
 def cyclic(payoff: jax.Array) -> Cycles:
-    """What ratings say of a table of payoffs, and what they cannot say: who beats whom in circles.
+    """Hodge decomposition of a payoff matrix into ratings and a cyclic, non-transitive part.
 
     ``rating_i = mean_j payoff_ij``, ``remainder_ij = payoff_ij - (rating_i - rating_j)``
 
     The two parts are orthogonal, so the ratings are also those that fit the table best in squares. Rock, paper,
-    scissors is all remainder. Players to whom Elo does justice leave none in a table of :func:`rating_gap`, and
-    usually a little in one of :func:`payoff`, which bends differences.
+    scissors is all remainder. Players whom Elo describes exactly leave none in a table of :func:`rating_gap`, and
+    usually a little in one of :func:`payoff`, which is not linear in rating differences.
 
     Args:
         payoff: ``[N, N]`` antisymmetric, finite. Everyone has met everyone: a 0 for those who have not counts as even.
