@@ -1,1 +1,1 @@
-"""Flax modules. They know shapes, not learning."""
+"""Neural networks: flax linen modules, which know nothing of learning."""

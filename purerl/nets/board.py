@@ -1,4 +1,4 @@
-"""Policy and value of a position on a board."""
+"""Policy-value networks of board games, as in AlphaZero: a residual tower or an MLP."""
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +8,7 @@ from purerl.nets.torsos import MLP, dense
 
 
 class Conv3x3(nn.Module):
-    """``[..., H, W, C] -> [..., H, W, features]``, a 3x3 convolution with a border of zeros.
+    """3x3 convolution with zero padding, ``[..., H, W, C] -> [..., H, W, features]``.
 
     Nine shifted copies and one matrix product, which under ``vmap`` over parameters (a sweep over seeds) stays a
     batched matrix product, where a convolution would become a grouped one, many times slower on a CPU.
@@ -25,7 +25,7 @@ class Conv3x3(nn.Module):
 
 
 class ResidualTower(nn.Module):
-    """``[..., H, W, C] -> [..., H * W * 2 + num_channels]``: residual blocks, then what is left for the heads.
+    """Residual tower with features for the heads, ``[..., H, W, C] -> [..., H * W * 2 + num_channels]``.
 
     ``x <- x + conv(relu(norm(conv(relu(norm(x))))))`` a block; the heads see every cell through two channels, and the
     mean over the board of all of them.
@@ -48,7 +48,7 @@ class ResidualTower(nn.Module):
 
 
 class PolicyValue(nn.Module):
-    """``obs [..., *obs_shape] -> (logits [..., A], value [...])``, the value between -1 and 1."""
+    """Policy-value network, ``obs [..., *obs_shape] -> (logits [..., A], value [...])``, the value between -1 and 1."""
 
     num_actions: int
     torso: nn.Module
@@ -65,7 +65,7 @@ class PolicyValue(nn.Module):
 def make_policy_value(
     kind: str, obs_shape: tuple[int, ...], num_actions: int, num_blocks: int, num_channels: int
 ) -> nn.Module:
-    """A network of the given kind: ``"residual"`` over boards ``[H, W, C]``, or ``"mlp"`` over anything.
+    """Policy-value network of a kind: ``"residual"`` over boards ``[H, W, C]``, or ``"mlp"`` over any observation.
 
     Raises:
         ValueError: for residual blocks over anything but a board.

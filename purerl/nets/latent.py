@@ -1,4 +1,4 @@
-"""A model of the world in a space of its own: what an observation means, what an action leads to, what to expect."""
+"""MuZero's model in a latent space: representation, dynamics and prediction."""
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +8,7 @@ from purerl.nets.torsos import MLP, dense
 
 
 def unit_range(latent: jax.Array) -> jax.Array:
-    """``(s - min s) / (max s - min s)``: a latent state on the scale from 0 to 1, which actions are given on too.
+    """Min-max normalisation of latent states to [0, 1], as one-hot actions have: ``(s - min s) / (max s - min s)``.
 
     Args:
         latent: ``[..., D]``, of each of which the smallest entry becomes 0 and the largest 1.
@@ -25,8 +25,8 @@ def unit_range(latent: jax.Array) -> jax.Array:
 class LatentModel(nn.Module):
     """MuZero's three functions: representation h, dynamics g, prediction f, on latent states ``[..., D]`` in [0, 1].
 
-    Rewards and values are laws, logits of N atoms. The layers that give them and the policy start at zero, so that at
-    first all laws are uniform. The dynamics learn what an action changes: ``s' = unit_range(s + g(s, a))``.
+    Rewards and values are distributions, logits of N atoms. Their layers and the policy's are initialised with zeros,
+    so that all are uniform at first. The dynamics learn the change by an action: ``s' = unit_range(s + g(s, a))``.
 
     Source: Schrittwieser et al. 2020 (arXiv 1911.08265), section 3 and appendices F, G; the zeros at the start are
     those of Ye et al. 2021 (arXiv 2111.00210).
@@ -67,6 +67,6 @@ class LatentModel(nn.Module):
         return self.policy(features), self.value(features)
 
     def __call__(self, obs: jax.Array, action: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """All three, one step: the reward of an action, then policy and value behind it."""
+        """All three, one step: the reward of an action, and policy and value after it."""
         reward, latent = self.follow(self.represent(obs), action)
         return reward, *self.predict(latent)

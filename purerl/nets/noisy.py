@@ -1,4 +1,4 @@
-"""A linear layer that explores: its weights are random, and how random is learnt."""
+"""Noisy linear layer with factorised Gaussian noise, for exploration (NoisyNets)."""
 
 import jax
 import jax.numpy as jnp
@@ -6,15 +6,15 @@ from flax import linen as nn
 
 
 class NoisyDense(nn.Module):
-    """``[..., P] -> [..., features]``: a linear layer plus noise that is a product of one draw per input and output.
+    """Noisy linear layer with factorised noise, one draw per input and output: ``[..., P] -> [..., features]``.
 
     ``y = x (W + u S * f_in f_out') + b + u s * f_out`` with ``f = sgn(e) sqrt|e|``, ``e`` standard normal: weight
-    (i, j) has the noise ``u S_ij f_in,i f_out,j``, bias j the noise ``u s_j f_out,j``. The law of the noise never
-    changes; only the learnt scales ``S`` and ``s`` may shrink, and they may grow as well.
+    (i, j) has the noise ``u S_ij f_in,i f_out,j``, bias j the noise ``u s_j f_out,j``. The distribution of ``e`` is
+    fixed; the scales ``S`` and ``s`` are learnt, and may shrink or grow.
 
     The unit ``u = noise_scale / sqrt(P)`` is what the paper's scales, ``u S`` and ``u s``, are at first. The parameters
     S and s begin at 1, because Adam moves each by about its step size, however small: the paper's would be as large as
-    that within a few steps, and how loud noise is would be up to the optimizer and not to what is learnt.
+    that within a few steps, and the size of the noise would depend on the optimiser and not on the loss.
 
     The noise is drawn from the stream ``"noise"``: ``apply(params, x, rngs={"noise": key})``. One draw per call serves
     all leading axes, a whole minibatch or all environments, so the noisy weights are formed once and the layer costs

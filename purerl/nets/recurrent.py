@@ -1,4 +1,4 @@
-"""A memory for sequences that hold many episodes."""
+"""Recurrent memory (LSTM) for sequences that hold many episodes."""
 
 import functools
 
@@ -10,7 +10,7 @@ LSTMState = tuple[jax.Array, jax.Array]  # cell and output of an LSTM, [B, size]
 
 
 class Memory(nn.Module):
-    """An LSTM over time that forgets where an episode starts: ``carry, (x, start) -> carry, output``.
+    """LSTM over time, reset where an episode starts: ``carry, (x, start) -> carry, output``.
 
     ``x [T, B, F]`` and ``start [T, B] bool``, true where ``x[t]`` is the first of an episode: the carry is set to zero
     *before* that step. The output is ``[T, B, size]``. A step is a sequence with T = 1, and a sequence cut anywhere,
@@ -37,9 +37,9 @@ class Memory(nn.Module):
         return carry, carry
 
     def peek(self, carry: LSTMState, x: jax.Array) -> jax.Array:
-        """Outputs ``[..., size]`` of one more step after each of many carries, which all go on without it."""
+        """Outputs ``[..., size]`` of one more step after each of many carries, without advancing them."""
         return self.cell(carry, x)[1]
 
     def start(self, batch_size: int) -> LSTMState:
-        """What an episode starts with, for B sequences."""
+        """Initial carry of an episode, zeros, for B sequences."""
         return jnp.zeros((batch_size, self.size)), jnp.zeros((batch_size, self.size))

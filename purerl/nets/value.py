@@ -20,7 +20,7 @@ Dueling = Literal["none", "mean", "max"]
 
 
 def combine_streams(value: jax.Array, advantage: jax.Array, form: str) -> jax.Array:
-    """Dueling: action values from a value and advantages of which a constant cannot be told apart, and is removed.
+    """Dueling aggregation of value and advantage streams, with the advantages' constant removed.
 
     ``"mean"``: ``Q_a = V + A_a - mean_b A_b``, so that ``V = mean_a Q_a``, in general the value of no policy.
 
@@ -41,7 +41,7 @@ def combine_streams(value: jax.Array, advantage: jax.Array, form: str) -> jax.Ar
 
 
 class QHead(nn.Module):
-    """``[..., F] -> [..., A, N]``: hidden layers and a linear one; twice where value and advantages part ways."""
+    """Action-value head, ``[..., F] -> [..., A, N]``: hidden layers and a linear one, or two such streams (dueling)."""
 
     num_actions: int
     num_atoms: int = 1
@@ -74,7 +74,7 @@ class QHead(nn.Module):
 
 
 class CosineEmbedding(nn.Module):
-    """``[..., N] -> [..., N, features]``: levels tau in [0, 1] as features.
+    """Cosine embedding of quantile levels tau in [0, 1], ``[..., N] -> [..., N, features]``.
 
     ``phi_j(tau) = relu(sum_i cos(pi i tau) w_ij + b_j)``, with i from 0 to ``num_cosines - 1``
 
@@ -91,7 +91,7 @@ class CosineEmbedding(nn.Module):
 
 
 class QNetwork(nn.Module):
-    """``[..., *obs_shape] -> [..., A, N]``; one of implicit quantiles (IQN) is told at which levels ``[..., N]``.
+    """Action-value network, ``[..., *obs_shape] -> [..., A, N]``; of implicit quantiles (IQN), at levels ``[..., N]``.
 
     ``head(torso(obs))``, and ``head(torso(obs) * phi(tau))`` where ``num_cosines`` is not 0: the N levels share the
     torso, and the head gives one number for each.
@@ -120,9 +120,9 @@ class QNetwork(nn.Module):
 
 
 class RecurrentQNetwork(nn.Module):
-    """``carry, obs [T, B, *obs_shape], start [T, B] -> carry, [T, B, A, N]``: a memory between torso and head.
+    """Recurrent action-value network: ``carry, obs [T, B, *obs_shape], start [T, B] -> carry, [T, B, A, N]``.
 
-    ``start[t]`` says that ``obs[t]`` is the first of an episode, so nothing earlier may be remembered.
+    A memory between torso and head. Where ``start[t]``, ``obs[t]`` is the first of an episode, and the memory is reset.
 
     Source: Kapturowski et al. 2019, section 2.3.
     """
@@ -138,10 +138,10 @@ class RecurrentQNetwork(nn.Module):
     def with_next(
         self, carry: LSTMState, obs: jax.Array, start: jax.Array, next_obs: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
-        """The output for each observation, and that for what its step led to, ``[T, B, A, N]`` each.
+        """Outputs for the observations and for their next observations, ``[T, B, A, N]`` each.
 
-        Inside an episode the second is the first one step later. Where an episode ends, or the sequence does, it sees
-        ``next_obs[t]``, which is before any reset, with all that is remembered of the episode.
+        Inside an episode the second is the first one step later. Where an episode ends, or the sequence does, its input
+        is ``next_obs[t]``, which is before any reset, with the memory of that episode.
         """
         _, carries = self.memory.unroll(carry, (self.torso(obs), start))
         return self.head(carries[1]), self.head(self.memory.peek(carries, self.torso(next_obs)))
@@ -162,7 +162,7 @@ def make_q_network(
     noise_scale: float = 0.5,
     memory_size: int = 0,
 ) -> QNetwork | RecurrentQNetwork:
-    """A network for action values, put together from its choices.
+    """Action-value network by its parts: torso, memory, dueling, noise, atoms or quantile levels.
 
     The last hidden layer belongs to the head: it is what dueling has twice, noise makes noisy, and quantile levels and
     a memory come before; all earlier layers are the torso.
