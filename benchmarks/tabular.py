@@ -13,14 +13,14 @@ import tyro
 
 from benchmarks import common, setup_peers
 from purerl import envs, rollout
-from purerl.algorithms.tabular import control
 from purerl.algorithms.tabular.control import ControlConfig, ControlHypers
+from purerl.algorithms.tabular.q_learning import q_learning
 from purerl.envs.base import Environment
 
 
 def learning(env: Environment, num_runs: int, num_steps: int) -> Callable[[], jax.Array]:
     """Q-learning in so many runs at once, compiled."""
-    algorithm = control.q_learning(env, ControlConfig(num_steps=num_steps))
+    algorithm = q_learning(env, ControlConfig(num_steps=num_steps))
     hypers = ControlHypers(step_size=0.5, epsilon=0.1)
     init_keys, keys = jax.random.split(jax.random.key(0), (2, num_runs))
     states = jax.vmap(lambda key: algorithm.init(hypers, key))(init_keys)
@@ -35,7 +35,9 @@ def stepping(env: Environment, num_runs: int, num_steps: int) -> Callable[[], ja
         reset_key, action_key, env_key = jax.random.split(key, 3)
         actions = jax.random.randint(action_key, (num_steps, num_runs), 0, common.num_actions(env))
         started = rollout.reset(env, reset_key, num_runs)
-        after, played, _ = rollout.rollout(env, lambda obs, action: action, started, env_key, actions, num_steps)
+        after, played, _ = rollout.rollout(
+            env, lambda carry, seen, action: (carry, action, ()), started, env_key, actions, num_steps
+        )
         return after, jnp.sum(played.reward)
 
     compiled, _ = common.compiled(run, jax.random.key(0))

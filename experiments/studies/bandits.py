@@ -24,8 +24,19 @@ import numpy as np
 import tyro
 
 from purerl import xla
-from purerl.algorithms.bandits import agents
-from purerl.algorithms.bandits.agents import Agent, BanditConfig, EpsilonGreedyHypers, GradientHypers, bandit
+from purerl.algorithms.bandits.bandit import BanditAgent, BanditConfig, bandit
+from purerl.algorithms.bandits.epsilon_greedy import EpsilonGreedyHypers, epsilon_greedy
+from purerl.algorithms.bandits.exp3 import EXP3Hypers, exp3
+from purerl.algorithms.bandits.gradient import GradientHypers, gradient
+from purerl.algorithms.bandits.kl_ucb import KLUCBHypers, bernoulli_kl, kl_ucb
+from purerl.algorithms.bandits.linucb import LinUCBHypers, linucb
+from purerl.algorithms.bandits.thompson import (
+    BernoulliThompsonHypers,
+    GaussianThompsonHypers,
+    bernoulli_thompson,
+    gaussian_thompson,
+)
+from purerl.algorithms.bandits.ucb1 import UCB1Hypers, ucb1
 from purerl.analysis import plots
 from purerl.driver.command_line import one_line_errors
 from purerl.envs import bandits as problems
@@ -37,7 +48,7 @@ COINS = (0.9, 0.8, 0.5, 0.3)
 class Player(NamedTuple):
     """An agent with its hyperparameters."""
 
-    agent: Agent
+    agent: BanditAgent
     hypers: Any
 
 
@@ -57,19 +68,19 @@ class Curve(NamedTuple):
     error: np.ndarray | jax.Array  # [T] standard error of the mean
 
 
-class Played(NamedTuple):
-    """What came of a study."""
+class Result(NamedTuple):
+    """Curves and time of a study."""
 
     curves: dict[str, dict[str, Curve]]  # by player and metric, "cumulative_regret" among them
     seconds: float  # without compilation
 
 
 def _epsilon_greedy(**hypers: float) -> Player:
-    return Player(agents.epsilon_greedy, EpsilonGreedyHypers(**hypers))
+    return Player(epsilon_greedy, EpsilonGreedyHypers(**hypers))
 
 
 def _gradient(step_size: float, baseline: float) -> Player:
-    return Player(agents.gradient, GradientHypers(step_size=step_size, baseline=baseline))
+    return Player(gradient, GradientHypers(step_size=step_size, baseline=baseline))
 
 
 def gaps(means: Sequence[float]) -> np.ndarray:
@@ -87,7 +98,7 @@ def ucb1_bound(means: Sequence[float], t: np.ndarray) -> np.ndarray:
 def lai_robbins(means: Sequence[float], t: np.ndarray) -> np.ndarray:
     """``ln t sum gap / KL(mean ; best)``: what the regret of coins cannot stay below. Lai and Robbins 1985."""
     worse = np.array([mean for mean in means if mean < max(means)])
-    divergence = np.asarray(agents.bernoulli_kl(jnp.asarray(worse), jnp.asarray(max(means))))
+    divergence = np.asarray(bernoulli_kl(jnp.asarray(worse), jnp.asarray(max(means))))
     return np.log(t) * (gaps(means) / divergence).sum()
 
 
@@ -101,9 +112,9 @@ STUDIES = {
             "ε = 0.1": _epsilon_greedy(epsilon=0.1),
             "ε = 0.1, step 0.1": _epsilon_greedy(epsilon=0.1, step_size=0.1, step_decay=0.0),
             "optimistic 5, step 0.1": _epsilon_greedy(epsilon=0.0, step_size=0.1, step_decay=0.0, initial_value=5.0),
-            "UCB, c = 2": Player(agents.ucb1, agents.UCB1Hypers(bonus=2.0)),
+            "UCB, c = 2": Player(ucb1, UCB1Hypers(bonus=2.0)),
             "gradient, step 0.1": _gradient(0.1, 1.0),
-            "Thompson": Player(agents.gaussian_thompson, agents.GaussianThompsonHypers()),
+            "Thompson": Player(gaussian_thompson, GaussianThompsonHypers()),
         },
     ),
     "gradient": Study(
@@ -122,7 +133,7 @@ STUDIES = {
             "ε = 0.1, average": _epsilon_greedy(),
             "ε = 0.1, step 0.1": _epsilon_greedy(step_size=0.1, step_decay=0.0),
             "optimistic 5, step 0.1": _epsilon_greedy(epsilon=0.0, step_size=0.1, step_decay=0.0, initial_value=5.0),
-            "UCB, c = 2": Player(agents.ucb1, agents.UCB1Hypers(bonus=2.0)),
+            "UCB, c = 2": Player(ucb1, UCB1Hypers(bonus=2.0)),
             "gradient, step 0.1": _gradient(0.1, 1.0),
         },
     ),
@@ -132,10 +143,10 @@ STUDIES = {
         {
             "ε = 0.1": _epsilon_greedy(),
             "ε = 1 / √t": _epsilon_greedy(epsilon=1.0, epsilon_decay=0.5),
-            "UCB1": Player(agents.ucb1, agents.UCB1Hypers()),
-            "KL-UCB": Player(agents.kl_ucb, agents.KLUCBHypers()),
-            "Thompson": Player(agents.bernoulli_thompson, agents.BernoulliThompsonHypers()),
-            "EXP3, γ = 0.1": Player(agents.exp3, agents.EXP3Hypers()),
+            "UCB1": Player(ucb1, UCB1Hypers()),
+            "KL-UCB": Player(kl_ucb, KLUCBHypers()),
+            "Thompson": Player(bernoulli_thompson, BernoulliThompsonHypers()),
+            "EXP3, γ = 0.1": Player(exp3, EXP3Hypers()),
         },
         {
             "bound of UCB1": lambda t: ucb1_bound(COINS, t),
@@ -146,15 +157,15 @@ STUDIES = {
         "10 arms linear in 5 features",
         problems.linear(),
         {
-            "LinUCB, α = 1": Player(agents.linucb, agents.LinUCBHypers()),
-            "LinUCB, α = 0.2": Player(agents.linucb, agents.LinUCBHypers(bonus=0.2)),
+            "LinUCB, α = 1": Player(linucb, LinUCBHypers()),
+            "LinUCB, α = 0.2": Player(linucb, LinUCBHypers(bonus=0.2)),
             "ε = 0.1, blind": _epsilon_greedy(),
         },
     ),
 }
 
 
-def play(study: Study, key: jax.Array, num_games: int, num_steps: int) -> Played:
+def play(study: Study, key: jax.Array, num_games: int, num_steps: int) -> Result:
     """Let every player play the same games.
 
     Args:
@@ -165,7 +176,7 @@ def play(study: Study, key: jax.Array, num_games: int, num_steps: int) -> Played
     """
     config = BanditConfig(num_steps=1)
 
-    def game(agent: Agent, hypers: Any, key: jax.Array) -> dict[str, jax.Array]:
+    def game(agent: BanditAgent, hypers: Any, key: jax.Array) -> dict[str, jax.Array]:
         algorithm = bandit(study.env, agent, config)
         init_key, run_key = jax.random.split(key)
 
@@ -179,7 +190,7 @@ def play(study: Study, key: jax.Array, num_games: int, num_steps: int) -> Played
         return Curve(mean=jnp.mean(x, axis=0), error=jnp.std(x, axis=0) / math.sqrt(num_games))
 
     # Players of one kind differ in numbers alone: they are points of a sweep, and share what is random.
-    kinds: dict[Agent, list[str]] = {}
+    kinds: dict[BanditAgent, list[str]] = {}
     for label, player in study.players.items():
         kinds.setdefault(player.agent, []).append(label)
 
@@ -187,7 +198,7 @@ def play(study: Study, key: jax.Array, num_games: int, num_steps: int) -> Played
     def all_games(key: jax.Array) -> list[dict[str, Curve]]:  # leaves [P, T] of each kind
         keys = jax.random.split(key, num_games)
 
-        def over_games(agent: Agent, hypers: Any) -> dict[str, Curve]:
+        def over_games(agent: BanditAgent, hypers: Any) -> dict[str, Curve]:
             return jax.tree.map(curve, jax.vmap(lambda key: game(agent, hypers, key))(keys))
 
         stacked = [
@@ -205,7 +216,7 @@ def play(study: Study, key: jax.Array, num_games: int, num_steps: int) -> Played
         for labels, of_kind in zip(kinds.values(), curves, strict=True)
         for i, label in enumerate(labels)
     }
-    return Played({label: by_label[label] for label in study.players}, seconds)
+    return Result({label: by_label[label] for label in study.players}, seconds)
 
 
 def table(curves: Mapping[str, Mapping[str, Curve]]) -> list[str]:

@@ -2,9 +2,9 @@
 
     python -m experiments.studies.cliff_walking  # SARSA, Expected SARSA and Q-learning, 1000 runs of each
     python -m experiments.studies.cliff_walking --step-size 0.1      # slower, and less restless
-    python -m experiments.studies.cliff_walking --exploration-decay 0.5  # who explores less and less learns the edge, too
+    python -m experiments.studies.cliff_walking --exploration-decay 0.5  # exploration that decays finds the edge, too
 
-Draws what an episode earns while it is learned from, what the greedy policy earns in the end, and where it walks;
+Draws the return of each episode while learning, the return of the greedy policy in the end, and where it walks;
 prints a table.
 """
 
@@ -21,13 +21,15 @@ import tyro
 
 import purerl
 from purerl import xla
-from purerl.algorithms.tabular.control import ControlConfig, ControlHypers, Learner, control, n_step, player
+from purerl.algorithms.tabular.control import ControlConfig, ControlHypers, control, control_rollout
+from purerl.algorithms.tabular.n_step import n_step
+from purerl.algorithms.tabular.update_rule import UpdateRule
 from purerl.analysis import plots
 from purerl.driver.command_line import one_line_errors
 from purerl.envs import textbook
 from purerl.envs.textbook import maps, pictures
 
-LEARNERS = {
+RULES = {
     "SARSA": n_step(1, "sampled"),
     "Expected SARSA": n_step(1, "expected"),
     "Q-learning": n_step(1, "expected", on_policy=False),
@@ -38,7 +40,7 @@ _LAST = 100  # episodes that count as the end of learning
 
 
 class Learned(NamedTuple):
-    """What came of one learner."""
+    """Returns and tables of one update rule."""
 
     returns: np.ndarray  # [runs, episodes] while learning
     tables: np.ndarray  # [runs, S, A] soon after the last episode
@@ -52,35 +54,38 @@ class Paths(NamedTuple):
     returns: np.ndarray  # [runs], NaN where the goal is not reached
 
 
-def learn(learner: Learner, hypers: ControlHypers, key: jax.Array, num_runs: int, num_episodes: int) -> Learned:
-    """Let a learner play side by side in many runs, until the last one has had its episodes.
+def learn(rule: UpdateRule, hypers: ControlHypers, key: jax.Array, num_runs: int, num_episodes: int) -> Learned:
+    """Learn by an update rule in many runs side by side, until the last one has had its episodes.
 
     A run that is done goes on with the others, but nothing more of it is kept.
     """
     env, config = purerl.envs.make("CliffWalking"), ControlConfig(num_steps=_CHUNK)
-    play, algorithm = player(env, learner, config), control(env, learner, config)
+    algorithm = control(env, rule, config)
 
     def chunk(states, keys, t):
-        states, played = jax.vmap(lambda state, key: play(hypers, state, jax.random.fold_in(key, t)))(states, keys)
-        return states, played.step.terminated, played.episode_return  # the two [runs, T]
+        def run(state, key):
+            return control_rollout(env, rule, config, hypers, state, jax.random.fold_in(key, t))
+
+        states, steps = jax.vmap(run)(states, keys)
+        return states, steps.transition.terminated, steps.episode_return  # the two [runs, T]
 
     init_keys, run_keys = jax.random.split(key, (2, num_runs))
     states = jax.jit(jax.vmap(lambda key: algorithm.init(hypers, key)))(init_keys)
     compiled = jax.jit(chunk, donate_argnums=0).lower(states, run_keys, 0).compile()
 
     returns, done = np.zeros((num_runs, num_episodes), np.float32), np.zeros(num_runs, int)
-    tables, t = np.zeros(states.memory.q.shape, np.float32), 0
+    tables, t = np.zeros(states.tables.q.shape, np.float32), 0
     began = time.perf_counter()
     while (done < num_episodes).any():
-        states, ended, earned = compiled(states, run_keys, t)
+        states, ended, episode_return = compiled(states, run_keys, t)
         ended, t = np.asarray(ended), t + 1
         episode = done[:, None] + np.cumsum(ended, axis=1) - 1
         run, step = np.nonzero(ended & (episode < num_episodes))
-        returns[run, episode[run, step]] = np.asarray(earned)[run, step]
+        returns[run, episode[run, step]] = np.asarray(episode_return)[run, step]
         before, done = done, done + ended.sum(axis=1)
         finished = (before < num_episodes) & (done >= num_episodes)
         if finished.any():
-            tables[finished] = np.asarray(states.memory.q)[finished]
+            tables[finished] = np.asarray(states.tables.q)[finished]
     return Learned(returns, tables, time.perf_counter() - began)
 
 
@@ -113,7 +118,7 @@ def mean_and_error(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def table(learned: Mapping[str, Learned], paths: Mapping[str, Paths]) -> list[str]:
-    """A line a learner."""
+    """A line an algorithm."""
     width = max(map(len, learned))
     last = min(_LAST, next(iter(learned.values())).returns.shape[1])
     lines = [f"{'return':<{width}}  {f'last {last} episodes':>18}  of the greedy policy"]
@@ -172,7 +177,7 @@ class Options:
     """How to learn, how often, and where to draw it."""
 
     num_runs: int = 1000
-    """Independent runs of every learner."""
+    """Independent runs of every algorithm."""
     num_episodes: int = 500
     """Episodes of each."""
     step_size: float = 0.5
@@ -210,8 +215,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
         key = jax.random.key(options.seed)
         learned = {
-            label: learn(learner, hypers, key, options.num_runs, options.num_episodes)
-            for label, learner in LEARNERS.items()
+            label: learn(rule, hypers, key, options.num_runs, options.num_episodes) for label, rule in RULES.items()
         }
         paths = {label: greedy_paths(result.tables) for label, result in learned.items()}
         title = f"Cliff Walking: {options.num_runs} runs, α = {options.step_size:g}, ε = {options.epsilon:g}"

@@ -3,7 +3,7 @@
     python -m experiments.studies.dyna_maze                    # steps per episode with 0, 5 and 50 steps of planning
     python -m experiments.studies.dyna_maze --study blocking   # the way is blocked: Dyna-Q and Dyna-Q+
     python -m experiments.studies.dyna_maze --study shortcut   # a shorter way opens: Dyna-Q and Dyna-Q+
-    python -m experiments.studies.dyna_maze --study sweeping  # backups until the way is optimal, in a coarse and a fine maze
+    python -m experiments.studies.dyna_maze --study sweeping   # backups until the way is optimal in two mazes
     python -m experiments.studies.dyna_maze --study error      # how the errors of a learnt model compound
 
 Each prints a table and draws a picture.
@@ -21,7 +21,6 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 
-from purerl import mdp as kernel
 from purerl import xla
 from purerl.algorithm import Algorithm
 from purerl.algorithms.model_based.dyna import DynaConfig, DynaHypers, DynaState, dyna
@@ -30,7 +29,7 @@ from purerl.analysis import plots
 from purerl.driver.command_line import one_line_errors
 from purerl.envs.mdp import environment
 from purerl.envs.textbook import blocking_maze, maps, maze, pictures, shortcut_maze
-from purerl.mdp import MDP, model_error
+from purerl.mdp import MDP, MRP, greedy, model_error, random_mdp, solve, start_value
 from purerl.types import PyTree
 
 
@@ -99,7 +98,7 @@ def episode_lengths(mdp: MDP, who: Player, key: jax.Array, num_episodes: int) ->
 def q_after(mdp: MDP, who: Player, key: jax.Array, num_steps: int) -> jax.Array:
     """``[S, A]``, what the same run has learnt after so many steps."""
     start, step = life(dyna(environment(mdp), who.config), who.hypers, key)
-    return jax.lax.fori_loop(0, num_steps, lambda t, state: step(state, t)[0], start).memory.q
+    return jax.lax.fori_loop(0, num_steps, lambda t, state: step(state, t)[0], start).tables.q
 
 
 def rewards(before: MDP, after: MDP, who: Player, key: jax.Array, change: int, num_steps: int) -> jax.Array:
@@ -131,7 +130,7 @@ def backups_until_optimal(mdp: MDP, shortest: int, who: Player, key: jax.Array, 
 
     def unfinished(carry: tuple) -> jax.Array:
         state, t, _ = carry
-        return ~is_optimal(state.memory.q) & (t < most)
+        return ~is_optimal(state.tables.q) & (t < most)
 
     def live(carry: tuple) -> tuple:
         state, t, backups = carry
@@ -143,7 +142,7 @@ def backups_until_optimal(mdp: MDP, shortest: int, who: Player, key: jax.Array, 
 
 def way_length(mdp: MDP) -> int:
     """Steps of a shortest way from the start: the last of them earns 1, so ``V* = gamma^(steps - 1)``."""
-    value = kernel.start_value(mdp, value_iteration(mdp, tolerance=1e-6).value)
+    value = start_value(mdp, value_iteration(mdp, tolerance=1e-6).value)
     return 1 + round(float(jnp.log(value) / jnp.log(mdp.gamma)))
 
 
@@ -216,7 +215,7 @@ def draw_maze(lengths: dict[int, np.ndarray], policies: dict[int, np.ndarray]):
     for panel, (n, q) in zip(right.subplots(len(policies), 1), policies.items(), strict=True):
         pictures.draw_map(panel, maps.DYNA)
         known = q.max(-1, keepdims=True) > 0
-        pictures.draw_policy(panel, np.where(known, kernel.greedy(jnp.asarray(q), ties="split"), 0.0), maps.DYNA)
+        pictures.draw_policy(panel, np.where(known, greedy(jnp.asarray(q), ties="split"), 0.0), maps.DYNA)
         panel.set_title(f"n = {n}: greedy actions half-way through episode 2", fontsize="medium")
     return figure
 
@@ -360,19 +359,19 @@ def study_error(seed: int, num_runs: int) -> Outcome:
 
     def errors(num_samples: int, key: jax.Array) -> jax.Array:  # [4, H + 1]
         world_key, reward_key, sample_key = jax.random.split(key, 3)
-        world = kernel.random_mdp(world_key, 10, 1, gamma=gamma, branching=3)
+        world = random_mdp(world_key, 10, 1, gamma=gamma, branching=3)
         chain = world.transition[:, 0]
         draws = jax.random.categorical(sample_key, jnp.log(chain), axis=-1, shape=(num_samples, 10))
         model = jax.nn.one_hot(draws, 10).mean(0)
         eps = model_error.one_step_error(chain, model)
-        laws = (model_error.distributions_after(x, jnp.eye(10)[0], HORIZON) for x in (chain, model))
+        distributions = (model_error.distributions_after(x, jnp.eye(10)[0], HORIZON) for x in (chain, model))
         reward = jax.random.uniform(reward_key, (10,))
-        values = (kernel.solve(kernel.MRP(x, reward, world.terminal, world.gamma)) for x in (chain, model))
+        values = (solve(MRP(x, reward, world.terminal, world.gamma)) for x in (chain, model))
         spread = jnp.max(reward) - jnp.min(reward)
         value_error = jnp.abs(jnp.subtract(*values)).max() / model_error.value_error_bound(eps, 0.0, spread, gamma)
         return jnp.stack(
             [
-                model_error.total_variation(*laws),
+                model_error.total_variation(*distributions),
                 model_error.trajectory_error_bound(eps, steps),
                 model_error.distribution_error_bound(eps, steps),
                 jnp.broadcast_to(value_error, steps.shape),
@@ -385,8 +384,8 @@ def study_error(seed: int, num_runs: int) -> Outcome:
         seconds += took
     lines = [f"{'samples':>7}  {'eps':>6}  TV after {HORIZON} steps  1 - (1 - eps/2)^{HORIZON}  error of V / its bound"]
     for num, runs in by_samples.items():
-        law, sharp, loose, value = runs.mean(0)
-        lines.append(f"{num:7}  {2 * loose[1]:6.3f}  {law[-1]:17.3f}  {sharp[-1]:19.3f}  {value[0]:22.3f}")
+        state, sharp, loose, value = runs.mean(0)
+        lines.append(f"{num:7}  {2 * loose[1]:6.3f}  {state[-1]:17.3f}  {sharp[-1]:19.3f}  {value[0]:22.3f}")
     return Outcome(lines, draw_error(by_samples), seconds)
 
 

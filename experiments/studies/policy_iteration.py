@@ -19,7 +19,6 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 
-from purerl import mdp as kernel
 from purerl import xla
 from purerl.algorithms.tabular import dynamic_programming as dp
 from purerl.algorithms.tabular.dynamic_programming import Solution
@@ -27,7 +26,7 @@ from purerl.analysis import plots
 from purerl.driver.command_line import one_line_errors
 from purerl.envs.textbook import car_rental, gambler, gridworld_4x4, maps, pictures
 from purerl.envs.textbook.operations import MOST_MOVED
-from purerl.mdp import MDP
+from purerl.mdp import MDP, greedy, lookahead, start_value
 
 _AS_GOOD = 1e-5  # actions that differ by no more than single precision's rounding are both drawn as best
 
@@ -66,7 +65,7 @@ def table(rows: Sequence[Row], mdp: MDP) -> list[str]:
     width = max(len(row.method) for row in rows)
     lines = [f"{'':<{width}}  {'iterations':>20}  {'residual':>8}  {'bound':>8}  value of the start"]
     for method, counts, solution in rows:
-        value = kernel.start_value(mdp, jnp.asarray(solution.value))
+        value = start_value(mdp, jnp.asarray(solution.value))
         lines.append(
             f"{method:<{width}}  {f'{solution.iterations} {counts}':>20}  {solution.residual:8.1e}  "
             f"{solution.bound:8.1e}  {value:.4f}"
@@ -101,8 +100,8 @@ def improvements(mdp: MDP, first: int, num_policies: int) -> tuple[jax.Array, ja
 
 def best_actions(mdp: MDP, value: np.ndarray) -> np.ndarray:
     """The greedy policy ``[S, A]``, split evenly among actions that are as good."""
-    q = kernel.lookahead(mdp, jnp.asarray(value))
-    return np.asarray(kernel.greedy(q, ties="split", tolerance=_AS_GOOD))
+    q = lookahead(mdp, jnp.asarray(value))
+    return np.asarray(greedy(q, ties="split", tolerance=_AS_GOOD))
 
 
 def draw_gridworld(title: str, mdp: MDP):

@@ -19,14 +19,15 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 
-from purerl import mdp as kernel
 from purerl import xla
-from purerl.algorithms.tabular import prediction
-from purerl.algorithms.tabular.prediction import Episode, StateValues
+from purerl.algorithms.tabular.episodes import Episode, sample_episodes
+from purerl.algorithms.tabular.prediction import StateValues, begin, learn
+from purerl.algorithms.tabular.td import n_step_td
+from purerl.algorithms.tabular.td_lambda import Trace, lambda_return, td_lambda
 from purerl.analysis import plots
 from purerl.driver.command_line import one_line_errors
 from purerl.envs.textbook import random_walk
-from purerl.mdp import MDP
+from purerl.mdp import MDP, state_value
 
 LAMBDAS = (0.0, 0.4, 0.8, 0.9, 0.95, 0.975, 0.99, 1.0)
 _DIVERGED = 1.0  # an error that is not drawn: with large steps some curves leave every scale
@@ -64,26 +65,26 @@ class Study(NamedTuple):
     against_episodes: bool  # errors after each episode (E of them), or their average (E = 1) against the step size
 
 
-class Walked(NamedTuple):
-    """What came of a study."""
+class Result(NamedTuple):
+    """Curves and time of a study."""
 
     curves: list[Curve]  # by panel
     seconds: float  # without compilation
 
 
-def _td_lambda(trace: prediction.Trace) -> Callable:
+def _td_lambda(trace: Trace) -> Callable:
     def update(values: StateValues, episode: Episode, lambda_: jax.Array, step_size: jax.Array) -> StateValues:
-        return prediction.td_lambda(values, episode, 1.0, lambda_, trace=trace, step_size=step_size)
+        return td_lambda(values, episode, 1.0, lambda_, trace=trace, step_size=step_size)
 
     return update
 
 
 def _n_step(values: StateValues, episode: Episode, n: jax.Array, step_size: jax.Array) -> StateValues:
-    return prediction.n_step_td(values, episode, 1.0, n, step_size=step_size)
+    return n_step_td(values, episode, 1.0, n, step_size=step_size)
 
 
 def _lambda_return(values: StateValues, episode: Episode, lambda_: jax.Array, step_size: jax.Array) -> StateValues:
-    return prediction.lambda_return(values, episode, 1.0, lambda_, step_size=step_size)
+    return lambda_return(values, episode, 1.0, lambda_, step_size=step_size)
 
 
 def step_size_study() -> Study:
@@ -115,15 +116,15 @@ STUDIES = {"step-size": step_size_study, "learning": learning_study}
 def errors(study: Study, panel: Panel, episodes: Episode) -> Curve:
     """What a panel shows, from the episodes ``[R, E, ...]`` of R runs."""
     inner = ~np.asarray(study.walk.terminal)
-    truth = kernel.state_value(study.walk, jnp.ones((len(inner), 1)))[inner]
+    truth = state_value(study.walk, jnp.ones((len(inner), 1)))[inner]
 
     def run(episodes: Episode) -> jax.Array:
         def point(number: jax.Array, step_size: jax.Array) -> jax.Array:
             def update(values: StateValues, episode: Episode) -> StateValues:
                 return panel.update(values, episode, number, step_size)
 
-            start = prediction.begin(jnp.full(len(inner), study.initial_value))
-            history = prediction.learn(update, start, episodes)[1]
+            start = begin(jnp.full(len(inner), study.initial_value))
+            history = learn(update, start, episodes)[1]
             error = jnp.sqrt(jnp.mean(jnp.square(history[:, inner] - truth), axis=-1))
             return error if study.against_episodes else jnp.mean(error, keepdims=True)
 
@@ -135,7 +136,7 @@ def errors(study: Study, panel: Panel, episodes: Episode) -> Curve:
     return Curve(jnp.mean(error, axis=0), jnp.std(error, axis=0) / math.sqrt(len(error)))
 
 
-def walk(study: Study, key: jax.Array, num_runs: int) -> Walked:
+def walk(study: Study, key: jax.Array, num_runs: int) -> Result:
     """Every panel's errors, all on the same walks.
 
     Args:
@@ -146,14 +147,14 @@ def walk(study: Study, key: jax.Array, num_runs: int) -> Walked:
 
     def all_panels(key: jax.Array) -> list[Curve]:
         only = jnp.ones((len(study.walk.start), 1))
-        episodes = prediction.play(study.walk, only, key, num_runs * study.num_episodes, study.max_steps)
+        episodes = sample_episodes(study.walk, only, key, num_runs * study.num_episodes, study.max_steps)
         runs = jax.tree.map(lambda x: x.reshape(num_runs, study.num_episodes, *x.shape[1:]), episodes)
         return [errors(study, panel, runs) for panel in study.panels]
 
     compiled = jax.jit(all_panels).lower(key).compile()
     began = time.perf_counter()
     curves = jax.tree.map(np.asarray, compiled(key))
-    return Walked(curves, time.perf_counter() - began)
+    return Result(curves, time.perf_counter() - began)
 
 
 def table(study: Study, curves: Sequence[Curve]) -> list[str]:

@@ -7,14 +7,33 @@ import numpy as np
 
 from purerl import envs
 from purerl.algorithm import Algorithm
-from purerl.algorithms.bandits import agents
-from purerl.algorithms.bandits.agents import BanditConfig, bandit
+from purerl.algorithms.bandits.bandit import BanditAgent, BanditConfig, bandit
+from purerl.algorithms.bandits.epsilon_greedy import EpsilonGreedyHypers, epsilon_greedy
+from purerl.algorithms.bandits.exp3 import EXP3Hypers, exp3
+from purerl.algorithms.bandits.gradient import GradientHypers, gradient
+from purerl.algorithms.bandits.kl_ucb import KLUCBHypers, kl_ucb
+from purerl.algorithms.bandits.linucb import LinUCBHypers, linucb
+from purerl.algorithms.bandits.thompson import (
+    BernoulliThompsonHypers,
+    GaussianThompsonHypers,
+    bernoulli_thompson,
+    gaussian_thompson,
+)
+from purerl.algorithms.bandits.ucb1 import UCB1Hypers, ucb1
 from purerl.algorithms.games.alphazero import AlphaZeroConfig, AlphaZeroHypers, alphazero
 from purerl.algorithms.model_based.dyna import DynaConfig, DynaHypers, dyna
 from purerl.algorithms.planning.muzero import MuZeroConfig, MuZeroHypers, muzero
 from purerl.algorithms.policy.ppo import PPOConfig, PPOHypers, ppo
-from purerl.algorithms.tabular import control, monte_carlo, traces
 from purerl.algorithms.tabular.control import ControlConfig, ControlHypers
+from purerl.algorithms.tabular.double_q_learning import double_expected_sarsa, double_q_learning
+from purerl.algorithms.tabular.expected_sarsa import expected_sarsa
+from purerl.algorithms.tabular.monte_carlo_control import monte_carlo, off_policy_monte_carlo
+from purerl.algorithms.tabular.q_lambda import q_lambda
+from purerl.algorithms.tabular.q_learning import q_learning
+from purerl.algorithms.tabular.q_sigma import q_sigma
+from purerl.algorithms.tabular.sarsa import off_policy_sarsa, sarsa
+from purerl.algorithms.tabular.sarsa_lambda import sarsa_lambda
+from purerl.algorithms.tabular.tree_backup import tree_backup
 from purerl.algorithms.value.dqn import DQNConfig, DQNHypers, dqn
 from purerl.algorithms.value.offline_dqn import offline_dqn
 from purerl.algorithms.value.pqn import PQNConfig, PQNHypers, pqn
@@ -58,11 +77,11 @@ _DQN_HYPERS = DQNHypers(
     epsilon_end=0.2,
     exploration_steps=50.0,
     target_update_every=5.0,
-    polyak=0.1,
+    tau=0.1,
     huber_delta=0.5,
-    lowest=-1.0,
-    highest=10.0,
-    munchausen_share=0.5,
+    v_min=-1.0,
+    v_max=10.0,
+    munchausen_alpha=0.5,
     temperature=0.1,
     priority_alpha=0.8,
     priority_epsilon=1e-2,
@@ -74,7 +93,7 @@ _DQN_HYPERS = DQNHypers(
 )
 
 
-def _bandit(env: Environment, agent: agents.Agent, hypers: Any, **others: float) -> Case:
+def _bandit(env: Environment, agent: BanditAgent, hypers: Any, **others: float) -> Case:
     return Case(lambda: bandit(env, agent, BanditConfig(num_steps=4)), hypers, hypers.replace(**others))
 
 
@@ -164,54 +183,52 @@ CASES: dict[str, Case] = {
     ),
     "bandit-epsilon-greedy": _bandit(
         bandits.gaussian(3),
-        agents.epsilon_greedy,
-        agents.EpsilonGreedyHypers(),
+        epsilon_greedy,
+        EpsilonGreedyHypers(),
         epsilon=0.3,
         epsilon_decay=0.5,
         step_size=0.5,
         step_decay=0.5,
         initial_value=1.0,
     ),
-    "bandit-ucb1": _bandit(bandits.gaussian(3), agents.ucb1, agents.UCB1Hypers(), bonus=0.5),
-    "bandit-kl-ucb": _bandit(bandits.bernoulli(3), agents.kl_ucb, agents.KLUCBHypers(), log_log=3.0),
-    "bandit-gradient": _bandit(
-        bandits.gaussian(3), agents.gradient, agents.GradientHypers(), step_size=0.4, baseline=0.0
-    ),
+    "bandit-ucb1": _bandit(bandits.gaussian(3), ucb1, UCB1Hypers(), bonus=0.5),
+    "bandit-kl-ucb": _bandit(bandits.bernoulli(3), kl_ucb, KLUCBHypers(), log_log=3.0),
+    "bandit-gradient": _bandit(bandits.gaussian(3), gradient, GradientHypers(), step_size=0.4, baseline=0.0),
     "bandit-gaussian-thompson": _bandit(
         bandits.gaussian(3),
-        agents.gaussian_thompson,
-        agents.GaussianThompsonHypers(),
+        gaussian_thompson,
+        GaussianThompsonHypers(),
         prior_mean=1.0,
         prior_std=2.0,
         noise_std=0.5,
     ),
     "bandit-bernoulli-thompson": _bandit(
         bandits.bernoulli(3),
-        agents.bernoulli_thompson,
-        agents.BernoulliThompsonHypers(),
+        bernoulli_thompson,
+        BernoulliThompsonHypers(),
         prior_successes=5.0,
         prior_failures=2.0,
     ),
-    "bandit-exp3": _bandit(bandits.bernoulli(3), agents.exp3, agents.EXP3Hypers(), exploration=0.5),
-    "bandit-linucb": _bandit(bandits.linear(3, 4), agents.linucb, agents.LinUCBHypers(), bonus=0.1, ridge=3.0),
-    "sarsa": _tabular(control.sarsa, 3),
-    "expected-sarsa": _tabular(control.expected_sarsa),
-    "q-learning": _tabular(control.q_learning),
-    "off-policy-sarsa": _tabular(control.off_policy_sarsa, 2),
-    "tree-backup": _tabular(control.tree_backup, 3),
-    "q-sigma": _tabular(control.q_sigma, 3, exploration="boltzmann"),
-    "double-q-learning": _tabular(control.double_q_learning, exploration="ucb"),
-    "double-expected-sarsa": _tabular(control.double_expected_sarsa),
-    "sarsa-lambda": _tabular(traces.sarsa_lambda),
-    "true-online-sarsa-lambda": _tabular(traces.sarsa_lambda, "dutch"),
-    "q-lambda": _tabular(traces.q_lambda, "replacing"),
-    "monte-carlo": _tabular(monte_carlo.monte_carlo),
-    "off-policy-monte-carlo": _tabular(monte_carlo.off_policy_monte_carlo, exploring_starts=True),
+    "bandit-exp3": _bandit(bandits.bernoulli(3), exp3, EXP3Hypers(), exploration=0.5),
+    "bandit-linucb": _bandit(bandits.linear(3, 4), linucb, LinUCBHypers(), bonus=0.1, ridge=3.0),
+    "sarsa": _tabular(sarsa, 3),
+    "expected-sarsa": _tabular(expected_sarsa),
+    "q-learning": _tabular(q_learning),
+    "off-policy-sarsa": _tabular(off_policy_sarsa, 2),
+    "tree-backup": _tabular(tree_backup, 3),
+    "q-sigma": _tabular(q_sigma, 3, exploration="boltzmann"),
+    "double-q-learning": _tabular(double_q_learning, exploration="ucb"),
+    "double-expected-sarsa": _tabular(double_expected_sarsa),
+    "sarsa-lambda": _tabular(sarsa_lambda),
+    "true-online-sarsa-lambda": _tabular(sarsa_lambda, "dutch"),
+    "q-lambda": _tabular(q_lambda, "replacing"),
+    "monte-carlo": _tabular(monte_carlo),
+    "off-policy-monte-carlo": _tabular(off_policy_monte_carlo, exploring_starts=True),
     "dyna-q+": _dyna(num_planning_steps=3, plan_untried=True),
     "prioritized-sweeping": _dyna(num_planning_steps=3, planning="prioritized", model="counts"),
     "dqn": _dqn(),
-    "dqn-rainbow": _dqn(target="double", dueling="mean", law="c51", noisy=True, prioritized=True, n_step=3),
-    "dqn-implicit": _dqn(target="double", law="implicit", target_update="polyak"),
+    "dqn-rainbow": _dqn(target="double", dueling="mean", distribution="c51", noisy=True, prioritized=True, n_step=3),
+    "dqn-iqn": _dqn(target="double", distribution="iqn", target_update="polyak"),
     "dqn-munchausen": _dqn(target="munchausen", num_gradient_steps=2),
     "offline-dqn": _offline_dqn(),
     "pqn": Case(
@@ -319,7 +336,7 @@ CASES: dict[str, Case] = {
             exploration_steps=50.0,
             epsilon_spread=2.0,
             target_update_every=5.0,
-            polyak=0.1,
+            tau=0.1,
             rescale_epsilon=0.1,
             priority_eta=0.5,
             priority_alpha=0.6,

@@ -1,42 +1,40 @@
-"""Control with a table of action values, one step at a time: SARSA, Q-learning and all between.
+"""Control with a table of action values, one step at a time: the agent that SARSA, Q-learning and all between share.
 
-    algorithm = q_learning(purerl.envs.make("CliffWalking"))
+    algorithm = control(purerl.envs.make("CliffWalking"), n_step(3, "sampled"))
     state = algorithm.init(ControlHypers(step_size=0.5, epsilon=0.1), key)
 
-What all share is here: acting, exploring, counting visits, starting episodes anew. A :class:`Learner` is what makes the
-difference, and a function beside it is named as the textbook names it. Here are those that look n steps ahead, from
-sampling every action to averaging over all; those with eligibility traces are in :mod:`.traces`, those that wait for
-the episode's end in :mod:`.monte_carlo`.
+What all share is here: acting, exploring, counting visits, starting episodes anew. An
+:class:`~purerl.algorithms.tabular.update_rule.UpdateRule` makes the difference. Each algorithm has a file of its own
+name beside this one: :mod:`.sarsa`, :mod:`.expected_sarsa`, :mod:`.q_learning`, :mod:`.double_q_learning`,
+:mod:`.tree_backup`, :mod:`.q_sigma`, :mod:`.sarsa_lambda`, :mod:`.q_lambda`, :mod:`.monte_carlo_control`.
 """
 
 import dataclasses
 import sys
-from collections.abc import Callable, Mapping
 from functools import partial
-from types import MappingProxyType
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 from flax import struct
 
 from purerl import rollout
+from purerl.agent import no_carry
 from purerl.algorithm import Algorithm, Spec
+from purerl.algorithms.tabular.update_rule import ControlTransition, UpdateRule
+from purerl.config_checks import check_config
 from purerl.envs.base import Environment
-from purerl.kernels import backups, exploration
-from purerl.mdp import average
+from purerl.kernels import exploration
 from purerl.spaces import Discrete
-from purerl.types import Episodes, Mean, Metrics, PyTree
-
-Backup = Literal["sampled", "expected", "mixed"]
+from purerl.types import Mean, Metrics, PyTree, Seen
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ControlConfig:
-    """What fixes a loop's length or a branch.
+    """Static settings of tabular control: what fixes a loop's length or a branch.
 
     Raises:
-        ValueError: at construction, for what does not exist or has no step.
+        ValueError: at construction, for a choice that does not exist or a number below 1.
     """
 
     num_steps: int = 100
@@ -46,20 +44,14 @@ class ControlConfig:
     exploring_starts: bool = False
     """The first action of every episode is drawn uniformly. Where it starts is the environment's business."""
     max_episode_steps: int = 1000
-    """Where evaluation cuts an episode: a greedy policy may go round in circles."""
+    """After how many steps evaluation stops an episode: a greedy policy may go round in circles."""
 
     def __post_init__(self) -> None:
-        for name in ("num_steps", "max_episode_steps"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"ControlConfig.{name} = {getattr(self, name)}: it must be at least 1.")
-        if self.exploration not in _BEHAVIOURS:
-            raise ValueError(
-                f"ControlConfig.exploration = {self.exploration!r}: choose one of {', '.join(_BEHAVIOURS)}."
-            )
+        check_config(self)
 
 
 class ControlHypers(struct.PyTreeNode):
-    """Of all learners; what one has no use for plays no part.
+    """Hyperparameters of tabular control; what an algorithm has no use for plays no part.
 
     Raises:
         ValueError: at construction, for a plain number out of its range. Arrays, as in a sweep, are not looked into.
@@ -72,7 +64,7 @@ class ControlHypers(struct.PyTreeNode):
     gamma: float = 1.0
     """Discount, in [0, 1]."""
     initial_value: float = 0.0
-    """Of every action; optimistic where it exceeds all that can be earned."""
+    """Of every action; optimistic where it exceeds every return."""
     epsilon: float = 0.1
     """Share of uniformly drawn actions at a state's first visit, in [0, 1]; 0 with optimism, 1 for any action."""
     temperature: float = 1.0
@@ -115,49 +107,10 @@ _RANGES: dict[str, tuple[float, float]] = {
 }
 
 
-class Step(struct.PyTreeNode):
-    """What a learner is told of one step. ``b`` is the policy that acted."""
-
-    obs: jax.Array  # [] the state
-    action: jax.Array  # []
-    probability: jax.Array  # [] b(action | obs)
-    step_size: jax.Array  # [] for this visit of the pair
-    reward: jax.Array  # []
-    terminated: jax.Array  # [] bool
-    truncated: jax.Array  # [] bool
-    next_obs: jax.Array  # [] where it led to, before any reset
-    next_action: jax.Array  # [] taken there, if the episode goes on; 0 if it is not chosen yet
-    next_probability: jax.Array  # [] b(next_action | next_obs); 1 if it is not chosen yet
-    uniform: jax.Array  # [] in [0, 1), the learner's own chance
-
-
-class Learner(NamedTuple):
-    """What is made of experience, as pure functions of a memory.
-
-    Attributes:
-        name: of the algorithm that it makes.
-        init: ``(hypers, num_states, num_actions) -> memory``.
-        values: ``(memory, state) -> [A]``, what it thinks of the actions there.
-        learn: ``(hypers, memory, step, target) -> (memory, error)``. ``target`` is the policy that is learned:
-            ``(values [..., A], state [...]) -> [..., A]``. ``error`` is a ``Mean`` of absolute errors.
-        on_policy: the policy that is learned is the one that acts. If not, it is epsilon-greedy with target_epsilon.
-        learns_first: the next action is chosen when the step is learned, not before.
-        settings: what else tells it from others of its kind.
-    """
-
-    name: str
-    init: Callable
-    values: Callable
-    learn: Callable
-    on_policy: bool
-    learns_first: bool
-    settings: Mapping[str, Any] = MappingProxyType({})
-
-
 class ControlState(struct.PyTreeNode):
     """An agent in the middle of an episode, about to act."""
 
-    memory: PyTree  # the learner's
+    tables: PyTree  # of the update rule
     count: jax.Array  # [S, A] times that a pair was visited
     env_state: PyTree
     obs: jax.Array  # [] the state
@@ -167,82 +120,106 @@ class ControlState(struct.PyTreeNode):
     episode_length: jax.Array  # [] steps so far
 
 
-class Played(struct.PyTreeNode):
-    """What happened, step by step."""
+class ControlRollout(struct.PyTreeNode):
+    """What happened in an update, step by step."""
 
-    step: Step  # leaves [T]
+    transition: ControlTransition  # leaves [T]
     error: Mean  # leaves [T]
     episode_return: jax.Array  # [T] of the episode up to and with this step
     episode_length: jax.Array  # [T]
 
 
-def control(env: Environment, learner: Learner, config: ControlConfig | None = None) -> Algorithm:
-    """An agent that acts, explores and learns in one environment.
+def control(env: Environment, rule: UpdateRule, config: ControlConfig | None = None) -> Algorithm:
+    """Tabular control: an agent that acts, explores and learns in one environment.
 
     Metrics: ``episode_return`` and ``episode_length`` of the episodes that ended, and ``td_error``, the mean of
     ``|target - Q(s, a)|`` over what was learned.
 
     Args:
         env: discrete observations, each the number of a state, and discrete actions.
-        learner: what is made of experience.
+        rule: how it learns.
         config: sizes, and how to explore.
 
     Raises:
         ValueError: if observations or actions are not discrete.
     """
     config = config or ControlConfig()
-    play, sizes = player(env, learner, config), table_sizes(env)
+    act = partial(act_from_table, rule, config)
+    settings = {"env": env.name, **rule.settings, **dataclasses.asdict(config)}
+    evaluate = rollout.evaluation(env, no_carry, act, max_steps=config.max_episode_steps)
+    return Algorithm(
+        init=partial(init_control, env, rule, config, table_sizes(env)),
+        update=partial(update_control, env, rule, config),
+        start=no_carry,
+        act=act,
+        spec=Spec(rule.name, config.num_steps, evaluate, settings),
+    )
 
-    def init(hypers: ControlHypers, key: jax.Array) -> ControlState:
-        env_key, action_key = jax.random.split(key)
-        obs, env_state = env.reset(env_key)
-        memory = learner.init(hypers, *sizes)
-        count = jnp.zeros(sizes)
-        uniform = jax.random.uniform(action_key, dtype=count.dtype)
-        action, probability = _choose(learner, config, hypers, memory, count, obs, uniform, first=jnp.array(True))
-        nothing = jnp.zeros_like(uniform)
-        return ControlState(
-            memory=memory,
-            count=count,
-            env_state=env_state,
-            obs=obs,
-            action=action,
-            probability=probability,
-            episode_return=nothing,
-            episode_length=nothing,
-        )
 
-    def update(hypers: ControlHypers, state: ControlState, key: jax.Array) -> tuple[ControlState, Metrics]:
-        state, played = play(hypers, state, key)
-        ended = played.step.terminated | played.step.truncated
-        number = jnp.sum(ended, dtype=played.episode_return.dtype)
-        return state, {
-            "episode_return": Mean(jnp.sum(jnp.where(ended, played.episode_return, 0.0)), number),
-            "episode_length": Mean(jnp.sum(jnp.where(ended, played.episode_length, 0.0)), number),
-            "td_error": jax.tree.map(jnp.sum, played.error),
-        }
+def init_control(
+    env: Environment,
+    rule: UpdateRule,
+    config: ControlConfig,
+    sizes: tuple[int, int],
+    hypers: ControlHypers,
+    key: jax.Array,
+) -> ControlState:
+    """``Algorithm.init``: initial tables of ``sizes``, states and actions, and a first episode."""
+    env_key, action_key = jax.random.split(key)
+    obs, env_state = env.reset(env_key)
+    tables = rule.init(hypers, *sizes)
+    count = jnp.zeros(sizes)
+    uniform = jax.random.uniform(action_key, dtype=count.dtype)
+    action, probability = choose_action(rule, config, hypers, tables, count, obs, uniform, first=jnp.array(True))
+    nothing = jnp.zeros_like(uniform)
+    return ControlState(
+        tables=tables,
+        count=count,
+        env_state=env_state,
+        obs=obs,
+        action=action,
+        probability=probability,
+        episode_return=nothing,
+        episode_length=nothing,
+    )
 
-    def act(
-        hypers: ControlHypers, state: ControlState, obs: jax.Array, key: jax.Array, sample: bool = False
-    ) -> jax.Array:
-        """The first of the best actions, or else a draw from the behaviour."""
-        if not sample:
-            return jnp.argmax(learner.values(state.memory, obs)).astype(jnp.int32)
-        uniform = jax.random.uniform(key, dtype=state.count.dtype)
-        later = jnp.array(False)
-        return _choose(learner, config, hypers, state.memory, state.count, obs, uniform, first=later)[0]
 
-    def evaluate(
-        hypers: ControlHypers, state: ControlState, key: jax.Array, num_episodes: int, sample: bool = False
-    ) -> Episodes:
-        def follow(memory: PyTree, obs: jax.Array, key: jax.Array) -> tuple[PyTree, jax.Array]:
-            keys = jax.random.split(key, num_episodes)
-            return memory, jax.vmap(lambda obs, key: act(hypers, state, obs, key, sample))(obs, keys)
+def update_control(
+    env: Environment,
+    rule: UpdateRule,
+    config: ControlConfig,
+    hypers: ControlHypers,
+    state: ControlState,
+    key: jax.Array,
+) -> tuple[ControlState, Metrics]:
+    """``Algorithm.update``: act and learn for ``config.num_steps`` steps."""
+    state, steps = control_rollout(env, rule, config, hypers, state, key)
+    ended = steps.transition.terminated | steps.transition.truncated
+    number = jnp.sum(ended, dtype=steps.episode_return.dtype)
+    return state, {
+        "episode_return": Mean(jnp.sum(jnp.where(ended, steps.episode_return, 0.0)), number),
+        "episode_length": Mean(jnp.sum(jnp.where(ended, steps.episode_length, 0.0)), number),
+        "td_error": jax.tree.map(jnp.sum, steps.error),
+    }
 
-        return rollout.episodes(env, follow, key, num_episodes, max_steps=config.max_episode_steps)
 
-    settings = {"env": env.name, **learner.settings, **dataclasses.asdict(config)}
-    return Algorithm(init, update, act, Spec(learner.name, config.num_steps, evaluate, settings))
+def act_from_table(
+    rule: UpdateRule,
+    config: ControlConfig,
+    hypers: ControlHypers,
+    state: ControlState,
+    carry: tuple,
+    seen: Seen,
+    key: jax.Array,
+    sample: bool = False,
+) -> tuple[tuple, jax.Array]:
+    """``Algorithm.act``: the first of the greedy actions, or a sample from the behaviour policy."""
+    value = jax.vmap(partial(rule.values, state.tables))(seen.obs)  # [B, A]
+    if not sample:
+        return carry, jnp.argmax(value, axis=-1).astype(jnp.int32)
+    policy = behaviour_policy(config, hypers, value, state.count[seen.obs])
+    uniform = jax.random.uniform(key, value.shape[:1], state.count.dtype)
+    return carry, exploration.sample(policy, uniform)
 
 
 def table_sizes(env: Environment) -> tuple[int, int]:
@@ -259,97 +236,106 @@ def table_sizes(env: Environment) -> tuple[int, int]:
     return states.n, actions.n
 
 
-def player(env: Environment, learner: Learner, config: ControlConfig) -> Callable:
-    """The loop itself: ``(hypers, state, key) -> (state, Played)``, for those who want every step.
-
-    Raises:
-        ValueError: if observations or actions are not discrete.
-    """
-    table_sizes(env)
-    choose = partial(_choose, learner, config)
-
-    def play(hypers: ControlHypers, state: ControlState, key: jax.Array) -> tuple[ControlState, Played]:
-        step_key, start_key, chance_key = jax.random.split(key, 3)
-        inputs = (
-            jax.random.split(step_key, config.num_steps),
-            jax.vmap(env.reset)(jax.random.split(start_key, config.num_steps)),
-            jax.random.uniform(chance_key, (config.num_steps, 2), state.count.dtype),
-        )
-        return jax.lax.scan(partial(one_step, hypers), state, inputs)
-
-    def one_step(hypers: ControlHypers, state: ControlState, inputs: tuple) -> tuple[ControlState, Played]:
-        step_key, start, (uniform, own_uniform) = inputs
-        next_obs, env_state, reward, terminated, truncated, _ = env.step(step_key, state.env_state, state.action)
-        ended = terminated | truncated
-        obs, env_state = jax.tree.map(lambda s, n: jnp.where(ended, s, n), start, (next_obs, env_state))
-        visit = state.count[state.obs, state.action] + 1
-        count = state.count.at[state.obs, state.action].set(visit)
-        step = Step(
-            obs=state.obs,
-            action=state.action,
-            probability=state.probability,
-            step_size=exploration.power_decay(hypers.step_size, visit, hypers.step_decay),
-            reward=jnp.asarray(reward, count.dtype),
-            terminated=terminated,
-            truncated=truncated,
-            next_obs=next_obs,
-            next_action=jnp.zeros_like(state.action),
-            next_probability=jnp.ones_like(state.probability),
-            uniform=own_uniform,
-        )
-        acts = _behaviour if learner.on_policy else _epsilon_greedy_target
-
-        def target(value: jax.Array, at: jax.Array) -> jax.Array:
-            return acts(config, hypers, value, count[at])
-
-        if learner.learns_first:
-            memory, error = learner.learn(hypers, state.memory, step, target)
-            action, probability = choose(hypers, memory, count, obs, uniform, first=ended)
-        else:
-            action, probability = choose(hypers, state.memory, count, obs, uniform, first=ended)
-            step = step.replace(next_action=action, next_probability=probability)
-            memory, error = learner.learn(hypers, state.memory, step, target)
-
-        total, length = state.episode_return + step.reward, state.episode_length + 1
-        after = ControlState(
-            memory=memory,
-            count=count,
-            env_state=env_state,
-            obs=obs,
-            action=action,
-            probability=probability,
-            episode_return=jnp.where(ended, 0.0, total),
-            episode_length=jnp.where(ended, 0.0, length),
-        )
-        return after, Played(step=step, error=error, episode_return=total, episode_length=length)
-
-    return play
+def control_rollout(
+    env: Environment,
+    rule: UpdateRule,
+    config: ControlConfig,
+    hypers: ControlHypers,
+    state: ControlState,
+    key: jax.Array,
+) -> tuple[ControlState, ControlRollout]:
+    """The loop of tabular control: acting and learning for ``config.num_steps`` steps, of which all are returned."""
+    step_key, start_key, uniform_key = jax.random.split(key, 3)
+    inputs = (
+        jax.random.split(step_key, config.num_steps),
+        jax.vmap(env.reset)(jax.random.split(start_key, config.num_steps)),
+        jax.random.uniform(uniform_key, (config.num_steps, 2), state.count.dtype),
+    )
+    return jax.lax.scan(partial(control_step, env, rule, config, hypers), state, inputs)
 
 
-# --- how to behave ----------------------------------------------------------------------------------------
+def control_step(
+    env: Environment,
+    rule: UpdateRule,
+    config: ControlConfig,
+    hypers: ControlHypers,
+    state: ControlState,
+    inputs: tuple,
+) -> tuple[ControlState, ControlRollout]:
+    """Take the chosen action, choose the next one, and learn, in the order that the rule asks for."""
+    step_key, fresh, (uniform, own_uniform) = inputs
+    next_obs, env_state, reward, terminated, truncated, _ = env.step(step_key, state.env_state, state.action)
+    ended = terminated | truncated
+    obs, env_state = jax.tree.map(lambda s, n: jnp.where(ended, s, n), fresh, (next_obs, env_state))
+    visit = state.count[state.obs, state.action] + 1
+    count = state.count.at[state.obs, state.action].set(visit)
+    transition = ControlTransition(
+        obs=state.obs,
+        action=state.action,
+        probability=state.probability,
+        step_size=exploration.power_decay(hypers.step_size, visit, hypers.step_decay),
+        reward=jnp.asarray(reward, count.dtype),
+        terminated=terminated,
+        truncated=truncated,
+        next_obs=next_obs,
+        next_action=jnp.zeros_like(state.action),
+        next_probability=jnp.ones_like(state.probability),
+        uniform=own_uniform,
+    )
+
+    def target(value: jax.Array, at: jax.Array) -> jax.Array:
+        return target_policy(rule, config, hypers, value, count[at])
+
+    def choose(tables: PyTree) -> tuple[jax.Array, jax.Array]:
+        return choose_action(rule, config, hypers, tables, count, obs, uniform, first=ended)
+
+    if rule.learns_first:
+        tables, error = rule.learn(hypers, state.tables, transition, target)
+        action, probability = choose(tables)
+    else:
+        action, probability = choose(state.tables)
+        transition = transition.replace(next_action=action, next_probability=probability)
+        tables, error = rule.learn(hypers, state.tables, transition, target)
+
+    total, length = state.episode_return + transition.reward, state.episode_length + 1
+    after = ControlState(
+        tables=tables,
+        count=count,
+        env_state=env_state,
+        obs=obs,
+        action=action,
+        probability=probability,
+        episode_return=jnp.where(ended, 0.0, total),
+        episode_length=jnp.where(ended, 0.0, length),
+    )
+    return after, ControlRollout(transition=transition, error=error, episode_return=total, episode_length=length)
 
 
-def _epsilon_greedy(hypers: ControlHypers, value: jax.Array, count: jax.Array) -> jax.Array:
-    return exploration.epsilon_greedy(value, _decayed(hypers, hypers.epsilon, count))
+# --- behaviour and target policies ------------------------------------------------------------------------
 
 
-def _boltzmann(hypers: ControlHypers, value: jax.Array, count: jax.Array) -> jax.Array:
-    return exploration.boltzmann(value, _decayed(hypers, hypers.temperature, count))
-
-
-def _upper_confidence(hypers: ControlHypers, value: jax.Array, count: jax.Array) -> jax.Array:
+def behaviour_policy(config: ControlConfig, hypers: ControlHypers, value: jax.Array, count: jax.Array) -> jax.Array:
+    """Policy that acts: epsilon-greedy, Boltzmann or UCB, from action values and visits ``[..., A]``."""
+    if config.exploration == "epsilon-greedy":
+        return exploration.epsilon_greedy(value, exploration_rate(hypers, hypers.epsilon, count))
+    if config.exploration == "boltzmann":
+        return exploration.boltzmann(value, exploration_rate(hypers, hypers.temperature, count))
     return exploration.greedy(exploration.upper_confidence(value, count, hypers.bonus))
 
 
-_BEHAVIOURS: dict[str, Callable] = {
-    "epsilon-greedy": _epsilon_greedy,
-    "boltzmann": _boltzmann,
-    "ucb": _upper_confidence,
-}
+def target_policy(
+    rule: UpdateRule, config: ControlConfig, hypers: ControlHypers, value: jax.Array, count: jax.Array
+) -> jax.Array:
+    """Policy that is learned: the one that acts, or off policy the epsilon-greedy one with hypers.target_epsilon."""
+    if rule.on_policy:
+        return behaviour_policy(config, hypers, value, count)
+    return exploration.epsilon_greedy(value, hypers.target_epsilon)
 
 
-def _decayed(hypers: ControlHypers, initial: Any, count: jax.Array) -> jax.Array:
-    """By the visits of the state, this one included: in the limit greedy, yet every action without end. ``[..., 1]``.
+def exploration_rate(hypers: ControlHypers, initial: Any, count: jax.Array) -> jax.Array:
+    """Exploration that decays with the visits of the state, this one included: ``initial / N^e``, ``[..., 1]``.
+
+    Greedy in the limit, with infinite exploration of every action.
 
     Source: Singh et al. 2000, "Convergence results for single-step on-policy reinforcement-learning algorithms".
     """
@@ -357,273 +343,19 @@ def _decayed(hypers: ControlHypers, initial: Any, count: jax.Array) -> jax.Array
     return exploration.power_decay(initial, visit, hypers.exploration_decay)
 
 
-def _behaviour(config: ControlConfig, hypers: ControlHypers, value: jax.Array, count: jax.Array) -> jax.Array:
-    return _BEHAVIOURS[config.exploration](hypers, value, count)
-
-
-def _epsilon_greedy_target(
-    config: ControlConfig, hypers: ControlHypers, value: jax.Array, count: jax.Array
-) -> jax.Array:
-    return exploration.epsilon_greedy(value, hypers.target_epsilon)
-
-
-def _choose(
-    learner: Learner,
+def choose_action(
+    rule: UpdateRule,
     config: ControlConfig,
     hypers: ControlHypers,
-    memory: PyTree,
+    tables: PyTree,
     count: jax.Array,
     obs: jax.Array,
     uniform: jax.Array,
     first: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
-    """An action of the behaviour at a state, and how likely it was; ``first`` in its episode it may be any."""
-    policy = _behaviour(config, hypers, learner.values(memory, obs), count[obs])
+    """Sample an action of the behaviour policy at a state, with its probability; ``first`` of its episode or not."""
+    policy = behaviour_policy(config, hypers, rule.values(tables, obs), count[obs])
     if config.exploring_starts:
         policy = jnp.where(first, 1 / policy.shape[-1], policy)
     action = exploration.sample(policy, uniform)
     return action, policy[action]
-
-
-# --- n steps ahead ----------------------------------------------------------------------------------------
-
-
-class Window(struct.PyTreeNode):
-    """What a learner that looks n steps ahead remembers: its table and the last n steps of this episode."""
-
-    q: jax.Array  # [S, A]
-    steps: Step  # leaves [n], the oldest first
-    filled: jax.Array  # [n] bool, from the newest back to the episode's first
-
-
-def n_step(n: int = 1, backup: Backup = "sampled", on_policy: bool = True, name: str = "n-step") -> Learner:
-    """What is done with a pair n steps after it was visited, or as soon as the episode ends.
-
-    ``Q(s_t, a_t) += alpha w_t (G_t - Q(s_t, a_t))``
-
-    ``G_t`` is :func:`purerl.kernels.backups.q_sigma_returns` of the n steps, with sigma 1 where every action that was
-    taken counts, 0 where all are averaged over, hypers.sigma where they are mixed. ``w_t = 1``, but where actions are
-    sampled off policy their ratios, :func:`purerl.kernels.backups.sampling_ratios`. When an episode ends, all the pairs
-    that wait get their update, the oldest first, their targets from the table as it was at the end.
-
-    Args:
-        n: steps, at least 1.
-        backup: sigma: "sampled" for 1, "expected" for 0, "mixed" for hypers.sigma.
-        on_policy: learn the policy that acts, or else the epsilon-greedy one with hypers.target_epsilon.
-        name: of the algorithm.
-
-    Raises:
-        ValueError: if there is no step, no such backup, or it is mixed off policy: the ratios that a sampled action
-            needs would weigh the averages, too, and what is learned would depend on who acts.
-
-    Source: Sutton & Barto 2018, sections 6.4 to 6.6 and 7.2 to 7.6; De Asis et al. 2018 (arXiv 1703.01327).
-    """
-    if n < 1:
-        raise ValueError(f"n_step(n={n}): it must be at least 1; n=1 learns from every step at once.")
-    if backup not in get_args(Backup):
-        raise ValueError(f"n_step(backup={backup!r}): choose one of {', '.join(get_args(Backup))}.")
-    if backup == "mixed" and not on_policy:
-        raise ValueError('n_step(backup="mixed", on_policy=False) has a bias: use "sampled" or "expected" off policy.')
-
-    def init(hypers: ControlHypers, num_states: int, num_actions: int) -> Window:
-        return Window(
-            q=initial_table(hypers, num_states, num_actions),
-            steps=jax.tree.map(lambda x: jnp.broadcast_to(x, (n, *x.shape)), _no_step()),
-            filled=jnp.zeros(n, bool),
-        )
-
-    def learn(hypers: ControlHypers, memory: Window, step: Step, target: Callable) -> tuple[Window, Mean]:
-        q, sigma = memory.q, {"sampled": 1.0, "expected": 0.0, "mixed": hypers.sigma}[backup]
-        steps, filled = _push(memory.steps, step), _push(memory.filled, jnp.array(True))
-        ended = step.terminated | step.truncated
-
-        next_q = q[steps.next_obs]  # [n, A]
-        policy = target(next_q, steps.next_obs)
-        probability, taken = (_at(table, steps.next_action) for table in (policy, next_q))
-        goal = backups.q_sigma_returns(
-            steps.reward,
-            taken,
-            average(policy, next_q),
-            probability,
-            steps.terminated,
-            steps.truncated,
-            hypers.gamma,
-            sigma,
-        )
-        error = goal - q[steps.obs, steps.action]
-        size = steps.step_size
-        if not on_policy and backup == "sampled":
-            ratio = probability / steps.next_probability
-            size = size * backups.sampling_ratios(ratio, steps.terminated | steps.truncated)
-        due = filled & (ended | (jnp.arange(n) == 0))
-        size = jnp.where(due, size, 0.0)
-        q = q.at[steps.obs, steps.action].add(_one_by_one(steps, size) * error)
-        errors = Mean(jnp.sum(jnp.where(due, jnp.abs(error), 0.0)), jnp.sum(due, dtype=q.dtype))
-        return Window(q=q, steps=steps, filled=filled & ~ended), errors
-
-    return Learner(
-        name=name,
-        init=init,
-        values=lambda memory, state: memory.q[state],
-        learn=learn,
-        on_policy=on_policy,
-        learns_first=n == 1 and backup == "expected",  # nothing depends on which action comes next
-        settings={"n": n, "backup": backup, "on_policy": on_policy},
-    )
-
-
-def _one_by_one(steps: Step, size: jax.Array) -> jax.Array:
-    """Step sizes ``[n]`` that, all added at once, move a pair that occurs twice as one step after the other would.
-
-    ``size_i prod_{j > i, same pair} (1 - size_j)``: the later steps shrink what the earlier ones have done.
-    """
-    if len(size) == 1:
-        return size
-    same = (steps.obs[:, None] == steps.obs) & (steps.action[:, None] == steps.action)
-    return size * jnp.prod(jnp.where(jnp.triu(same, 1), 1 - size, 1.0), axis=1)
-
-
-def _push(window: PyTree, newest: PyTree) -> PyTree:
-    """``[n]``, the oldest forgotten."""
-    return jax.tree.map(lambda old, new: jnp.append(old[1:], new), window, newest)
-
-
-def _at(table: jax.Array, action: jax.Array) -> jax.Array:
-    """``table[i, action_i]``, ``[n]``."""
-    return jnp.take_along_axis(table, action[:, None], axis=1)[:, 0]
-
-
-def _no_step() -> Step:
-    """Fills the window before anything has happened."""
-    number, probability, flag = jnp.zeros(()), jnp.ones(()), jnp.array(False)
-    index = jnp.int32(0)
-    return Step(
-        obs=index,
-        action=index,
-        probability=probability,
-        step_size=number,
-        reward=number,
-        terminated=flag,
-        truncated=flag,
-        next_obs=index,
-        next_action=index,
-        next_probability=probability,
-        uniform=number,
-    )
-
-
-def initial_table(hypers: ControlHypers, num_states: int, num_actions: int) -> jax.Array:
-    """``[S, A]``, every entry hypers.initial_value."""
-    return jnp.zeros((num_states, num_actions)) + hypers.initial_value
-
-
-def sarsa(env: Environment, config: ControlConfig | None = None, n: int = 1) -> Algorithm:
-    """``Q(s, a) += alpha (r + gamma Q(s', a') - Q(s, a))``, or with n rewards: the value of what one does.
-
-    Source: Sutton & Barto 2018, (6.7), and (7.4) for n steps.
-    """
-    return control(env, n_step(n, "sampled", name="sarsa"), config)
-
-
-def expected_sarsa(env: Environment, config: ControlConfig | None = None) -> Algorithm:
-    """``Q(s, a) += alpha (r + gamma sum_b pi(b|s') Q(s', b) - Q(s, a))``: SARSA without the chance in its next action.
-
-    Source: Sutton & Barto 2018, (6.9).
-    """
-    return control(env, n_step(1, "expected", name="expected-sarsa"), config)
-
-
-def q_learning(env: Environment, config: ControlConfig | None = None) -> Algorithm:
-    """``Q(s, a) += alpha (r + gamma max_b Q(s', b) - Q(s, a))``: the value of the best, whatever one does.
-
-    Source: Watkins 1989; Sutton & Barto 2018, (6.8).
-    """
-    return control(env, n_step(1, "expected", on_policy=False, name="q-learning"), config)
-
-
-def off_policy_sarsa(env: Environment, config: ControlConfig | None = None, n: int = 1) -> Algorithm:
-    """n-step SARSA of the policy with hypers.target_epsilon, its errors weighed by importance ratios.
-
-    Source: Sutton & Barto 2018, (7.11).
-    """
-    return control(env, n_step(n, "sampled", on_policy=False, name="off-policy-sarsa"), config)
-
-
-def tree_backup(
-    env: Environment, config: ControlConfig | None = None, n: int = 1, on_policy: bool = False
-) -> Algorithm:
-    """n steps off policy without ratios: averaged over all actions, deeper along the one that was taken.
-
-    Source: Precup et al. 2000; Sutton & Barto 2018, (7.16).
-    """
-    return control(env, n_step(n, "expected", on_policy, name="tree-backup"), config)
-
-
-def q_sigma(env: Environment, config: ControlConfig | None = None, n: int = 1) -> Algorithm:
-    """Between n-step SARSA (hypers.sigma 1) and tree backup of the policy that acts (0).
-
-    Source: De Asis et al. 2018 (arXiv 1703.01327).
-    """
-    return control(env, n_step(n, "mixed", name="q-sigma"), config)
-
-
-# --- two tables -------------------------------------------------------------------------------------------
-
-
-class TwoTables(struct.PyTreeNode):
-    """What double learning remembers."""
-
-    q: jax.Array  # [2, S, A]
-
-
-def double(on_policy: bool = False, name: str = "double") -> Learner:
-    """Two tables, of which each judges what the other would do; a coin decides which one learns.
-
-    ``Q_i(s, a) += alpha (r + gamma sum_b pi_i(b|s') Q_j(s', b) - Q_i(s, a))``, where ``pi_i`` is the policy of ``Q_i``
-
-    An action whose value is overestimated by one table is chosen by it, but not valued by it. The agent acts on the
-    mean of both.
-
-    Args:
-        on_policy: learn the policy that acts, or else the epsilon-greedy one with hypers.target_epsilon.
-        name: of the algorithm.
-
-    Source: van Hasselt 2010, algorithm 1; Sutton & Barto 2018, (6.10).
-    """
-
-    def init(hypers: ControlHypers, num_states: int, num_actions: int) -> TwoTables:
-        return TwoTables(q=jnp.stack([initial_table(hypers, num_states, num_actions)] * 2))
-
-    def learn(hypers: ControlHypers, memory: TwoTables, step: Step, target: Callable) -> tuple[TwoTables, Mean]:
-        learns = jnp.where(step.uniform < 0.5, 0, 1)
-        pair = (learns, step.obs, step.action)
-        policy = target(memory.q[learns, step.next_obs], step.next_obs)
-        value = average(policy, memory.q[1 - learns, step.next_obs])
-        error = step.reward + hypers.gamma * jnp.where(step.terminated, 0.0, value) - memory.q[pair]
-        return TwoTables(q=memory.q.at[pair].add(step.step_size * error)), Mean(jnp.abs(error), jnp.ones_like(error))
-
-    return Learner(
-        name=name,
-        init=init,
-        values=lambda memory, state: jnp.mean(memory.q[:, state], axis=0),
-        learn=learn,
-        on_policy=on_policy,
-        learns_first=True,
-        settings={"on_policy": on_policy},
-    )
-
-
-def double_q_learning(env: Environment, config: ControlConfig | None = None) -> Algorithm:
-    """Q-learning without its bias towards what was lucky.
-
-    Source: van Hasselt 2010; Sutton & Barto 2018, (6.10).
-    """
-    return control(env, double(name="double-q-learning"), config)
-
-
-def double_expected_sarsa(env: Environment, config: ControlConfig | None = None) -> Algorithm:
-    """Expected SARSA with two tables.
-
-    Source: Sutton & Barto 2018, exercise 6.13.
-    """
-    return control(env, double(on_policy=True, name="double-expected-sarsa"), config)
