@@ -31,7 +31,7 @@ STAMP = $(VENV)/.installed-$(EXTRAS)$(subst /,-,$(PYTHON:%=-%))
 help:
 	@echo 'make demo        train PPO on CartPole, 8 seeds at once; prints the result and draws curve.png'
 	@echo 'make test        run the tests                            make test ARGS="-k gae"'
-	@echo 'make lint        check style, format, types and the coverage page'
+	@echo 'make lint        check style, format, types and the generated pages'
 	@echo 'make format      put the code in the format that lint wants'
 	@echo 'make notebooks   run every notebook from top to bottom    make notebooks SMOKE=1'
 	@echo 'make bench       measure the speed against other libraries, side by side'
@@ -54,6 +54,7 @@ lint: $(STAMP)
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
 	$(RUN) -m tests.coverage --check
+	$(RUN) -m tests.equations --check
 
 format: $(STAMP)
 	$(RUN) -m ruff check --fix .

@@ -120,6 +120,12 @@ def _definitions(tree: ast.Module) -> Iterator[tuple[str, ast.AST]]:
             yield from ((name.id, node) for name in names if isinstance(name, ast.Name))
 
 
+@functools.cache
+def _names_read(path: str, name: str) -> tuple[str, ...]:
+    """What a top-level definition of a file reads."""
+    return tuple(dict.fromkeys(_dotted_names(_source(path).definitions[name])))
+
+
 def _dotted_names(tree: ast.AST) -> Iterator[str]:
     """Every ``a``, ``a.b``, ``a.b.c`` that is read in ``tree``, and its arguments: a fixture is one."""
     for node in ast.walk(tree):
@@ -158,8 +164,8 @@ def names_used(path: str, name: str) -> set[tuple[str, str]]:
         if here in seen or here[1] not in _source(here[0]).definitions:
             continue
         seen.add(here)
-        imports, definitions = _source(here[0])
-        for dotted in _dotted_names(definitions[here[1]]):
+        imports = _source(here[0]).imports
+        for dotted in _names_read(*here):
             local, _, rest = dotted.partition(".")
             if local not in imports:
                 pending.append((here[0], local))

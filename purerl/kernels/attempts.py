@@ -40,7 +40,7 @@ def pass_at_k(num_correct: jax.Array, num_attempts: jax.Array | int, k: int) -> 
 
 
 def success_within(p: Scalar, num_attempts: Scalar) -> jax.Array:
-    """Chance that independent attempts, each succeeding with probability p, succeed at least once.
+    """Probability of at least one success in n independent attempts, each with probability p.
 
     ``1 - (1 - p)^n``, by ``log1p`` and ``expm1``, so that it is exact to rounding for tiny p as well. It tends to 1
     with n only if p > 0, and the first success is then attempt ``1 / p`` on average.

@@ -125,6 +125,8 @@ def categorical_target(
 ) -> jax.Array:
     """C51 target: one distributional Bellman step, projected back onto the support.
 
+    ``p = project(r + d z, p(s', a*), z)``
+
     The loss against it is the cross-entropy, ``optax.softmax_cross_entropy(logits, target)``.
 
     Args:

@@ -53,6 +53,8 @@ def boltzmann(value: jax.Array, temperature: Scalar) -> jax.Array:
 
     Returns:
         ``[..., A]`` probabilities.
+
+    Source: Sutton & Barto 2018, (2.11).
     """
     return jax.nn.softmax(value / temperature, axis=-1)
 

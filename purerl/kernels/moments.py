@@ -44,7 +44,7 @@ def init(shape: tuple[int, ...] = (), dtype: Any = jnp.float32) -> Moments:
 
 
 def from_batch(x: jax.Array, num_batch_axes: int = 1, mask: jax.Array | None = None) -> Moments:
-    """Moments of one batch, in two passes: the second measures the rounding of the first and corrects it.
+    """Moments of one batch, in two passes, the second of which corrects the rounding of the first.
 
     ``mean = sum x / n``, ``deviations = sum (x - mean)^2``
 
@@ -79,7 +79,7 @@ def from_batch(x: jax.Array, num_batch_axes: int = 1, mask: jax.Array | None = N
 
 
 def merge(a: Moments, b: Moments) -> Moments:
-    """Moments of two sets of samples together, from those of each.
+    """Merge the moments of two sets of samples (parallel variance algorithm).
 
     ``n = n_a + n_b``, ``mean = mean_a + delta n_b / n``, ``D = D_a + D_b + delta^2 n_a n_b / n``, with
     ``delta = mean_b - mean_a``
@@ -121,17 +121,17 @@ def update(moments: Moments, x: jax.Array, mask: jax.Array | None = None) -> Mom
 
 
 def mean(moments: Moments) -> jax.Array:
-    """Mean of the samples, ``[...]``; 0 where there are none."""
+    """Running mean of the samples, ``[...]``; 0 where there are none."""
     return moments.mean.high + moments.mean.low
 
 
 def variance(moments: Moments) -> jax.Array:
-    """Population variance of the samples, ``deviations / count``, ``[...]``; 1 where there are none."""
+    """Running population variance: ``deviations / count``, ``[...]``; 1 where there are no samples."""
     return safe_divide(moments.deviations.high, moments.count.high, default=1.0)
 
 
 def std(moments: Moments, epsilon: float = 1e-8) -> jax.Array:
-    """Deviation to divide by, ``sqrt(variance + epsilon)``, ``[...]``: positive also for constant samples."""
+    """Running standard deviation: ``sqrt(variance + epsilon)``, ``[...]``; positive also for constant samples."""
     return jnp.sqrt(variance(moments) + epsilon)
 
 

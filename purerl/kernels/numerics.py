@@ -9,7 +9,7 @@ Axis = int | tuple[int, ...] | None
 
 
 def masked_mean(x: jax.Array, mask: jax.Array | None, axis: Axis = None) -> jax.Array:
-    """Mean of the entries where ``mask`` is set; 0 where none is.
+    """Masked mean, of the entries where ``mask`` is set; 0 where none is.
 
     ``sum(m x) / max(sum(m), 1)``
 
@@ -27,7 +27,7 @@ def masked_mean(x: jax.Array, mask: jax.Array | None, axis: Axis = None) -> jax.
 
 
 def masked_variance(x: jax.Array, mask: jax.Array | None, axis: Axis = None) -> jax.Array:
-    """Population variance of the entries where ``mask`` is set; 0 where none is, exactly 0 for equal entries.
+    """Masked population variance, of the entries where ``mask`` is set; 0 where none is, exactly 0 for equal entries.
 
     ``sum(m (x - mean)^2) / max(sum(m), 1)``
 
@@ -44,7 +44,7 @@ def masked_variance(x: jax.Array, mask: jax.Array | None, axis: Axis = None) -> 
 
 
 def standardize(x: jax.Array, mask: jax.Array | None = None, epsilon: float = 1e-8) -> jax.Array:
-    """Shift and scale to mean 0 and deviation 1; equal entries, or a single one, give exactly 0.
+    """Standardise to mean 0 and deviation 1; equal entries, or a single one, give exactly 0.
 
     ``(x - mean) / (std + epsilon)``
 
@@ -62,7 +62,9 @@ def standardize(x: jax.Array, mask: jax.Array | None = None, epsilon: float = 1e
 
 
 def safe_log(x: jax.Array) -> jax.Array:
-    """``log(max(x, tiny))``, with the smallest normal float in place of 0: finite, and flat below it.
+    """Safe logarithm: ``log(max(x, tiny))``, with the smallest normal float in place of 0.
+
+    Finite, and flat below it.
 
     Args:
         x: ``[...]`` float, at least 0.
@@ -74,7 +76,7 @@ def safe_log(x: jax.Array) -> jax.Array:
 
 
 def safe_divide(numerator: jax.Array, denominator: jax.Array, default: float = 0.0) -> jax.Array:
-    """``numerator / denominator``, and ``default`` with zero gradient where the denominator is 0.
+    """Safe division: ``numerator / denominator``, and ``default`` with zero gradient where the denominator is 0.
 
     Args:
         numerator: ``[...]`` float.
@@ -91,7 +93,7 @@ def safe_divide(numerator: jax.Array, denominator: jax.Array, default: float = 0
 
 
 def global_norm(tree: PyTree) -> jax.Array:
-    """Euclidean norm of all leaves together, with gradient 0 at the origin.
+    """Global norm of a pytree, the Euclidean norm of all leaves together, with gradient 0 at the origin.
 
     ``sqrt(sum_i x_i^2)``
 

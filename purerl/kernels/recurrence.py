@@ -69,7 +69,7 @@ def sequential(coefficient: jax.Array, offset: jax.Array, final: Scalar = 0.0) -
 def associative(coefficient: jax.Array, offset: jax.Array, final: Scalar = 0.0) -> jax.Array:
     """:func:`reverse_linear_recurrence` as a ``lax.associative_scan``: log T steps, composing affine maps.
 
-    ``(a, b)`` stands for ``x -> b + a x``; an earlier map after a later one is ``(a a', b + a b')``.
+    ``(b, a) after (b', a') = (b + a b', a a')``, where ``(b, a)`` stands for the map ``x -> b + a x``
 
     Source: Blelloch 1990, section 1.4.
     """

@@ -143,7 +143,9 @@ def approximate_kl(log_ratio: jax.Array) -> jax.Array:
 
 
 def clipped(log_ratio: jax.Array, clip_epsilon: Scalar) -> jax.Array:
-    """Clip indicator, whose mean is the clip fraction: 1 where ``|rho - 1| > epsilon``, otherwise 0.
+    """Clip indicator of PPO, whose mean is the clip fraction.
+
+    ``1[|rho - 1| > epsilon]``
 
     Args:
         log_ratio: ``[...]``.
