@@ -32,12 +32,12 @@ def test_pass_at_k_is_one_minus_a_ratio_of_binomials(double):
 @pytest.mark.covers("pass-at-k")
 @pytest.mark.parametrize("p", [0.0, 0.05, 0.4, 1.0])
 def test_pass_at_k_has_no_bias_and_the_plug_in_has(double, p):
-    """Its mean over the binomial law of c is 1 - (1-p)^k by enumeration; that of 1 - (1 - c/n)^k is lower."""
+    """Its mean over the binomial distribution of c is 1 - (1-p)^k by enumeration; that of 1 - (1 - c/n)^k is lower."""
     n, k = 10, 4
     c = np.arange(n + 1)
-    law = np.array([math.comb(n, i) * p**i * (1 - p) ** (n - i) for i in c])
-    np.testing.assert_allclose(law @ np.asarray(pass_at_k(jnp.asarray(c), n, k)), 1 - (1 - p) ** k, atol=1e-14)
-    plug_in = law @ np.asarray(success_within(c / n, k))
+    probability = np.array([math.comb(n, i) * p**i * (1 - p) ** (n - i) for i in c])
+    np.testing.assert_allclose(probability @ np.asarray(pass_at_k(jnp.asarray(c), n, k)), 1 - (1 - p) ** k, atol=1e-14)
+    plug_in = probability @ np.asarray(success_within(c / n, k))
     assert plug_in < 1 - (1 - p) ** k - 1e-3 or p in (0.0, 1.0)
 
 
@@ -53,7 +53,7 @@ def test_pass_at_k_is_stable_where_binomials_overflow():
 
 
 @pytest.mark.covers("pass-at-k")
-def test_waiting_for_the_first_success():
+def test_number_of_attempts_until_the_first_success():
     """Simulated waits: the share within n is 1 - (1-p)^n and the mean 1/p, both within four standard errors."""
     p, number = 0.2, 100_000
     waits = np.asarray(jax.random.geometric(jax.random.key(0), p, (number,)))

@@ -57,7 +57,7 @@ def columns(steps: list[SimpleNamespace], q: np.ndarray, policy) -> dict[str, jn
 @pytest.mark.covers("nstep-sarsa", "nstep-is", "tree-backup")
 @pytest.mark.parametrize("end", ["none", "terminated", "truncated"])
 @pytest.mark.parametrize("sigma", [0.0, 0.4, 1.0])
-def test_matches_the_sum_of_errors(end, sigma):
+def test_q_sigma_is_the_sum_of_weighted_td_errors(end, sigma):
     """Every row's target is its value plus the decayed errors up to where its episode ends, and every weight the
     product of its ratios, by loops."""
     rng = np.random.default_rng(0)
@@ -72,7 +72,7 @@ def test_matches_the_sum_of_errors(end, sigma):
 
 
 @pytest.mark.covers("nstep-sarsa", "tree-backup")
-def test_ends_of_sigma_are_the_parts():
+def test_q_sigma_is_n_step_sarsa_at_one_and_tree_backup_at_zero():
     """Sigma 1 is the n-step return of the actions taken, to the end the discounted return; sigma 0 in one step is
     Expected SARSA, and of the greedy policy Q-learning; a certain policy makes tree backup the n-step return."""
     rng = np.random.default_rng(1)
@@ -102,17 +102,17 @@ def all_paths(process: mdp.MDP, pair: tuple[int, int], depth: int):
     for states in itertools.product(range(S), repeat=depth):
         for actions in itertools.product(range(A), repeat=depth):
             befores = zip((pair[0], *states), (pair[1], *actions), strict=True)
-            steps, law = [], 1.0
+            steps, probability = [], 1.0
             for (s, a), s2, a2 in zip(befores, states, actions, strict=False):
-                law *= process.transition[s, a, s2]
+                probability *= process.transition[s, a, s2]
                 step = SimpleNamespace(obs=s, action=a, next_obs=s2, next_action=a2, next_probability=1.0)
                 step.reward, step.terminated, step.truncated = process.reward[s, a, s2], False, False
                 steps.append(step)
-            yield steps, law
+            yield steps, probability
 
 
 @pytest.mark.covers("sarsa", "nstep-is", "tree-backup")
-def test_in_expectation_by_enumeration():
+def test_n_step_targets_in_expectation_by_enumeration():
     """All two-step continuations under a behaviour: the weighted error of the sampled target is the on-policy
     target's, which vanishes at Q_pi; so does tree backup's, without ratios, for any behaviour, where the unweighted
     sample's does not."""
@@ -125,7 +125,7 @@ def test_in_expectation_by_enumeration():
     pair = (0, 1)
 
     def expected(q: np.ndarray, behaviour: np.ndarray, sigma: float, weigh: bool) -> float:
-        paths, laws = zip(*all_paths(world, pair, 2), strict=True)
+        paths, probabilities = zip(*all_paths(world, pair, 2), strict=True)
         rows = {name: np.array([[getattr(s, name) for s in p] for p in paths]).T for name in vars(paths[0][0])}
         after, chosen = rows["next_obs"], rows["next_action"]  # [T, paths]
         flags = jnp.asarray(rows["terminated"])
@@ -133,9 +133,9 @@ def test_in_expectation_by_enumeration():
         target = backups.q_sigma_returns(*map(jnp.asarray, given), flags, flags, GAMMA, sigma)[0]
         ratio = jnp.asarray(pi[after, chosen] / behaviour[after, chosen])
         weight = backups.sampling_ratios(ratio, flags)[0] if weigh else 1.0
-        law = np.array(laws) * behaviour[after, chosen].prod(0)
-        assert law.sum() == pytest.approx(1)
-        return float(law @ (weight * (target - q[pair])))
+        probability = np.array(probabilities) * behaviour[after, chosen].prod(0)
+        assert probability.sum() == pytest.approx(1)
+        return float(probability @ (weight * (target - q[pair])))
 
     q = rng.normal(size=(S, A))
     assert expected(q, b, 1.0, weigh=True) == pytest.approx(expected(q, pi, 1.0, weigh=False), abs=1e-12)

@@ -18,7 +18,7 @@ PROJECT, QUANTILE_LOSS = jax.jit(distributional.project), jax.jit(distributional
 pytestmark = [pytest.mark.usefixtures("x64"), pytest.mark.covers("distributional")]
 
 
-def laws(seed: int = 0, low: float = -2.0, high: float = 3.0, num_atoms: int = 7):
+def distributions(seed: int = 0, low: float = -2.0, high: float = 3.0, num_atoms: int = 7):
     """Random atoms in a range, and random probabilities, ``[B, M]``."""
     rng = np.random.default_rng(seed)
     return rng.uniform(low, high, (B, num_atoms)), rng.dirichlet(np.ones(num_atoms), B)
@@ -44,7 +44,7 @@ def test_support_and_midpoints():
 @pytest.mark.parametrize("outside", [0.0, 4.0], ids=["inside", "outside"])
 def test_projection_matches_the_loop_and_rlax(outside):
     """Random atoms, some beyond both ends, against the mass handed out piece by piece and against rlax."""
-    atoms, probability = laws(1, -2.0 - outside, 3.0 + outside)
+    atoms, probability = distributions(1, -2.0 - outside, 3.0 + outside)
     projected = project(atoms, probability)
     np.testing.assert_allclose(projected, oracle.project(atoms, probability, SUPPORT), atol=1e-13)
     peer = jax.vmap(rlax.categorical_l2_project, (0, 0, None))(*map(jnp.asarray, (atoms, probability, SUPPORT)))
@@ -60,9 +60,9 @@ def test_projection_by_hand():
 
 @pytest.mark.parametrize("seed", range(5))
 def test_projection_keeps_mass_always_and_the_mean_inside_the_support(seed):
-    """Random laws: sums stay 1 wherever atoms lie, means stay while they lie inside, and nothing is negative."""
+    """Sums stay 1 wherever atoms lie, means stay while they lie inside, and nothing is negative."""
     for low, high in ((-2.0, 3.0), (-9.0, 8.0)):
-        atoms, probability = laws(seed, low, high)
+        atoms, probability = distributions(seed, low, high)
         projected = project(atoms, probability)
         np.testing.assert_allclose(projected.sum(-1), 1.0, rtol=1e-13)
         assert projected.min() >= 0
@@ -71,13 +71,13 @@ def test_projection_keeps_mass_always_and_the_mean_inside_the_support(seed):
 
 
 def test_atoms_that_hit_the_support_keep_their_mass():
-    """Each atom of the support projects onto itself alone, the two ends as well: the law comes back unchanged."""
-    _, probability = laws(2, num_atoms=N)
+    """Each atom of the support projects onto itself alone, the two ends as well: probabilities come back unchanged."""
+    _, probability = distributions(2, num_atoms=N)
     np.testing.assert_allclose(project(np.tile(SUPPORT, (B, 1)), probability), probability, atol=1e-14)
 
 
 def test_projection_keeps_mass_in_single_precision():
-    """51 atoms, 1000 random laws, rewards and discounts in float32: mass to 1e-6; integer shifts move it exactly."""
+    """51 atoms, 1000 random rewards and discounts in float32: mass to 1e-6; integer shifts move it exactly."""
     rng = np.random.default_rng(0)
     onto = distributional.support(jnp.float32(-10), jnp.float32(10), 51)
     probability = rng.dirichlet(np.ones(51), 1000).astype(np.float32)
@@ -93,7 +93,7 @@ def test_projection_keeps_mass_in_single_precision():
 
 def test_backup_moves_every_atom_and_ends_with_the_episode():
     """r + d z, for a support of all and for atoms of each; where the discount is 0 all is the reward, also from NaN."""
-    atoms, _ = laws(3)
+    atoms, _ = distributions(3)
     reward, discount = np.arange(B) - 2.0, np.array([0.9, 0.0, 0.5, 0.0, 1.0, 0.81])
     atoms[1] = np.nan
     actual = distributional.backup(*map(jnp.asarray, (reward, discount, atoms)))
@@ -103,9 +103,9 @@ def test_backup_moves_every_atom_and_ends_with_the_episode():
     np.testing.assert_allclose(shared, reward[:, None] + np.outer(discount, SUPPORT), rtol=1e-13)
 
 
-def test_the_end_of_an_episode_projects_the_reward():
+def test_c51_target_of_a_terminal_step_is_the_projected_reward():
     """Discount 0: reward 0.7 between atoms 0.5 and 1.0 gives them 0.6 and 0.4; beyond the ends all goes to the end."""
-    _, probability = laws(4, num_atoms=N)
+    _, probability = distributions(4, num_atoms=N)
     reward = jnp.array([0.7, -0.5, 30.0, -30.0, 3.0, -2.0])
     target = distributional.categorical_target(reward, jnp.zeros(B), jnp.asarray(probability), jnp.asarray(SUPPORT))
     expected = np.zeros((B, N))
@@ -114,7 +114,7 @@ def test_the_end_of_an_episode_projects_the_reward():
     np.testing.assert_allclose(target, expected, atol=1e-13)
 
 
-def test_mean_of_the_backup_is_the_backup_of_the_mean():
+def test_mean_of_the_distributional_backup_is_the_backup_of_the_mean():
     """While atoms stay inside the support the categorical target's mean is the ordinary target; quantiles' always."""
     rng = np.random.default_rng(5)
     logits, quantiles = jnp.asarray(rng.normal(size=(B, N))), jnp.asarray(rng.uniform(-2, 3, (B, N)))
@@ -129,8 +129,8 @@ def test_mean_of_the_backup_is_the_backup_of_the_mean():
 
 @pytest.mark.parametrize("discount", [0.0, 0.5, 0.9])
 def test_backup_contracts_the_wasserstein_distance(discount):
-    """The 1-Wasserstein distance (SciPy's) between two laws becomes exactly ``discount`` times itself."""
-    first, second = laws(6)[0][0], laws(7)[0][0]
+    """The 1-Wasserstein distance (SciPy's) between two distributions becomes exactly ``discount`` times itself."""
+    first, second = distributions(6)[0][0], distributions(7)[0][0]
 
     def moved(atoms):
         return distributional.backup(jnp.array(1.7), jnp.array(discount), jnp.asarray(atoms))
@@ -140,7 +140,7 @@ def test_backup_contracts_the_wasserstein_distance(discount):
     np.testing.assert_allclose(after, discount * before, atol=1e-12)
 
 
-def test_q_values_are_means():
+def test_q_values_are_means_of_the_distributions():
     """Softmax times atoms, the mean of quantiles, the number itself for one; atoms that do not fit are refused."""
     output = np.random.default_rng(8).normal(size=(2, 3, 4, N))
     weight = np.exp(output) / np.exp(output).sum(-1, keepdims=True)
@@ -173,8 +173,8 @@ def test_c51_losses_agree_with_rlax():
     )(output, action, reward, discount, next_output, distributional.q_values(selector, support))
     for chooser, expected in zip((next_output, selector), tables, strict=True):
         best = jnp.argmax(distributional.q_values(chooser, support), axis=-1)
-        law = jax.nn.softmax(targets.select_action_value(next_output, best))
-        target = distributional.categorical_target(reward, discount, law, support)
+        distribution = jax.nn.softmax(targets.select_action_value(next_output, best))
+        target = distributional.categorical_target(reward, discount, distribution, support)
         loss = optax.softmax_cross_entropy(targets.select_action_value(output, action), target)
         np.testing.assert_allclose(loss, expected, rtol=1e-10)
 
@@ -259,9 +259,9 @@ def test_loss_at_many_drawn_levels_approaches_that_at_the_midpoints():
     assert abs(drawn.mean() - losses(distributional.midpoints(500)).mean()) < 4 * error < 0.02
 
 
-def test_laws_do_not_mix_rows_or_broadcast():
+def test_distributional_kernels_do_not_mix_rows_or_broadcast():
     """Rows permute with their inputs; ``[B]`` against ``[B, 1]`` and unequal leading axes are errors."""
-    atoms, probability = laws(15)
+    atoms, probability = distributions(15)
     order = np.random.default_rng(0).permutation(B)
     np.testing.assert_array_equal(project(atoms, probability)[order], project(atoms[order], probability[order]))
     for wrong in (

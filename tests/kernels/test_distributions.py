@@ -94,7 +94,7 @@ def test_illegal_actions():
     action = categorical.sample(logits, categorical.noise(jax.random.key(0), logits, (500,)))
     assert set(np.unique(action[:, 0])) == {0, 2} and set(np.unique(action[:, 1])) == {2}
     assert np.all(np.isfinite(categorical.log_prob(logits, action)))
-    # What the first law does and the second forbids: the divergence really is infinite.
+    # What the first distribution does and the second forbids: the divergence really is infinite.
     assert categorical.kl(logits[0], jnp.array([-INF, -INF, 0.0])) == INF
 
 
@@ -107,7 +107,7 @@ def test_categorical_survives_extreme_logits():
 
 
 @pytest.mark.covers("softmax-policy")
-def test_categorical_sampling_has_the_right_law():
+def test_categorical_samples_have_the_softmax_probabilities():
     """20 000 Gumbel-max draws in one call: chi-square of the counts, int32, and one noise shape for all."""
     logits = jnp.asarray(LOGITS[0], jnp.float32)
     noise = categorical.noise(jax.random.key(3), logits, (100, 200))
@@ -172,7 +172,7 @@ def test_shared_log_std_broadcasts(family):
 
 
 @pytest.mark.covers("gauss-policy")
-def test_gaussian_sampling_has_the_right_law():
+def test_gaussian_samples_have_the_normal_distribution():
     """10 000 draws in one call: Kolmogorov-Smirnov against SciPy's normal."""
     params = Gaussian(jnp.array([0.7]), jnp.array([-1.0]))
     draws = gaussian.sample(params, gaussian.noise(jax.random.key(0), params, (10_000,)))

@@ -56,7 +56,7 @@ def test_boltzmann_tends_to_greedy_and_to_uniform():
 
 
 @pytest.mark.covers("eps-greedy")
-def test_side_by_side_agents_explore_less_and_less():
+def test_ape_x_epsilons_fall_from_actor_to_actor():
     """Eight from 0.4 with the exponent 7: its powers from 1 to 8. With exponent 0, or alone, epsilon itself."""
     np.testing.assert_allclose(exploration.spread(0.4, 7.0, 8), 0.4 ** np.arange(1, 9), rtol=1e-12)
     np.testing.assert_allclose(exploration.spread(0.3, 0.0, 3), 0.3, rtol=1e-12)
@@ -65,7 +65,7 @@ def test_side_by_side_agents_explore_less_and_less():
 
 
 @pytest.mark.covers("eps-greedy")
-def test_draws_have_the_probabilities():
+def test_samples_have_the_probabilities():
     """Evenly spaced uniforms draw each action as often as its probability says, to within one draw."""
     policy, number = jnp.array([0.0, 0.25, 0.0, 0.7, 0.05, 0.0]), 10_000
     uniforms = (jnp.arange(number) + 0.5) / number
@@ -73,7 +73,7 @@ def test_draws_have_the_probabilities():
     np.testing.assert_allclose(np.bincount(drawn, minlength=6), number * np.asarray(policy), atol=1)
 
 
-def test_draws_nothing_impossible():
+def test_actions_of_probability_zero_are_never_sampled():
     """In single precision, at both ends of the uniform and at every step of the distribution, no draw is impossible."""
     with jax.enable_x64(False):
         keys = jax.random.split(jax.random.key(0), 200)

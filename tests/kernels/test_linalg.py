@@ -13,7 +13,7 @@ def positive_definite(size, seed=0):
 
 
 @pytest.mark.parametrize("damping", [0.0, 0.3])
-def test_solves_as_a_dense_solver(damping, x64):
+def test_conjugate_gradient_agrees_with_a_dense_solver(damping, x64):
     """As many iterations as unknowns, with and without damping, against numpy.linalg.solve, over a pytree."""
     A = positive_definite(7)
     b = {"w": jnp.arange(6.0).reshape(2, 3) - 2.0, "b": jnp.ones(())}
@@ -29,7 +29,7 @@ def test_solves_as_a_dense_solver(damping, x64):
     assert residual < 1e-12 * np.linalg.norm(flat)
 
 
-def test_freezes_after_convergence():
+def test_conjugate_gradient_stops_changing_after_convergence():
     """In float32, hundreds of iterations past convergence give the bits of the first few, not 0/0."""
     A = positive_definite(5).astype(jnp.float32)
     b = jnp.ones(5)

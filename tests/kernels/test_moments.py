@@ -14,7 +14,7 @@ def exact(compensated):
     return np.asarray(compensated.high, np.float64) + np.asarray(compensated.low, np.float64)
 
 
-def test_batches_match_numpy():
+def test_moments_of_batches_match_numpy():
     """Mean and variance of one batch, over two leading axes and with a mask, against NumPy in float64."""
     x = np.random.default_rng(0).normal(3.0, 2.0, size=(6, 5, 4)).astype(np.float32)
     m = from_batch(jnp.asarray(x), 2)
@@ -31,7 +31,7 @@ def test_batches_match_numpy():
     np.testing.assert_allclose(moments.variance(masked), x[mask].var(0), rtol=1e-5)
 
 
-def test_merging_is_pooling(x64):
+def test_merged_moments_are_those_of_the_pooled_samples(x64):
     """Any split of the samples, merged in any order and grouping, gives the moments of all of them."""
     x = np.random.default_rng(0).normal(size=(50, 3))
     a, b, c = (from_batch(jnp.asarray(part)) for part in np.split(x, [7, 30]))
@@ -64,7 +64,7 @@ def test_empty_moments_are_neutral():
 
 
 def test_float32_follows_float64_past_a_billion_samples():
-    """2^30 samples, then 20 000 batches of 64 from a shifted law: count exact, the rest as in float64.
+    """2^30 samples, then 20 000 batches of 64 from a shifted distribution: count exact, the rest as in float64.
 
     Each batch moves the mean by 2e-8 of its size, below half a unit in the last place of float32: a plain
     float32 mean would stand still, while the true one moves by 0.05.

@@ -72,7 +72,7 @@ def on_device(rollout: Rollout) -> Rollout:
 
 @pytest.mark.covers("returns", "nstep-td", "lambda-return", "gae", "adv-est")
 @pytest.mark.parametrize("name", NAMES)
-def test_matches_the_forward_definition(name, x64):
+def test_returns_and_advantages_match_their_forward_definition(name, x64):
     """Every estimator against its sum over the episode in a float64 loop, for all ways an episode may end."""
     rollout = make_rollout()
     actual = OURS[name](on_device(rollout))
@@ -80,7 +80,7 @@ def test_matches_the_forward_definition(name, x64):
 
 
 @pytest.mark.covers("returns")
-def test_players_who_take_turns(x64):
+def test_n_step_returns_of_two_players_who_take_turns(x64):
     """A negative discount is one account kept for who moves in even rows: odd rows' numbers count as losses there, both
     as the oracle sums them and as they are told to who moves."""
     rollout, turns = make_rollout(), np.where(np.arange(T) % 2 == 0, 1.0, -1.0)[:, None]
@@ -157,7 +157,7 @@ def test_retrace_weighs_the_error_at_t_plus_1_by_the_ratio_at_t_plus_1(x64):
 
 @pytest.mark.covers("returns", "gae")
 @pytest.mark.parametrize("name", NAMES)
-def test_nothing_passes_a_reset(name):
+def test_returns_do_not_leak_across_episodes(name):
     """Replacing all that comes after an end leaves everything up to that end bit for bit as it was."""
     rollout, other = make_rollout(), make_rollout(7)
     end = 3
@@ -197,7 +197,7 @@ def test_end_of_the_rollout_is_a_truncation(x64):
 
 
 @pytest.mark.covers("returns")
-def test_hand_values_of_a_three_step_chain():
+def test_returns_of_a_three_step_chain_by_hand():
     """A chain that pays 1 a step gamma = 0.5, bootstrap 8: 1.75 if it terminates, 2.75 if time runs out."""
     reward, next_value = jnp.ones((3, 2)), jnp.full((3, 2), 8.0)
     last = jnp.zeros((3, 2), bool).at[2]

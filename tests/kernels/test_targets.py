@@ -50,7 +50,7 @@ def test_td_errors_agree_with_rlax(name):
 
 
 @pytest.mark.covers("dqn", "double-dqn", "nstep-dqn")
-def test_hand_values():
+def test_td_targets_by_hand():
     """Two rewards of a three-step window, then termination or not: 1 + 0.5 * 2 + 0.25 * V, or without V."""
     q, selector = jnp.array([[3.0, 8.0], [3.0, jnp.nan]]), jnp.array([[1.0, 0.0], [0.0, 1.0]])
     reward, discount = jnp.array([2.0, 2.0]), jnp.array([0.25, 0.0])
@@ -58,7 +58,7 @@ def test_hand_values():
     np.testing.assert_array_equal(targets.td_target(reward, discount, targets.double_value(q, selector)), [2.75, 2.0])
 
 
-def test_taken_finds_the_axis_of_actions():
+def test_select_action_value_finds_the_axis_of_actions():
     """``[..., A]`` and ``[..., A, N]``, with no, one and two leading axes, against indexing one by one."""
     x, action = np.random.default_rng(0).normal(size=(2, 3, 4, 5)), np.array([[0, 3, 1], [2, 2, 0]])
     for tail in (x, x[..., 0]):

@@ -19,7 +19,7 @@ def streams(seed: int = 0, num_atoms: int = 3):
     return jnp.asarray(rng.normal(size=(5, 1, num_atoms))), jnp.asarray(rng.normal(size=(5, 4, num_atoms)))
 
 
-def test_what_the_value_stream_is():
+def test_value_stream_of_a_dueling_network():
     """Mean form: mean_a Q is V and Q - V sums to 0. Max form: max_a Q is V. For each atom by itself."""
     value, advantage = streams()
     q = combine_streams(value, advantage, "mean")

@@ -53,12 +53,12 @@ def test_maximum_of_equal_arms_is_the_order_statistic():
 
 @pytest.mark.parametrize("num_arms", [2, 4, 16])
 def test_uniform_noise_adds_its_width_times_m_minus_1_over_m_plus_1(num_arms):
-    """Equal arms, noise uniform in +-0.3: the excess is 0.3 (m - 1) / (m + 1), the law of the largest of m uniforms."""
+    """Equal arms, noise uniform in +-0.3: the excess is 0.3 (m - 1) / (m + 1), as of the largest of m uniforms."""
     noise = jax.random.uniform(jax.random.key(1), (NUM_DRAWS, num_arms), minval=-0.3, maxval=0.3)
     assert within(targets.max_value(7.0 + noise), 7.0 + 0.3 * (num_arms - 1) / (num_arms + 1))
 
 
-def test_independent_estimates_err_downwards():
+def test_double_estimate_underestimates_where_max_overestimates():
     """Unequal arms: max is above the best arm; Double, the mean of the arm it chooses, below. By quadrature."""
     means = np.array([1.0, 0.5, 0.0])
     too_high, too_low = expected_maximum(means), chosen(means) @ means
@@ -69,7 +69,7 @@ def test_independent_estimates_err_downwards():
 
 
 @pytest.mark.parametrize("noise", [1.0, 2.0])
-def test_both_biases_by_enumeration(noise):
+def test_bias_of_max_and_of_double_estimates_by_enumeration(noise):
     """All outcomes of noise +-1 or +-2 on equal arms: max is 1 + noise (1 - 2 / 2^A), Double exactly the true value."""
     tables = 1.0 + noise * jnp.asarray(list(itertools.product([-1.0, 1.0], repeat=4)))
     np.testing.assert_allclose(targets.max_value(tables).mean(), 1.0 + noise * (1 - 2 / 2**4), rtol=1e-12)
@@ -88,7 +88,7 @@ def test_correlated_tables_keep_their_share_of_the_excess(correlation):
 
 
 @pytest.mark.parametrize("num_arms", [2, 3, 10])
-def test_least_excess_of_balanced_errors(num_arms):
+def test_lower_bound_of_the_overestimation(num_arms):
     """Equal arms, errors of sum 0 and mean square C: max is at least sqrt(C / (m - 1)), reached by one low arm."""
     errors = np.random.default_rng(0).normal(size=(1000, num_arms))
     errors -= errors.mean(-1, keepdims=True)

@@ -22,7 +22,7 @@ def problem(seed: int, gamma: float = 0.7):
 
 @pytest.mark.covers("pg")
 @pytest.mark.parametrize("seed", SEEDS)
-def test_full_return_form(seed):
+def test_policy_gradient_with_full_returns(seed):
     """E[(sum_t score_t) R(tau)] over all trajectories equals the exact gradient and differences of J."""
     mdp, theta, paths = problem(seed)
     full_return = np.broadcast_to(returns_to_go(paths, mdp.gamma)[0], paths.reward.shape)
@@ -49,7 +49,7 @@ def test_reward_to_go_needs_the_discount_of_its_time(seed):
 
 
 @pytest.mark.covers("rtg")
-def test_causality():
+def test_past_rewards_drop_out_of_the_policy_gradient():
     """Each cross term E[score_t r_k] is zero for a past reward (k < t), and not for k >= t."""
     _, theta, paths = problem(0)
     for t in range(T):
@@ -62,7 +62,7 @@ def test_causality():
 
 @pytest.mark.covers("pg", "adv-est")
 @pytest.mark.parametrize("weight_name", ["action value", "advantage", "TD error"])
-def test_weights_with_the_same_expectation(weight_name):
+def test_policy_gradient_with_q_values_advantages_or_td_errors(weight_name):
     """g^t times Q, A or the TD error of the true values all give the exact gradient."""
     mdp, theta, paths = problem(1)
     state, action, advantage = oracle.finite_values(mdp, oracle.softmax(theta), T)

@@ -95,7 +95,7 @@ def test_tail_weight_is_needed_for_finite_episodes():
 
 
 @pytest.mark.covers("gae")
-def test_extremes_of_lambda(rollout):
+def test_lambda_0_is_td_and_lambda_1_is_monte_carlo(rollout):
     """lam = 0 gives the TD error, lam = 1 the return minus the value, across terminations and truncations."""
     reward, value, next_value, terminated, truncated = rollout
     one_step = gae(reward, value, next_value, terminated, truncated, GAMMA, 0.0)
