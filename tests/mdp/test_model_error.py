@@ -93,19 +93,21 @@ def test_simulation_lemma_is_reached_as_errors_vanish():
 @pytest.mark.usefixtures("x64")
 @pytest.mark.covers("model-bias")
 def test_errors_compound_within_both_bounds():
-    """32 pairs of chains, h = 0 .. 6: the laws of the state are those of matrix powers, and their distance is at most
-    1 - (1 - eps/2)^h, which is at most h eps/2. The laws of whole paths, enumerated, obey the same, and exceed it."""
+    """32 pairs of chains, h = 0 .. 6: the states of the state are those of matrix powers, and their distance is at most
+    1 - (1 - eps/2)^h, which is at most h eps/2. The states of whole paths, enumerated, obey the same, and exceed it."""
     worlds, models = worlds_and_models(num_states=3)
     uniform = jnp.full((3, 2), 0.5)
     gap = np.zeros(HORIZON + 1)
     for i in range(0, NUM_PAIRS, 4):
         p, q = (np.asarray(kernel.induced(one, uniform).transition) for one in pair_of(i, worlds, models))
         start = np.eye(3)[0]
-        laws = [np.asarray(model_error.distributions_after(jnp.asarray(x), jnp.asarray(start), HORIZON)) for x in (p, q)]
-        np.testing.assert_allclose(laws[0][-1], start @ np.linalg.matrix_power(p, HORIZON), atol=1e-12)
+        states = [
+            np.asarray(model_error.distributions_after(jnp.asarray(x), jnp.asarray(start), HORIZON)) for x in (p, q)
+        ]
+        np.testing.assert_allclose(states[0][-1], start @ np.linalg.matrix_power(p, HORIZON), atol=1e-12)
         eps = model_error.one_step_error(jnp.asarray(p), jnp.asarray(q))
         h = np.arange(HORIZON + 1)
-        state = model_error.total_variation(*laws)
+        state = model_error.total_variation(*states)
         path = np.stack(
             [0.5 * np.abs(oracle.trajectory_law(p, start, k) - oracle.trajectory_law(q, start, k)).sum() for k in h]
         )

@@ -1,4 +1,4 @@
-"""A recorded history of steps that every tabular learner can be told, and what the textbook's loops make of it."""
+"""One history of steps for every update rule of tabular control, to compare their tables with the textbook's loops."""
 
 import functools
 from collections.abc import Callable
@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from purerl import mdp
-from purerl.algorithms.tabular import control
-from purerl.algorithms.tabular.control import ControlConfig, ControlHypers, Learner, Played, Step, n_step
+from purerl.algorithms.tabular.control import ControlConfig, ControlHypers, ControlRollout, control, control_rollout
+from purerl.algorithms.tabular.n_step import n_step
+from purerl.algorithms.tabular.update_rule import ControlTransition, UpdateRule
 from purerl.envs.base import Environment
 from purerl.envs.mdp import environment
 from purerl.kernels import exploration
@@ -35,50 +36,61 @@ def env() -> Environment:
 
 
 @functools.cache
-def sarsa_history() -> Step:
+def sarsa_history() -> ControlTransition:
     """The steps of SARSA."""
     with jax.enable_x64(True):
-        return played(n_step()).step
+        return rollout_of(n_step()).transition
 
 
-def played(learner: Learner, **config: Any) -> Played:
-    """What a learner lives through, as NumPy arrays, in two updates of half the steps each."""
-    settings = ControlConfig(num_steps=NUM_STEPS // 2, **config)
-    play = control.player(env(), learner, settings)
+def rollout_of(rule: UpdateRule, **config: Any) -> ControlRollout:
+    """All steps of an agent with this rule, as NumPy arrays, in two updates of half the steps each."""
+    settings, world = ControlConfig(num_steps=NUM_STEPS // 2, **config), env()
 
-    def run(key: jax.Array) -> Played:
+    def run(key: jax.Array) -> ControlRollout:
         init_key, *keys = jax.random.split(key, 3)
-        state = control.control(env(), learner, settings).init(HYPERS, init_key)
-        halves = jax.lax.scan(lambda state, key: play(HYPERS, state, key), state, jnp.stack(keys))[1]
+        state = control(world, rule, settings).init(HYPERS, init_key)
+
+        def half(state, key):
+            return control_rollout(world, rule, settings, HYPERS, state, key)
+
+        halves = jax.lax.scan(half, state, jnp.stack(keys))[1]
         return jax.tree.map(lambda x: x.reshape(NUM_STEPS, *x.shape[2:]), halves)
 
     return jax.tree.map(np.asarray, jax.jit(run)(KEY))
 
 
-def listed(step: Step) -> list[SimpleNamespace]:
+def listed(steps: ControlTransition) -> list[SimpleNamespace]:
     """One record a step, for the loops."""
-    names = vars(step)
-    return [SimpleNamespace(**{name: getattr(step, name)[t] for name in names}) for t in range(NUM_STEPS)]
+    names = vars(steps)
+    return [SimpleNamespace(**{name: getattr(steps, name)[t] for name in names}) for t in range(NUM_STEPS)]
 
 
-def policy_of(learner: Learner) -> Callable:
-    """The policy that a learner learns, for the loops."""
-    epsilon = HYPERS.epsilon if learner.on_policy else HYPERS.target_epsilon
+def policy_of(rule: UpdateRule) -> Callable:
+    """The policy that a rule learns, for the loops."""
+    epsilon = HYPERS.epsilon if rule.on_policy else HYPERS.target_epsilon
     return lambda row: oracle.epsilon_greedy(row, epsilon)
 
 
-def told(learner: Learner, step: Step, hypers: ControlHypers = HYPERS) -> np.ndarray:
-    """The learner's table after each step of a history, ``[T, S, A]``."""
-    epsilon = hypers.epsilon if learner.on_policy else hypers.target_epsilon
+def tables_after(rule: UpdateRule, steps: ControlTransition, hypers: ControlHypers = HYPERS) -> np.ndarray:
+    """The rule's table after each step of a history, ``[T, S, A]``."""
+    epsilon = hypers.epsilon if rule.on_policy else hypers.target_epsilon
 
     def target(value: jax.Array, state: jax.Array) -> jax.Array:
         return exploration.epsilon_greedy(value, epsilon)
 
-    def tell(memory, step: Step):
-        memory, _ = learner.learn(hypers, memory, step, target)
-        return memory, memory.q
+    def learn(tables, transition):
+        tables, _ = rule.learn(hypers, tables, transition, target)
+        return tables, tables.q
 
-    def run(step: Step) -> jax.Array:
-        return jax.lax.scan(tell, learner.init(hypers, NUM_STATES, NUM_ACTIONS), step)[1]
+    def run(steps: ControlTransition) -> jax.Array:
+        return jax.lax.scan(learn, rule.init(hypers, NUM_STATES, NUM_ACTIONS), steps)[1]
 
-    return np.asarray(jax.jit(run)(jax.tree.map(jnp.asarray, step)))
+    return np.asarray(jax.jit(run)(jax.tree.map(jnp.asarray, steps)))
+
+
+def assert_learns_as(rule: UpdateRule, loop: Callable, **settings: Any) -> None:
+    """The table after every step of SARSA's history is the loop's."""
+    steps = sarsa_history()
+    assert steps.terminated.sum() > 5 and steps.truncated.sum() > 5
+    expected = loop(BEGIN, listed(steps), policy_of(rule), HYPERS.gamma, **settings)
+    np.testing.assert_allclose(tables_after(rule, steps), expected, atol=1e-12)

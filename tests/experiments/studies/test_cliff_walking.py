@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from experiments.studies import cliff_walking as experiment
-from purerl.algorithms.tabular.control import ControlHypers, n_step
+from purerl.algorithms.tabular.control import ControlHypers
+from purerl.algorithms.tabular.n_step import n_step
 from purerl.envs.textbook import maps
 
 HYPERS = ControlHypers(step_size=0.5)
@@ -38,8 +39,8 @@ def test_every_episode_is_kept_in_its_place(monkeypatch):
     """The first 8 episodes of 3 runs are the same whether 8 or 12 are asked for; none earns more than the best, and
     falls count."""
     monkeypatch.setattr(experiment, "_CHUNK", 100)
-    learner, key = n_step(1, "expected", on_policy=False), jax.random.key(0)
-    long, short = (experiment.learn(learner, HYPERS, key, 3, num_episodes) for num_episodes in (12, 8))
+    rule, key = n_step(1, "expected", on_policy=False), jax.random.key(0)
+    long, short = (experiment.learn(rule, HYPERS, key, 3, num_episodes) for num_episodes in (12, 8))
     assert long.returns.shape == (3, 12) and long.tables.shape == (3, 48, 4)
     np.testing.assert_array_equal(long.returns[:, :8], short.returns)
     assert np.all((long.returns <= -13) & (long.returns > -20_000))
@@ -47,12 +48,12 @@ def test_every_episode_is_kept_in_its_place(monkeypatch):
 
 
 def test_command_prints_a_table_and_draws(tmp_path, capsys):
-    """Two short runs: a line a learner, an image; a step size that cannot be is refused."""
+    """Two short runs: a line an algorithm, an image; a step size that cannot be is refused."""
     image = tmp_path / "cliff.png"
     experiment.main(["--num-runs", "2", "--num-episodes", "3", "--out", str(image)])
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "Cliff Walking: 2 runs, α = 0.5, ε = 0.1, 3 episodes"
-    assert [line[:14].strip() for line in lines[2:]] == list(experiment.LEARNERS)
+    assert [line[:14].strip() for line in lines[2:]] == list(experiment.RULES)
     assert image.stat().st_size > 10_000
     with pytest.raises(SystemExit) as exit_:
         experiment.main(["--step-size", "0"])
