@@ -1,10 +1,10 @@
-"""One step of value learning by hand, in NumPy float64: windows read by loops, the chain rule written out."""
+"""One step of value learning by hand, in NumPy float64: n-step transitions by loops, the chain rule written out."""
 
 import numpy as np
 
 
-def window(items, row, env, n, gamma, newest):
-    """The steps from a place of the replay: the sum of their rewards, the discount behind it, and what they led to."""
+def n_step_transition(items, row, env, n, gamma, newest):
+    """The steps from a place of the replay: the sum of their rewards, the discount after them, and what they led to."""
     num_rows = len(items.reward)
     reward = 0.0
     for k in range(n):

@@ -1,4 +1,4 @@
-"""Learning from a dataset: Q* with full coverage, what goes wrong without it, and the penalty's own fixed point."""
+"""Offline DQN: Q* with full coverage, overestimation without it, the fixed point of conservative Q-learning."""
 
 from typing import Any
 
@@ -34,7 +34,7 @@ TABLE: dict[str, Any] = {
     "target_update": "polyak",
     "loss": "squared",
 }
-HYPERS = DQNHypers(learning_rate=0.1, gamma=GAMMA, polyak=0.1, adam_epsilon=1e-2)
+HYPERS = DQNHypers(learning_rate=0.1, gamma=GAMMA, tau=0.1, adam_epsilon=1e-2)
 
 
 def recorded(counts) -> Transition:
@@ -54,9 +54,9 @@ def recorded(counts) -> Transition:
 
 
 def learn(counts, weights, num_updates):
-    """Action values ``[P, S, A]`` of a table that a run per weight learns from a dataset.
+    """Action values ``[W, S, A]`` of a table that a run for each weight learns from a dataset.
 
-    Step sizes fall to 0, so that what the draws add to the penalty's gradient does not stay.
+    Step sizes fall to 0, so that what sampling adds to the penalty's gradient does not stay.
     """
     algorithm = offline_dqn(one_hot_observation(environment(MDP)), recorded(counts), DQNConfig(**TABLE))
 
@@ -81,7 +81,7 @@ def backed_up(q):
 
 
 @pytest.mark.covers("offline-tax", "dqn")
-def test_full_coverage_and_the_fixed_point_of_the_penalty():
+def test_full_coverage_finds_optimal_values_and_the_conservative_fixed_point():
     """Every pair, 1 to 9 times: Q* of dynamic programming without penalty; with it Q = T Q - alpha (pi / beta - 1).
 
     The equation times beta, which is how surely the data say it, holds within 0.02 for weights 0.2 and 1, where the
@@ -103,10 +103,10 @@ def test_full_coverage_and_the_fixed_point_of_the_penalty():
 
 
 @pytest.mark.covers("offline-tax", "dqn")
-def test_what_the_data_lack():
+def test_actions_that_the_dataset_lacks_are_overestimated_without_the_penalty():
     """One action a state: without penalty untried ones keep the values of chance, and the rest is wrong with them.
 
-    Exactly so: the fixed point with those values held. It is above the values of who wrote the data, by more than 0.5.
+    Exactly so: the fixed point with those values held, which is above the behaviour policy's values by more than 0.5.
     With the penalty the greedy policy is that policy, its values are within 0.05, and what the softmax of all values
     expects is a lower bound.
     """
@@ -131,7 +131,7 @@ def test_what_the_data_lack():
 
 @pytest.mark.covers("offline-tax", "dqn")
 @pytest.mark.parametrize("weight", [0.0, 0.7], ids=["plain", "conservative"])
-def test_an_update_is_the_one_done_by_hand(weight):
+def test_update_in_float64(weight):
     """Parameters and metrics after a step on the one transition that there is, against NumPy in float64."""
     steps: Any = {
         "obs": np.array([[0.5, -1.0]], np.float32),
@@ -164,7 +164,7 @@ def test_an_update_is_the_one_done_by_hand(weight):
 
 
 @pytest.mark.covers("offline-tax")
-def test_gradient_of_the_penalty():
+def test_gradient_of_the_conservative_penalty():
     """softmax(Q) - onehot(a) row by row; the penalty is the cross-entropy of softmax(Q), above 0. One is illegal."""
     q, action = np.random.default_rng(0).normal(size=(5, 4)) * 3, np.array([1, 0, 3, 3, 2])
     q[0, 2] = -np.inf
@@ -201,7 +201,7 @@ def test_no_environment_and_no_dataset_in_the_state():
 
 
 @pytest.mark.covers("offline-tax")
-def test_what_is_known_of_the_data():
+def test_spec_has_the_fingerprint_and_the_return_of_the_dataset():
     """The fingerprint is a setting; the return of complete episodes is a fact, and NaN where there is none."""
     data = recorded(np.ones((6, 3), int))
     data = data.replace(terminated=np.arange(18) == 9, reward=np.arange(18, dtype=np.float32))
@@ -212,10 +212,10 @@ def test_what_is_known_of_the_data():
     assert np.isnan(offline_dqn(busy_env(), endless).spec.facts["dataset_return"])
 
 
-def test_what_is_refused():
+def test_datasets_and_configs_that_are_refused():
     """Priorities, continuous actions, no data, and more than a program can hold; each names what it was."""
     env, data = one_hot_observation(environment(MDP)), recorded(np.ones((6, 3), int))
-    with pytest.raises(ValueError, match=r"DQNConfig\.prioritized = True: a dataset is drawn from uniformly"):
+    with pytest.raises(ValueError, match=r"DQNConfig\.prioritized = True: a dataset is sampled from uniformly"):
         offline_dqn(env, data, DQNConfig(prioritized=True))
     with pytest.raises(ValueError, match=r"busy: DQN needs Discrete actions, but the action space is Box"):
         offline_dqn(busy_env(CONTINUOUS), data)

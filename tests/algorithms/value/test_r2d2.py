@@ -1,4 +1,4 @@
-"""R2D2: what it remembers, one update by hand, a question that only a memory answers, and what it refuses."""
+"""R2D2: values that need a memory, a gradient step by hand, stored memories, epsilons, and refused settings."""
 
 import functools
 from typing import Any
@@ -8,47 +8,23 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from purerl.algorithms.value import r2d2 as module
+from purerl import rollout
+from purerl.algorithms.value import dqn_loss
+from purerl.algorithms.value import r2d2 as parts
 from purerl.algorithms.value.dqn import DQNConfig, DQNHypers, dqn
 from purerl.algorithms.value.r2d2 import R2D2Config, R2D2Hypers, r2d2
-from purerl.data.transitions import sequences
-from purerl.envs import PROBES, Recalled
+from purerl.envs import PROBES
 from purerl.envs.probes import memory as memory_probe
-from purerl.nets.value import RecurrentQNetwork, make_q_network
+from purerl.types import Seen
 from tests.oracles import returns as oracle
 from tests.support.ppo_setup import CONTINUOUS, busy_env, jit
+from tests.support.training import train_with_falling_rate
 
 KEY = jax.random.key(0)
 GAMMA = 0.7
 
 
-def network(env, config) -> RecurrentQNetwork:
-    """The network that such a config means."""
-    net = make_q_network(
-        tuple(env.observation_space.shape),
-        env.action_space.n,
-        hidden_sizes=config.hidden_sizes,
-        dueling=config.dueling,
-        memory_size=config.memory_size,
-    )
-    assert isinstance(net, RecurrentQNetwork)
-    return net
-
-
 # --- where it leads ---------------------------------------------------------------------------------------
-
-
-def trained(algorithm, hypers, key, num_updates):
-    """The state after a run whose step size falls to 0."""
-    init_key, run_key = jax.random.split(key)
-
-    def update(state, inputs):
-        share_left, key = inputs
-        now = hypers.replace(learning_rate=hypers.learning_rate * share_left)
-        return algorithm.update(now, state, key)[0], None
-
-    inputs = 1 - jnp.arange(num_updates) / num_updates, jax.random.split(run_key, num_updates)
-    return jax.lax.scan(update, algorithm.init(hypers, init_key), inputs)[0]
 
 
 SMALL: dict[str, Any] = {
@@ -77,17 +53,17 @@ SHOWN = jnp.zeros((DELAY + 1, 2, 2)).at[0, :, 0].set(jnp.array([-1.0, 1.0])).at[
 
 
 @pytest.mark.covers("rnnstate", "dqn", "per", "dueling", "double-dqn", "target-net")
-def test_remembers_what_it_is_asked_for():
+def test_memory_probe_has_its_true_values():
     """A cue, three steps, the question: all action values of both episodes within 0.02 of the truth, for three seeds.
 
-    In greedy evaluation every episode is answered rightly.
+    In greedy evaluation every answer is right.
     """
     env, config = memory_probe(DELAY), R2D2Config(**SMALL)
-    algorithm, net = r2d2(env, config), network(env, config)
+    algorithm, net = r2d2(env, config), parts.make_network(env, config)
 
     def run(key):
         run_key, eval_key = jax.random.split(key)
-        state = trained(algorithm, QUICK, run_key, 300)
+        state = train_with_falling_rate(algorithm, QUICK, run_key, 300)
         _, scaled = net.apply(state.params, net.memory.start(2), SHOWN, jnp.zeros((DELAY + 1, 2), bool))
         return scaled[..., 0], algorithm.spec.evaluate(QUICK, state, eval_key, 16)
 
@@ -99,28 +75,30 @@ def test_remembers_what_it_is_asked_for():
     np.testing.assert_array_equal(episodes.lengths, DELAY + 1)
 
 
+@pytest.mark.deep
 @pytest.mark.covers("rnnstate")
-def test_nobody_else_can_know():
+def test_dqn_without_a_memory_cannot_answer_the_probe():
     """The same question to DQN, which sees the same whatever the cue was: both answers are worth 0, within 0.2."""
     env = memory_probe(DELAY)
     sizes: dict[str, Any] = {"num_warmup_steps": 4096, "replay_capacity": 4096, "hidden_sizes": (16,)}
     config = DQNConfig(**sizes, batch_size=256, loss="squared")
     hypers = DQNHypers(learning_rate=1e-2, gamma=GAMMA, epsilon_end=1.0, target_update_every=100.0)
-    net = make_q_network((2,), 2, hidden_sizes=(16,))
+    net = dqn_loss.make_network(env, config)
 
     def run(key):
-        return net.apply(trained(dqn(env, config), hypers, key, 300).params, SHOWN)[..., 0]
+        return net.apply(train_with_falling_rate(dqn(env, config), hypers, key, 300).params, SHOWN)[..., 0]
 
     q = jit(jax.vmap(run))(jax.random.split(KEY, 3))
     np.testing.assert_allclose(q, 0, atol=0.2)
 
 
+@pytest.mark.deep
 @pytest.mark.covers("nstep-dqn", "polyak")
-def test_bootstraps_at_a_time_limit_and_at_the_end_of_a_sequence():
-    """Reward 1 for ever, cut every four steps, three-step targets in sequences of eight: the value is 1 / (1 - gamma).
+def test_bootstraps_at_truncation_and_at_the_end_of_a_sequence():
+    """Reward 1 for ever, truncated every four steps, three-step targets, sequences of eight: 1 / (1 - gamma).
 
-    With uniform draws, values as they are, no burn-in and a target network that moves: within 0.1 of 3.33. Who
-    takes a cut for an end finds at most 1 / (1 - 3/4 gamma) = 2.1.
+    With uniform samples, values that are not rescaled, no burn-in and a Polyak average: within 0.1 of 3.33. A learner
+    that takes truncation for termination finds at most 1 / (1 - 3/4 gamma) = 2.1.
     """
     env, answer = PROBES["truncation"].env(), PROBES["truncation"].answer(GAMMA)
     changes: dict[str, Any] = {
@@ -132,10 +110,10 @@ def test_bootstraps_at_a_time_limit_and_at_the_end_of_a_sequence():
         "dueling": "none",
     }
     config = R2D2Config(**SMALL | changes)
-    net, hypers = network(env, config), QUICK.replace(polyak=0.1)
+    net, hypers = parts.make_network(env, config), QUICK.replace(tau=0.1)
 
     def run(key):
-        state = trained(r2d2(env, config), hypers, key, 300)
+        state = train_with_falling_rate(r2d2(env, config), hypers, key, 300)
         seen = jnp.broadcast_to(jnp.asarray(answer.obs), (4, 1, 1))
         return net.apply(state.params, net.memory.start(1), seen, jnp.zeros((4, 1), bool))[1][..., 0]
 
@@ -152,7 +130,7 @@ HYPERS = R2D2Hypers(
     epsilon_end=0.2,
     exploration_steps=1000.0,
     epsilon_spread=2.0,
-    polyak=0.3,
+    tau=0.3,
     rescale_epsilon=0.01,
     priority_eta=0.7,
     priority_alpha=0.5,
@@ -176,50 +154,48 @@ BUSY = R2D2Config(
     memory_size=5,
 )
 ROWS, WRITTEN = 45, slice(20, 30)  # rows of the ring, and those that an update after the warm-up writes
-NET = network(busy_env(), BUSY)
+NET = parts.make_network(busy_env(), BUSY)
 
 
-class Learner:
-    """R2D2 in a busy environment of both kinds of end, compiled once: ``init``, ``update``, and what was drawn."""
+class Busy:
+    """R2D2 in a busy environment of both kinds of end, compiled once: ``init``, ``update`` and ``learn``."""
 
     def __init__(self) -> None:
-        self.drawn: Any = None
-        algorithm = r2d2(busy_env(), BUSY)
-        self.init, self._update = jit(algorithm.init), jit(functools.partial(self._watched_update, algorithm))
+        self.algorithm = r2d2(busy_env(), BUSY)
+        self.init, self.update = jit(self.algorithm.init), jit(self.algorithm.update)
+        self.learn = jit(self._learn)
+
+    @functools.cached_property
+    def starts(self):
+        return [self.init(HYPERS, key) for key in jax.random.split(KEY)]
 
     def start(self, num_env_steps=60):
         """A start whose target network is another than the online one."""
-        state, other = (self.init(HYPERS, key) for key in jax.random.split(KEY))
+        state, other = self.starts
         return state.replace(target_params=other.params, num_env_steps=jnp.int32(num_env_steps))
 
-    def update(self, state, key):
-        result = jax.block_until_ready(self._update(HYPERS, state, key))
-        jax.effects_barrier()
-        return result
-
-    def _watched_update(self, algorithm, hypers, state, key):
-        def watched(ring, indices, length, of):
-            jax.debug.callback(lambda indices: setattr(self, "drawn", indices), indices)
-            return sequences(ring, indices, length, of)
-
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(module, "sequences", watched)
-            return algorithm.update(hypers, state, key)
+    def _learn(self, state, key):
+        """A gradient step and the end of an update, the sequences learnt from, and where they start."""
+        replay = parts.make_replay(BUSY)
+        indices = replay.sample(state.replay, key, HYPERS.priority_beta)
+        after, metrics = parts.learn(NET, BUSY, replay, HYPERS, state, key)
+        batch = parts.read_sequences(BUSY, state.replay.ring, indices)
+        return dqn_loss.finish_update(BUSY, HYPERS, after), metrics, batch, indices
 
 
 @functools.cache
-def learner() -> Learner:
-    return Learner()
+def busy() -> Busy:
+    return Busy()
 
 
 @jax.jit
-def think(params, memory, obs):
+def network_step(params, memory, obs):
     """One step of the network: memory afterwards, scaled action values ``[M, A]``."""
     memory, output = NET.apply(params, memory, obs[None], jnp.zeros((1, len(obs)), bool))
     return memory, output[0, ..., 0]
 
 
-def forget(memory, ended):
+def reset_where(memory, ended):
     return tuple(jnp.where(jnp.asarray(ended)[:, None], 0, x) for x in memory)
 
 
@@ -227,10 +203,10 @@ def values(params, memory, steps):
     """Scaled action values of each observation and of what it led to, ``[T, M, A]``, and the memory in the end."""
     now, following = [], []
     for t in range(len(steps.reward)):
-        memory, q = think(params, memory, steps.obs[t])
+        memory, q = network_step(params, memory, steps.obs[t])
         now.append(q)
-        following.append(think(params, memory, steps.next_obs[t])[1])
-        memory = forget(memory, steps.terminated[t] | steps.truncated[t])
+        following.append(network_step(params, memory, steps.next_obs[t])[1])
+        memory = reset_where(memory, steps.terminated[t] | steps.truncated[t])
     return jnp.stack(now), jnp.stack(following), memory
 
 
@@ -250,32 +226,33 @@ def pick(q, action):
 
 
 @pytest.mark.covers("rnnstate", "dqn", "nstep-dqn", "per", "double-dqn", "polyak")
-def test_an_update_is_the_one_done_by_hand():
-    """What was drawn, step by step: burn-in, targets by float64 loops, both kinds of end, gradient, loss, priorities.
+def test_gradient_step_in_float64():
+    """The sampled sequences, step by step: burn-in, targets by loops, both kinds of end, gradient, loss, priorities.
 
-    Each network reads the burn-in by itself, from the memory that was stored; of the gradient's path only what lies
-    behind the burn-in is left.
+    Each network reads the burn-in by itself, from the memory that was stored; only what lies after the burn-in has a
+    gradient.
     """
-    agent = learner()
+    agent = busy()
     start = agent.start()
     # One update, so that priorities differ; then Adam forgets it.
-    before = agent.update(start, jax.random.key(1))[0].replace(opt_state=start.opt_state)
-    after, metrics = agent.update(before, jax.random.key(2))
-    row, env, weight = (np.asarray(x) for x in (agent.drawn.row, agent.drawn.env, agent.drawn.weight))
+    before = agent.update(HYPERS, start, jax.random.key(1))[0].replace(opt_state=start.opt_state)
+    after, metrics, batch, indices = jax.device_get(agent.learn(before, jax.random.key(2)))
+    row, env, weight = indices.row, indices.env, indices.weight
     assert np.ptp(weight) > 0.1
-    items = jax.device_get(after.replay.ring.items)
+    items = jax.device_get(before.replay.ring.items)
     rows = (row + np.arange(10)[:, None]) % ROWS
-    steps = jax.tree.map(lambda x: x[rows, env], items.step)
-    stored = tuple(x[row, env] for x in items.memory)
+    steps, stored = jax.tree.map(lambda x: x[rows, env], items.replace(extras=())), items.extras
+    stored = tuple(x[row, env] for x in stored)
+    jax.tree.map(np.testing.assert_array_equal, (batch.steps, batch.memory), (steps, stored))
     read, learnt = (jax.tree.map(lambda x, part=part: x[part], steps) for part in (slice(4), slice(4, 10)))
 
-    def behind_burn_in(params):
+    def after_burn_in(params):
         ended = steps.terminated[3] | steps.truncated[3]
-        return forget(values(params, stored, read)[2], ended)
+        return reset_where(values(params, stored, read)[2], ended)
 
-    memory = behind_burn_in(before.params)
+    memory = after_burn_in(before.params)
     now, choice, _ = values(before.params, memory, learnt)
-    _, following, _ = values(before.target_params, behind_burn_in(before.target_params), learnt)
+    _, following, _ = values(before.target_params, after_burn_in(before.target_params), learnt)
     best = unscaled(pick(following, np.asarray(choice).argmax(-1)), 0.01)
     terminated, truncated = learnt.terminated, learnt.truncated
     assert terminated.any() and (truncated & ~terminated).any()
@@ -285,11 +262,11 @@ def test_an_update_is_the_one_done_by_hand():
     np.testing.assert_allclose(metrics["loss"], np.mean(weight * error**2) / 2, rtol=1e-4)
     np.testing.assert_allclose(metrics["q_value"], np.mean(unscaled(pick(now, learnt.action), 0.01)), rtol=1e-3)
 
-    drawn = row // 3 * 3 + env  # items start every three rows, three environments to a row
+    sampled = row // 3 * 3 + env  # items start every three rows, three environments to a row
     priority = 0.7 * np.abs(error).max(0) + 0.3 * np.abs(error).mean(0) + 0.01
-    highest = {item: priority[drawn == item].max() for item in drawn}
-    masses = np.asarray(after.replay.priorities.scaled_priorities.levels[0])
-    np.testing.assert_allclose([masses[i] for i in highest], np.sqrt([*highest.values()]), rtol=1e-3)
+    highest = {item: priority[sampled == item].max() for item in sampled}
+    scaled_priorities = np.asarray(after.replay.priorities.scaled_priorities.levels[0])
+    np.testing.assert_allclose([scaled_priorities[i] for i in highest], np.sqrt([*highest.values()]), rtol=1e-3)
 
     def loss(params):
         q = values(params, memory, learnt)[0]
@@ -310,84 +287,81 @@ def test_an_update_is_the_one_done_by_hand():
 
 @pytest.mark.covers("rnnstate")
 def test_no_gradient_reaches_the_burn_in():
-    """Observations of drawn sequences, shifted: in the burn-in the loss changes, but its derivative there is 0."""
-    algorithm, state = r2d2(busy_env(), BUSY), learner().start()
+    """Observations of sampled sequences, shifted: in the burn-in the loss changes, but its derivative there is 0."""
+    agent = busy()
+    state = agent.start()
+    _, _, batch, indices = agent.learn(state, jax.random.key(2))
 
     def loss(shift):
-        def shifted(ring, indices, length, of):
-            steps = sequences(ring, indices, length, of)
-            return steps.replace(obs=steps.obs + shift)
+        shifted = batch.replace(steps=batch.steps.replace(obs=batch.steps.obs + shift))
+        return parts.loss(NET, BUSY, state.params, HYPERS, state.target_params, shifted, indices.weight)[0]
 
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(module, "sequences", shifted)
-            return algorithm.update(HYPERS, state, jax.random.key(2))[1]["loss"]
-
-    @jit
-    def loss_and_slopes(shift):
-        """With a derivative for every step of the sequences, along a direction that moves nothing else."""
-        moves = jnp.eye(10)[:, :, None, None] * jnp.ones((16, 2))
-        values, slopes = jax.vmap(lambda move: jax.jvp(loss, (shift,), (move,)))(moves)
-        return values[0], slopes
-
+    loss_and_slope = jit(jax.value_and_grad(loss))
     still = jnp.zeros((10, 16, 2))
-    value, slopes = loss_and_slopes(still)
-    assert float(loss_and_slopes(still.at[:4].set(2.0))[0]) != pytest.approx(float(value), rel=1e-3)
-    np.testing.assert_array_equal(slopes[:4], 0)
-    assert np.all(np.abs(slopes[4:]) > 1e-6)
+    value, slope = loss_and_slope(still)
+    assert float(loss_and_slope(still.at[:4].set(2.0))[0]) != pytest.approx(float(value), rel=1e-3)
+    np.testing.assert_array_equal(slope[:4], 0)
+    assert np.all(np.abs(slope[4:]).max(axis=(1, 2)) > 1e-6)
 
 
 # --- how it behaves ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.covers("rnnstate")
-def test_a_stored_memory_is_what_was_remembered():
-    """From row to row of the replay: one step of the network behind the memory before, or zeros where an episode ended.
+def test_stored_memory_is_that_before_the_step():
+    """From row to row of the replay: one step of the network after the memory before, or zeros where an episode ended.
 
-    The running environments go on with the one behind the last row.
+    The running environments go on with the one after the last row.
     """
-    agent = learner()
+    agent = busy()
     before = agent.start()
-    after, _ = agent.update(before, jax.random.key(3))
+    after, _ = agent.update(HYPERS, before, jax.random.key(3))
     items = jax.tree.map(lambda x: x[WRITTEN], after.replay.ring.items)
-    remembered, ended = before.envs.obs.memory, items.step.terminated | items.step.truncated
+    memory, ended = before.envs.carry, items.terminated | items.truncated
     assert np.asarray(ended).any() and not np.asarray(ended).all()
     for t in range(10):
-        for ours, stored in zip(remembered, items.memory, strict=True):
+        for ours, stored in zip(memory, items.extras, strict=True):
             np.testing.assert_allclose(ours, stored[t], rtol=1e-4, atol=1e-6)
-        remembered = forget(think(before.params, tuple(x[t] for x in items.memory), items.step.obs[t])[0], ended[t])
-    for ours, carried in zip(remembered, after.envs.obs.memory, strict=True):
+        memory, _ = network_step(before.params, tuple(x[t] for x in items.extras), items.obs[t])
+        memory = reset_where(memory, ended[t])
+    for ours, carried in zip(memory, after.envs.carry, strict=True):
         np.testing.assert_allclose(ours, carried, rtol=1e-4, atol=1e-6)
-    for x in before.replay.ring.items.memory:
+    for x in before.replay.ring.items.extras:
         assert np.asarray(x[:20]).any() and not np.asarray(x[20:]).any()
 
 
 @pytest.mark.covers("rnnstate")
-def test_acts_with_its_memory_and_hands_it_on():
-    """Of one observation: the best action of the network's, or the one that epsilon 1 draws; and the memory behind."""
-    algorithm, state = r2d2(busy_env(), BUSY), learner().start(num_env_steps=0)
-    memory, obs = tuple(jnp.linspace(-1, 1, 10).reshape(2, 5)), jnp.array([1.0, -2.0])
-    behind, q = think(state.params, tuple(x[None] for x in memory), obs[None])
-    best, after = algorithm.act(HYPERS, state, Recalled(obs, memory), KEY)
-    assert int(best) == int(jnp.argmax(q))
-    for ours, theirs in zip(after, behind, strict=True):
-        np.testing.assert_allclose(ours, theirs[0], rtol=1e-5)
-    draws = [algorithm.act(HYPERS, state, Recalled(obs, memory), key, sample=True)[0] for key in jax.random.split(KEY)]
-    expected = [int(jax.random.uniform(key, (1,))[0] * 3) for key in jax.random.split(KEY)]
-    np.testing.assert_array_equal(draws, expected)
+def test_act_carries_the_memory():
+    """The best action of the network's, or uniform ones where epsilon is 1; and the memory after the observation.
+
+    A fresh episode starts with zeros, alone and in a batch.
+    """
+    agent = busy()
+    algorithm, state = agent.algorithm, agent.start(num_env_steps=0)
+    memory = tuple(jnp.linspace(-1, 1, 20).reshape(2, 2, 5))
+    obs = jnp.array([[1.0, -2.0], [3.0, 0.5]])
+    expected, q = network_step(state.params, memory, obs)
+    after, best = algorithm.act(HYPERS, state, memory, Seen(obs), KEY)
+    np.testing.assert_array_equal(best, jnp.argmax(q, axis=-1))
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5), after, expected)
+    _, action = algorithm.act(HYPERS, state, memory, Seen(obs), KEY, sample=True)
+    np.testing.assert_array_equal(action, np.floor(np.asarray(jax.random.uniform(KEY, (2,))) * 3))
+    fresh = rollout.reset(busy_env(), KEY, 3, algorithm.start())
+    assert all(x.shape == (3, 5) and not np.asarray(x).any() for x in fresh.carry)
 
 
 @pytest.mark.covers("eps-greedy")
 @pytest.mark.parametrize(("num_env_steps", "epsilon"), [(0, 1.0), (500, 0.6), (9999, 0.2)])
-def test_environments_explore_differently(num_env_steps, epsilon):
-    """Environment i plays the best action in a share 1 - 2/3 epsilon^(1 + i), within 4 deviations of 300."""
-    agent = learner()
+def test_each_environment_has_its_own_epsilon(num_env_steps, epsilon):
+    """Environment i takes the best action in a share 1 - 2/3 epsilon^(1 + i), within 4 deviations of 300."""
+    agent = busy()
     state = agent.start(num_env_steps)
     greedy = np.zeros(3)
     for key in jax.random.split(jax.random.key(5), 30):
-        items = jax.tree.map(lambda x: x[WRITTEN], agent.update(state, key)[0].replay.ring.items)
+        items = jax.tree.map(lambda x: x[WRITTEN], agent.update(HYPERS, state, key)[0].replay.ring.items)
         flat = jax.tree.map(lambda x: x.reshape(30, *x.shape[2:]), items)
-        best = np.asarray(think(state.params, flat.memory, flat.step.obs)[1]).argmax(-1)
-        greedy += np.sum((best == np.asarray(flat.step.action)).reshape(10, 3), axis=0)
+        best = np.asarray(network_step(state.params, flat.extras, flat.obs)[1]).argmax(-1)
+        greedy += np.sum((best == np.asarray(flat.action)).reshape(10, 3), axis=0)
     share = 1 - 2 / 3 * epsilon ** np.arange(1.0, 4.0)
     assert np.all(np.abs(greedy - 300 * share) < 4 * np.sqrt(300 * share * (1 - share)))
 
@@ -402,7 +376,8 @@ def test_environments_explore_differently(num_env_steps, epsilon):
         ({"memory_size": 0}, r"R2D2Config.memory_size = 0: it must be at least 1"),
         ({"n_step": 0}, r"R2D2Config.n_step = 0: it must be at least 1"),
         ({"burn_in": -1}, r"R2D2Config.burn_in = -1: it must be at least 0"),
-        ({"overlap": 16}, r"R2D2Config.overlap = 16 must be at least 0 and less than sequence_length = 16"),
+        ({"overlap": -1}, r"R2D2Config.overlap = -1: it must be at least 0"),
+        ({"overlap": 16}, r"R2D2Config.overlap = 16 must be less than sequence_length = 16"),
         ({"num_warmup_steps": 1025}, r"num_warmup_steps = 1025 is not a positive multiple of num_envs = 8.* is: 1032"),
         (
             {"num_warmup_steps": 184},
@@ -418,13 +393,13 @@ def test_environments_explore_differently(num_env_steps, epsilon):
     ],
     ids=lambda value: "-".join(f"{k}-{v}" for k, v in value.items()) if isinstance(value, dict) else "",
 )
-def test_bad_sizes_and_choices_are_refused(changes, message):
+def test_configs_that_are_refused(changes, message):
     """Each names the field, what it was, and what would do."""
     with pytest.raises(ValueError, match=message):
         R2D2Config(**changes)
 
 
-def test_the_smallest_replay_that_is_accepted_can_be_drawn_from():
+def test_smallest_accepted_replay_can_be_sampled():
     """The capacity that an error asks for is one with which a prioritised replay, the pickier one, can be traced."""
     for changes in ({}, {"batch_size": 700}, {"num_steps": 300}):
         sizes: dict[str, Any] = {**changes, "num_warmup_steps": 192}
@@ -435,17 +410,10 @@ def test_the_smallest_replay_that_is_accepted_can_be_drawn_from():
         state = jax.eval_shape(algorithm.init, R2D2Hypers(), KEY)
         jax.eval_shape(algorithm.update, R2D2Hypers(), state, KEY)
         items = jax.eval_shape(lambda ring: ring.items, state.replay.ring)
-        assert items.step.reward.shape == (needed // 8, 8)
+        assert items.reward.shape == (needed // 8, 8)
 
 
 def test_continuous_actions_are_refused():
     """The error names the environment and its actions."""
     with pytest.raises(ValueError, match=r"busy: R2D2 needs Discrete actions, but the action space is Box"):
         r2d2(busy_env(CONTINUOUS))
-
-
-def test_acting_without_a_memory_is_refused():
-    """The error says what the observation lacks, and which wrapper gives it."""
-    algorithm = r2d2(busy_env(), BUSY)
-    with pytest.raises(ValueError, match=r"acts on Recalled\(obs, memory\), not on ndarray: apply carry_memory"):
-        algorithm.act(HYPERS, None, np.zeros(2), KEY)

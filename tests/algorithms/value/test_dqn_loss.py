@@ -1,0 +1,207 @@
+"""DQN's loss: Bellman targets, losses of samples, the target network's updates, and settings that are refused."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import struct
+
+from purerl.algorithms.value import dqn_loss
+from purerl.algorithms.value.dqn_loss import DQNConfig, DQNHypers
+from purerl.data.transitions import NStepTransition
+from tests.support.ppo_setup import CONTINUOUS, busy_env, jit
+
+KEY = jax.random.key(0)
+HYPERS = DQNHypers(v_min=-3.0, v_max=5.0, temperature=0.7, munchausen_alpha=0.6, huber_delta=0.8, tau=0.3)
+M, N = 6, 4
+FORMS: dict[str, dict[str, Any]] = {
+    "max": {},
+    "double": {"target": "double"},
+    "munchausen": {"target": "munchausen"},
+    "c51-double": {"distribution": "c51", "target": "double"},
+    "quantile": {"distribution": "quantile"},
+    "iqn-double": {"distribution": "iqn", "target": "double"},
+}
+
+
+def config_of(form) -> DQNConfig:
+    return DQNConfig(hidden_sizes=(8,), num_atoms=N, **FORMS[form])
+
+
+def make_batch() -> NStepTransition:
+    """Six transitions of two numbers and three actions; the first one ends."""
+    generator = np.random.default_rng(0)
+    return NStepTransition(
+        obs=jnp.asarray(generator.normal(size=(M, 2)), jnp.float32),
+        action=jnp.array([0, 1, 2, 2, 1, 0]),
+        reward=jnp.asarray(generator.normal(size=M), jnp.float32),
+        discount=jnp.array([0.0, 0.9, 0.9, 0.81, 0.9, 0.729]),
+        next_obs=jnp.asarray(generator.normal(size=(M, 2)), jnp.float32),
+    )
+
+
+@jit
+def computed(key):
+    """Of every form: outputs of both networks at what comes next, of the target network now, and the Bellman target."""
+    found, batch = {}, make_batch()
+    for form in FORMS:
+        config = config_of(form)
+        net = dqn_loss.make_network(busy_env(), config)
+        online, target = (
+            dqn_loss.init_params(net, config, HYPERS, key, batch.obs)[0] for key in jax.random.split(jax.random.key(1))
+        )
+        next_key, choice_key, now_key = jax.random.split(key, 3)
+        found[form] = (
+            dqn_loss.forward(net, config, target, batch.next_obs, next_key)[0],
+            dqn_loss.forward(net, config, online, batch.next_obs, choice_key)[0],
+            dqn_loss.forward(net, config, target, batch.obs, now_key)[0],
+            dqn_loss.bellman_target(net, config, online, HYPERS, target, batch, key),
+        )
+    return found
+
+
+def by_hand(form, output, online, now):
+    """Bellman target in float64 from outputs ``[M, 3, N]`` of the target network, the online one, and of now."""
+    output, online, now = (np.asarray(x, np.float64) for x in (output, online, now))
+    reward, discount, action = (
+        np.asarray(x) for x in (make_batch().reward, make_batch().discount, make_batch().action)
+    )
+    reward, discount = reward[:, None], discount[:, None]
+    if form == "munchausen":
+        tau = 0.7
+        soft, soft_now = (tau * np.log(np.exp(q[..., 0] / tau).sum(axis=1, keepdims=True)) for q in (output, now))
+        log_policy = now[np.arange(M), action] - soft_now  # times tau
+        return reward + 0.6 * np.clip(log_policy, -1, 0) + discount * soft
+    atoms = np.linspace(-3, 5, N)
+    selector = online if "double" in form else output
+    if form == "c51-double":
+        output, selector = (np.exp(x) / np.exp(x).sum(axis=-1, keepdims=True) for x in (output, selector))
+    best = (selector @ atoms if form == "c51-double" else selector.mean(axis=-1)).argmax(axis=-1)
+    following = output[np.arange(M), best]
+    if form != "c51-double":
+        return reward + discount * following
+    return np.stack([_projected(*row, atoms) for row in zip(reward, discount, following, strict=True)])
+
+
+def _projected(reward, discount, probability, atoms):
+    """Each atom moved and shared among its neighbours, in proportion to nearness."""
+    found, width = np.zeros(N), atoms[1] - atoms[0]
+    for p, atom in zip(probability, np.clip(reward + discount * atoms, atoms[0], atoms[-1]), strict=True):
+        found += p * np.maximum(0, 1 - np.abs(atom - atoms) / width)
+    return found
+
+
+@pytest.mark.covers("dqn", "double-dqn", "distributional", "target-net")
+@pytest.mark.parametrize("form", FORMS)
+def test_bellman_target_in_float64(form):
+    """From the networks' outputs: max, double, Munchausen, C51's projection by loops, quantiles and IQN's levels.
+
+    The choice of an action is the online network's exactly where the target is double, and makes a difference.
+    """
+    *outputs, target = computed(KEY)[form]
+    np.testing.assert_allclose(target, by_hand(form, *outputs), rtol=1e-5, atol=1e-5)
+    if "double" in form:
+        assert np.abs(by_hand(form.replace("double", "max"), *outputs) - target).max() > 0.01
+
+
+@pytest.mark.covers("distributional", "dqn")
+def test_loss_and_priority_of_each_sample_in_float64():
+    """Huber and squared errors, cross-entropy and the quantile Huber loss by their sums; the priority of a mean is its
+    absolute error, of a distribution its loss."""
+    generator = np.random.default_rng(1)
+    predicted, target = generator.normal(size=(2, M, N)).astype(np.float32) * 2
+    level = (np.arange(N) + 0.5) / N
+    error = (target - predicted)[:, 0].astype(np.float64)
+    huber = np.where(np.abs(error) < 0.8, error**2 / 2, 0.8 * (np.abs(error) - 0.4))
+    assert np.abs(error).min() < 0.8 < np.abs(error).max()
+    softmax = np.exp(predicted) / np.exp(predicted).sum(axis=1, keepdims=True)
+    probability = np.abs(target) / np.abs(target).sum(axis=1, keepdims=True)
+    cross_entropy = -(probability * np.log(softmax)).sum(axis=1)
+    u = target[:, None, :] - predicted[:, :, None]  # [M, predicted, target]
+    pinball = np.abs(level[:, None] - (u < 0)) * np.where(np.abs(u) < 0.8, u**2 / 1.6, np.abs(u) - 0.4)
+    quantile_huber = pinball.mean(axis=2).sum(axis=1)
+    cases: tuple[tuple[dict[str, Any], Any, Any, Any, Any], ...] = (
+        ({}, predicted[:, :1], target[:, :1], huber, np.abs(error)),
+        ({"loss": "squared"}, predicted[:, :1], target[:, :1], error**2 / 2, np.abs(error)),
+        ({"distribution": "c51"}, predicted, probability, cross_entropy, cross_entropy),
+        ({"distribution": "quantile"}, predicted, target, quantile_huber, quantile_huber),
+    )
+    for config, ours, theirs, expected, priority in cases:
+        each, found = dqn_loss.regression_loss(DQNConfig(**config), HYPERS, ours, jnp.asarray(level), theirs)
+        np.testing.assert_allclose(each, expected, rtol=1e-4)
+        np.testing.assert_allclose(found, priority, rtol=1e-4)
+
+
+class Targets(struct.PyTreeNode):
+    """What an update of the target network needs of a state."""
+
+    params: Any
+    target_params: Any
+    num_env_steps: Any
+
+
+@pytest.mark.covers("target-net", "polyak")
+def test_target_network_updates():
+    """Steps 24 to 114 in threes: a hard copy after updates that cross a multiple, divisible or not, and else no change.
+
+    A Polyak average moves by tau with every update.
+    """
+    passed, every = np.meshgrid(np.arange(24, 114, 3), [1.0, 7.0, 10.0, 12.5, 1000.0], indexing="ij")
+    sizes: dict[str, Any] = {"num_envs": 3, "num_steps": 1}
+
+    def finished(rule, passed, every):
+        config: Any = SimpleNamespace(**sizes, target_update=rule)
+        hypers = HYPERS.replace(target_update_every=every)
+        return dqn_loss.finish_update(config, hypers, Targets(jnp.float32(5.0), jnp.float32(1.0), passed))
+
+    for rule in ("hard", "polyak"):
+        state = jax.vmap(lambda *x, rule=rule: finished(rule, *x))(passed.ravel(), every.ravel())
+        np.testing.assert_array_equal(state.num_env_steps, passed.ravel() + 3)
+        crossed = (passed + 3) // every > passed // every
+        assert crossed.sum(axis=0).tolist() == [30, 13, 9, 8, 0]
+        expected = np.where(crossed, 5.0, 1.0) if rule == "hard" else 1 + 0.3 * 4
+        np.testing.assert_allclose(state.target_params, np.broadcast_to(expected, passed.shape).ravel(), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_envs": 0}, r"DQNConfig.num_envs = 0: it must be at least 1"),
+        ({"n_step": 0}, r"DQNConfig.n_step = 0: it must be at least 1"),
+        ({"num_gradient_steps": -1}, r"DQNConfig.num_gradient_steps = -1: it must be at least 1"),
+        ({"num_warmup_steps": 1025}, r"num_warmup_steps = 1025 is not a positive multiple of num_envs = 8.* is: 1032"),
+        ({"num_warmup_steps": 0}, r"num_warmup_steps = 0: it must be at least 1"),
+        ({"replay_capacity": 1001}, r"replay_capacity = 1001 is not a positive multiple of num_envs = 8.* is: 1008"),
+        ({"replay_capacity": 512}, r"replay_capacity = 512 must hold the warm-up.*: at least 1024 are needed"),
+        (
+            {"replay_capacity": 1024, "batch_size": 1030},
+            r"replay_capacity = 1024 must hold .* a batch: at least 1032 are needed",
+        ),
+        ({"target": "mean"}, r"DQNConfig.target = 'mean': choose one of max, double, munchausen"),
+        ({"distribution": "gauss"}, r"DQNConfig.distribution = 'gauss': choose one of mean, c51, quantile, iqn"),
+        ({"dueling": "min"}, r"DQNConfig.dueling = 'min': choose one of none, mean, max"),
+        ({"target_update": "soft"}, r"DQNConfig.target_update = 'soft': choose one of hard, polyak"),
+        ({"torso": "rnn"}, r"DQNConfig.torso = 'rnn': choose one of mlp, cnn"),
+        ({"activation": "swish"}, r"DQNConfig.activation = 'swish': choose one of tanh, relu"),
+        ({"distribution": "c51", "num_atoms": 1}, r"DQNConfig.num_atoms = 1: C51 needs at least 2"),
+        (
+            {"distribution": "c51", "target": "munchausen"},
+            r'"munchausen" needs distribution = "mean", but it is \'c51\'',
+        ),
+        ({"n_step": 3, "target": "munchausen"}, r'target = "munchausen" needs n_step = 1, but n_step = 3'),
+    ],
+    ids=lambda value: "-".join(f"{k}-{v}" for k, v in value.items()) if isinstance(value, dict) else "",
+)
+def test_configs_that_are_refused(changes, message):
+    """Each names the field, what it was, and what would do."""
+    with pytest.raises(ValueError, match=message):
+        DQNConfig(**changes)
+
+
+def test_continuous_actions_are_refused():
+    """The error names the environment and its actions."""
+    with pytest.raises(ValueError, match=r"busy: DQN needs Discrete actions, but the action space is Box"):
+        dqn_loss.make_network(busy_env(CONTINUOUS), DQNConfig())
