@@ -19,12 +19,12 @@ _CHUNK = 256  # states expanded by one call: one compiled shape for every enviro
 
 
 class Extracted(NamedTuple):
-    """A process that was read off an environment.
+    """A finite MDP extracted from an environment.
 
     Attributes:
         mdp: the process; its states are numbered in the order in which they were found, starts first.
         state: pytree ``[S, ...]``, the environment's own state of each.
-        obs: pytree ``[S, ...]``, what the environment showed when it was found.
+        obs: pytree ``[S, ...]``, its observation when it was found.
     """
 
     mdp: MDP
@@ -33,10 +33,10 @@ class Extracted(NamedTuple):
 
 
 def environment(mdp: MDP, name: str = "mdp", max_steps: int | None = None) -> Environment:
-    """A finite process as an environment that shows its state's number.
+    """Environment of a finite MDP, whose observation is the number of its state.
 
     Args:
-        mdp: the process. Its gamma is the learner's business and plays no part.
+        mdp: the process. Its gamma plays no part here.
         name: for titles and messages.
         max_steps: truncate episodes after so many steps, at least 1; never where None.
 
@@ -72,7 +72,7 @@ def extract(
     identity: Callable[[PyTree], PyTree] = lambda state: state,
     max_states: int = 2000,
 ) -> Extracted:
-    """The finite process inside a small environment: every action is tried in every state that can be reached.
+    """Extract the finite MDP of a small environment: every action is tried in every state that can be reached.
 
     Two states are one if their identities are equal, bit for bit, and both are ends or neither is.
 
@@ -101,25 +101,25 @@ def extract(
     over_actions = jax.vmap(outcomes or _tries(env.step), in_axes=(None, 0))
     expand = jax.jit(jax.vmap(over_actions, in_axes=(0, None)))  # [N states], [A] -> [N, A, K]
 
-    law, (obs, state) = _on_host(starts or _tries(env.reset)())
+    probability, (obs, state) = _on_host(starts or _tries(env.reset)())
     if starts is None:
         _check_alike(env, "reset", (obs, state), axis=0)
     found = _Found(env.name, identity, max_states)
-    start = [(found.number(obs, state, k, ended=False), law[k]) for k in np.flatnonzero(law)]
+    start = [(found.number(obs, state, k, ended=False), probability[k]) for k in np.flatnonzero(probability)]
     steps: list[tuple] = []  # (s, a, s', probability, reward)
     while found.pending:
         numbers = found.next_chunk()
-        law, step = _on_host(expand(found.stacked(numbers), actions))
+        probability, step = _on_host(expand(found.stacked(numbers), actions))
         obs, state, reward, terminated, truncated, _ = step
         if outcomes is None:
             _check_alike(env, "step", step, axis=2)
-        if (truncated & (law > 0)).any():
+        if (truncated & (probability > 0)).any():
             raise ValueError(f"extract: {env.name} truncates episodes, which no process does; remove its time limit.")
         # Rows beyond the last number are padding.
-        for row, action, k in np.argwhere(law[: len(numbers)] != 0):
+        for row, action, k in np.argwhere(probability[: len(numbers)] != 0):
             at = row, action, k
             after = found.number(obs, state, at, ended=bool(terminated[at]))
-            steps.append((numbers[row], action, after, law[at], reward[at]))
+            steps.append((numbers[row], action, after, probability[at], reward[at]))
     return _assemble(found, steps, start, len(actions), gamma)
 
 
@@ -167,14 +167,14 @@ def _assemble(found: _Found, steps: list[tuple], start: list[tuple], num_actions
     """The arrays of a process from its list of steps."""
     num_states = len(found.state)
     transition = np.zeros((num_states, num_actions, num_states))
-    earned = np.zeros_like(transition)
+    weighted_reward = np.zeros_like(transition)
     for s, a, after, probability, reward in steps:
         transition[s, a, after] += probability
-        earned[s, a, after] += probability * reward
+        weighted_reward[s, a, after] += probability * reward
     first = np.zeros(num_states)
     for s, probability in start:
         first[s] += probability
-    reward = np.divide(earned, transition, out=np.zeros_like(earned), where=transition != 0)
+    reward = np.divide(weighted_reward, transition, out=np.zeros_like(weighted_reward), where=transition != 0)
     mdp = make(transition, reward, gamma=gamma, start=first, terminal=np.array(found.ended))
     return Extracted(mdp, _stack(found.state), _stack(found.obs))
 
@@ -182,8 +182,8 @@ def _assemble(found: _Found, steps: list[tuple], start: list[tuple], num_actions
 def _tries(function: Callable) -> Callable:
     """A reset or step as a list of outcomes: the same arguments under several keys, of which the first counts."""
     keys = jax.random.split(jax.random.key(0), _NUM_TRIES)
-    law = jnp.zeros(_NUM_TRIES).at[0].set(1.0)
-    return lambda *args: (law, jax.vmap(lambda key: function(key, *args))(keys))
+    probability = jnp.zeros(_NUM_TRIES).at[0].set(1.0)
+    return lambda *args: (probability, jax.vmap(lambda key: function(key, *args))(keys))
 
 
 def _check_alike(env: Environment, name: str, outputs: PyTree, axis: int) -> None:
@@ -200,9 +200,9 @@ def _draw(key: jax.Array, staircase: jax.Array) -> jax.Array:
     return (jax.random.uniform(key, dtype=staircase.dtype) >= staircase).sum(dtype=jnp.int32)
 
 
-def _staircase(law: jax.Array) -> jax.Array:
+def _staircase(probability: jax.Array) -> jax.Array:
     """Cumulative probabilities; infinite from the last possible index on, so that rounding draws nothing else."""
-    stairs = law.cumsum(-1)
+    stairs = probability.cumsum(-1)
     return jnp.where(stairs >= stairs[..., -1:], jnp.inf, stairs)
 
 

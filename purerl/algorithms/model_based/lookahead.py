@@ -2,7 +2,7 @@
 
     q = exhaustive(mdp, state, depth=3)                                      # all actions, all outcomes
     returns = score(env, env_state, all_sequences(4, 5), key, gamma=0.95)    # all plans of five actions
-    q = rollouts(env, env_state, policy, key, gamma=0.95, ...)               # what a policy earns after each action
+    q = rollouts(env, env_state, policy, key, gamma=0.95, ...)               # the return of a policy after each action
     follow = model(env, playout_evaluator(env, gamma=0.95, depth=20), 0.95)  # for the tree searches of purerl.search
 
 Plain pure functions: nothing is learnt. :func:`exhaustive` needs the arrays of a process, the others a model that can
@@ -16,19 +16,21 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from purerl import mdp as kernel
 from purerl import search
 from purerl.envs.base import Environment
-from purerl.mdp import MDP
+from purerl.mdp import MDP, expected_reward, lookahead
 from purerl.spaces import Discrete
 from purerl.types import PyTree, Scalar
 
 LeafEvaluator = Callable[[PyTree, jax.Array, PyTree, PyTree], tuple[jax.Array, jax.Array]]
-"""What is thought of states: ``(params, key, obs [B, ...], env_state [B, ...]) -> (logits [B, A], value [B])``."""
+"""Policy and value estimates of states.
+
+``(params, key, obs [B, ...], env_state [B, ...]) -> (logits [B, A], value [B])``
+"""
 
 
 def exhaustive(mdp: MDP, state: jax.Array, depth: int, leaf: jax.Array | None = None) -> jax.Array:
-    """Values of the actions in a state by looking at all that may happen in ``depth`` steps, acting on what one sees.
+    """Exhaustive lookahead: values of the actions in a state from all that may happen in ``depth`` steps.
 
     ``Q_1(s, a) = R + gamma sum_s' P leaf(s')``, ``Q_H(s, a) = R + gamma sum_s' P max_a' Q_{H-1}(s', a')``
 
@@ -39,7 +41,7 @@ def exhaustive(mdp: MDP, state: jax.Array, depth: int, leaf: jax.Array | None = 
         mdp: the process.
         state: ``[...]`` int, where to look ahead from.
         depth: H, at least 1, static.
-        leaf: ``[S]``, what is thought of the states after H steps, 0 in terminal ones; zeros where None.
+        leaf: ``[S]``, value estimates of the states after H steps, 0 in terminal ones; zeros where None.
 
     Returns:
         ``[..., A]``.
@@ -50,14 +52,14 @@ def exhaustive(mdp: MDP, state: jax.Array, depth: int, leaf: jax.Array | None = 
     Source: Sutton & Barto 2018, section 8.9; Kearns, Mansour & Ng 2002 for the loss.
     """
     _check_positive("exhaustive", depth=depth)
-    reward = kernel.expected_reward(mdp)
+    reward = expected_reward(mdp)
     leaf = jnp.zeros_like(mdp.start) if leaf is None else leaf
 
     def deeper(value: jax.Array, _: None) -> tuple[jax.Array, None]:
-        return kernel.lookahead(mdp, value, reward).max(-1), None
+        return lookahead(mdp, value, reward).max(-1), None
 
     value, _ = jax.lax.scan(deeper, leaf, length=depth - 1)
-    return kernel.lookahead(mdp, value, reward)[state]
+    return lookahead(mdp, value, reward)[state]
 
 
 def all_sequences(num_actions: int, depth: int) -> jax.Array:
@@ -81,11 +83,11 @@ def score(
     leaf: Callable[[PyTree], jax.Array] | None = None,
     num_samples: int = 1,
 ) -> jax.Array:
-    """What sequences of actions earn from a state on, whatever is seen on the way.
+    """Returns of sequences of actions from a state, whatever is observed on the way (random shooting).
 
     ``G = sum_{t<H} gamma^t r_t + gamma^H leaf(o_H)``, without what would come after the end of the episode
 
-    In a world without chance the best of all sequences is the best plan. With chance it is no better than a plan that
+    Without randomness the best of all sequences is the best plan. With it, it is no better than a plan that
     reacts, :func:`exhaustive`. All sequences meet the same random numbers, so that they are compared fairly.
 
     Args:
@@ -94,8 +96,8 @@ def score(
         sequences: ``[N, H]``, actions, with any further axes; H at least 1.
         key: typed key.
         gamma: discount, in [0, 1].
-        leaf: ``(obs) -> []``, what is thought of the observation after H steps; 0 where None.
-        num_samples: plays of each sequence, of which the mean is taken; 1 is enough without chance. Static.
+        leaf: ``(obs) -> []``, the value estimate of the observation after H steps; 0 where None.
+        num_samples: plays of each sequence, of which the mean is taken; 1 is enough without randomness. Static.
 
     Returns:
         ``[N]``. The first action of the best is what to do: ``sequences[returns.argmax(), 0]``.
@@ -126,7 +128,7 @@ def rollouts(
     num_samples: int,
     leaf: Callable[[PyTree], jax.Array] | None = None,
 ) -> jax.Array:
-    """Values of the actions in a state if a policy goes on after them, as means of simulated episodes.
+    """Rollouts at decision time: values of the actions in a state if a policy follows, as means of simulated episodes.
 
     ``Q(a) = mean over rollouts of sum_{t<H} gamma^t r_t + gamma^H leaf(o_H)``, ``a_0 = a``, ``a_t ~ policy(o_t)``
 
@@ -164,9 +166,9 @@ def rollouts(
 
 
 def model(env: Environment, evaluate_leaf: LeafEvaluator, gamma: Scalar) -> Callable:
-    """An environment as the model of a tree search, whose embedding is the environment's state.
+    """Environment as the model of a tree search, whose embedding is the environment's state.
 
-    What a judge thinks of a state after the end does not count: nothing can be earned there.
+    The estimate of a state after the end does not count: its value is 0.
 
     Args:
         env: one player's; any actions.
@@ -190,7 +192,7 @@ def model(env: Environment, evaluate_leaf: LeafEvaluator, gamma: Scalar) -> Call
 
 
 def playout_evaluator(env: Environment, *, gamma: Scalar, depth: int, num_samples: int = 1) -> LeafEvaluator:
-    """No preference among actions, and the mean discounted return of uniformly random ones.
+    """Leaf evaluator by random playouts: no preference among actions, and their mean discounted return.
 
     Args:
         env: the model.
@@ -227,7 +229,7 @@ def _play(
     gamma: Scalar,
     leaf: Callable[[PyTree], jax.Array] | None,
 ) -> jax.Array:
-    """Discounted return ``[]`` of a first action, then ``policy(obs, input)`` for each of the inputs ``[H - 1]``."""
+    """Simulate one episode: discounted return ``[]`` of a first action, then ``policy(obs, input)`` for each of the inputs ``[H - 1]``."""
 
     def weighed(weight: jax.Array, what: jax.Array) -> jax.Array:
         return jnp.where(weight > 0, weight * what, 0.0)  # a simulator may say anything after the end
