@@ -1,4 +1,4 @@
-"""Dyna in the textbook's mazes: what planning from a learnt model is worth, and what a wrong model costs.
+"""Dyna in the textbook's mazes: what planning from a learnt model gains, and what a wrong model costs.
 
     python -m experiments.studies.dyna_maze                    # steps per episode with 0, 5 and 50 steps of planning
     python -m experiments.studies.dyna_maze --study blocking   # the way is blocked: Dyna-Q and Dyna-Q+
@@ -102,7 +102,7 @@ def q_after(mdp: MDP, who: Player, key: jax.Array, num_steps: int) -> jax.Array:
 
 
 def rewards(before: MDP, after: MDP, who: Player, key: jax.Array, change: int, num_steps: int) -> jax.Array:
-    """``[T]``, the rewards of one run in a world that is another from step ``change`` on. The learner is not told."""
+    """``[T]``, the rewards of one run in a world that is another from step ``change`` on. The agent is not told."""
     start, step = life(dyna(environment(before), who.config), who.hypers, key)
     _, step_after = life(dyna(environment(after), who.config), who.hypers, key)
     state, early = jax.lax.scan(step, start, jnp.arange(change))
@@ -141,7 +141,7 @@ def backups_until_optimal(mdp: MDP, shortest: int, who: Player, key: jax.Array, 
 
 
 def way_length(mdp: MDP) -> int:
-    """Steps of a shortest way from the start: the last of them earns 1, so ``V* = gamma^(steps - 1)``."""
+    """Steps of a shortest way from the start: the last of them has the reward 1, so ``V* = gamma^(steps - 1)``."""
     value = start_value(mdp, value_iteration(mdp, tolerance=1e-6).value)
     return 1 + round(float(jnp.log(value) / jnp.log(mdp.gamma)))
 
@@ -307,7 +307,7 @@ def _map_of(mdp: MDP) -> maps.Map:
 
 
 SIZES = (1, 2)
-# Actions are random: both learners see the same, and whether a shorter way is discovered is not left to their habits.
+# Actions are random: both agents see the same, and whether a shorter way is discovered is not left to their habits.
 SWEEPERS = {
     "Dyna-Q": player(5, step_size=1.0, epsilon=1.0),
     "prioritised sweeping": player(5, step_size=1.0, epsilon=1.0, planning="prioritized"),
@@ -441,7 +441,7 @@ class Options:
     study: str = "maze"
     """Which question: maze, blocking, shortcut, sweeping or error."""
     num_runs: int = 100
-    """Independent runs of each learner, over which means and 95 % intervals are taken."""
+    """Independent runs of each agent, over which means and 95 % intervals are taken."""
     seed: int = 0
     """Fixes everything random."""
     out: pathlib.Path | None = None

@@ -36,7 +36,7 @@ STEP_SIZES = (*np.arange(0.01, 0.1, 0.01).round(2).tolist(), *np.arange(0.1, 1.0
 
 
 class Panel(NamedTuple):
-    """A learner ``(values, episode, number, step_size) -> values``, one curve for each number."""
+    """A method ``(values, episode, number, step_size) -> values``, one curve for each number."""
 
     title: str
     update: Callable[[StateValues, Episode, Any, Any], StateValues]
@@ -54,7 +54,7 @@ class Curve(NamedTuple):
 
 
 class Study(NamedTuple):
-    """What is walked on, and who learns."""
+    """A random walk, and the methods that learn its values."""
 
     title: str
     walk: MDP
@@ -140,7 +140,7 @@ def walk(study: Study, key: jax.Array, num_runs: int) -> Result:
     """Every panel's errors, all on the same walks.
 
     Args:
-        study: the walk and its learners.
+        study: the walk and its methods.
         key: typed key.
         num_runs: R, independent runs.
     """
@@ -221,7 +221,7 @@ class Options:
     study: str = "step-size"
     """What to show: step-size or learning."""
     num_runs: int = 1000
-    """Independent runs; every learner sees the same ones."""
+    """Independent runs; every method sees the same ones."""
     seed: int = 0
     """Fixes everything random."""
     out: pathlib.Path | None = None

@@ -1,6 +1,6 @@
 """Finite Markov decision and reward processes as arrays: the records, checked construction, random ones.
 
-A terminal state is worth nothing: its row of every ``V`` and ``Q`` is 0, whatever the arrays say. This makes
+A terminal state has value 0: its row of every ``V`` and ``Q`` is 0, whatever the arrays say. This makes
 ``gamma = 1`` mean the plain sum of rewards until the end.
 """
 

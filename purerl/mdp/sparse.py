@@ -130,10 +130,10 @@ def to_dense(mdp: SparseMDP) -> MDP:
     state, action = jnp.arange(num_states)[:, None, None], jnp.arange(num_actions)[:, None]
     nothing = jnp.zeros((num_states, num_actions, num_states), mdp.transition.dtype)
     transition = nothing.at[state, action, mdp.next_state].add(mdp.transition)
-    earned = nothing.at[state, action, mdp.next_state].add(mdp.transition * mdp.reward)
+    weighted_reward = nothing.at[state, action, mdp.next_state].add(mdp.transition * mdp.reward)
     return MDP(
         transition=transition,
-        reward=safe_divide(earned, transition),
+        reward=safe_divide(weighted_reward, transition),
         start=mdp.start,
         terminal=mdp.terminal,
         gamma=mdp.gamma,

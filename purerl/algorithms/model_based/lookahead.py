@@ -229,7 +229,7 @@ def _play(
     gamma: Scalar,
     leaf: Callable[[PyTree], jax.Array] | None,
 ) -> jax.Array:
-    """Simulate one episode: discounted return ``[]`` of a first action, then ``policy(obs, input)`` for each of the inputs ``[H - 1]``."""
+    """Discounted return ``[]`` of a simulated episode: a first action, then ``policy(obs, input)`` for each input."""
 
     def weighed(weight: jax.Array, what: jax.Array) -> jax.Array:
         return jnp.where(weight > 0, weight * what, 0.0)  # a simulator may say anything after the end

@@ -12,7 +12,7 @@ from flax import struct
 
 
 class LastSeen(struct.PyTreeNode):
-    """Deterministic model: what each pair did last. Exact without chance, and quick to follow changes."""
+    """Deterministic model: what each pair did last. Exact without randomness, and quick to follow changes."""
 
     reward: jax.Array  # [S, A]
     outcome: jax.Array  # [S, A] int

@@ -1,7 +1,9 @@
 """Double Q-learning and Double Expected SARSA: TD control with two tables, without maximisation bias.
 
-algorithm = double_q_learning(purerl.envs.make("CliffWalking"))
-state = algorithm.init(ControlHypers(step_size=0.5, epsilon=0.1), key)
+    algorithm = double_q_learning(purerl.envs.make("CliffWalking"))
+    state = algorithm.init(ControlHypers(step_size=0.5, epsilon=0.1), key)
+
+Acting, exploring and counting visits are in :mod:`.control`.
 """
 
 from collections.abc import Callable

@@ -1,7 +1,9 @@
 """Expected SARSA: on-policy TD control that averages over the next action.
 
-algorithm = expected_sarsa(purerl.envs.make("CliffWalking"))
-state = algorithm.init(ControlHypers(step_size=0.5, epsilon=0.1), key)
+    algorithm = expected_sarsa(purerl.envs.make("CliffWalking"))
+    state = algorithm.init(ControlHypers(step_size=0.5, epsilon=0.1), key)
+
+Acting, exploring and counting visits are in :mod:`.control`.
 """
 
 from purerl.algorithm import Algorithm

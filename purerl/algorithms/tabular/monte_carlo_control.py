@@ -32,7 +32,7 @@ class ReturnTables(struct.PyTreeNode):
     q: jax.Array  # [S, A]
     total: jax.Array  # [S, A] sum of all weights of all episodes that are over
     weight: jax.Array  # [S, A] sum of w_t over the visits in this episode
-    earned: jax.Array  # [S, A] sum of w_t G_t, of the rewards so far
+    weighted_return: jax.Array  # [S, A] sum of w_t G_t, of the rewards so far
     discount: jax.Array  # [S, A] sum of w_t gamma^(steps since t): what one unit of reward now adds to it
 
 
@@ -43,7 +43,7 @@ def returns(first_visit: bool = True, on_policy: bool = True, name: str = "monte
     sum of all W so far, alpha and e hypers.step_size and hypers.step_decay
 
     On policy ``w_t = 1``. Step size 1 and decay 1 give the mean of all returns, off policy weighted importance
-    sampling. The policy learned is fixed during an episode. Where an episode is truncated, the target policy's mean
+    sampling. The policy lweighted_return is fixed during an episode. Where an episode is truncated, the target policy's mean
     value takes the place of the rewards that would have followed.
 
     Args:
@@ -75,7 +75,7 @@ def init_returns(hypers: ControlHypers, num_states: int, num_actions: int) -> Re
     """Initial values, and no return yet."""
     q = initial_table(hypers.initial_value, num_states, num_actions)
     nothing = jnp.zeros_like(q)
-    return ReturnTables(q=q, total=nothing, weight=nothing, earned=nothing, discount=nothing)
+    return ReturnTables(q=q, total=nothing, weight=nothing, weighted_return=nothing, discount=nothing)
 
 
 def monte_carlo_update(
@@ -98,17 +98,17 @@ def monte_carlo_update(
     next_q = q[transition.next_obs]
     next_value = average(target(next_q, transition.next_obs), next_q)
     reward = transition.reward + jnp.where(bootstraps, hypers.gamma * next_value, 0.0)
-    earned = tables.earned * ratio + discount * reward
+    weighted_return = tables.weighted_return * ratio + discount * reward
 
     ended = transition.terminated | transition.truncated
     learns = ended & (weight > 0)
     total = tables.total + jnp.where(learns, weight, 0.0)
     share = hypers.step_size * weight * power_decay(1.0, jnp.where(learns, total, 1.0), hypers.step_decay)
-    error = jnp.where(learns, safe_divide(earned, weight) - q, 0.0)
+    error = jnp.where(learns, safe_divide(weighted_return, weight) - q, 0.0)
     errors = Mean(jnp.sum(jnp.abs(error)), jnp.sum(learns, dtype=q.dtype))
-    weight, earned, discount = (jnp.where(ended, 0.0, x) for x in (weight, earned, discount))
+    weight, weighted_return, discount = (jnp.where(ended, 0.0, x) for x in (weight, weighted_return, discount))
     q = q + jnp.minimum(share, 1.0) * error
-    return ReturnTables(q=q, total=total, weight=weight, earned=earned, discount=discount), errors
+    return ReturnTables(q=q, total=total, weight=weight, weighted_return=weighted_return, discount=discount), errors
 
 
 def monte_carlo(env: Environment, config: ControlConfig | None = None, first_visit: bool = True) -> Algorithm:

@@ -32,7 +32,7 @@ class StateValues(struct.PyTreeNode):
     """Estimated state values of a policy."""
 
     value: jax.Array  # [S] estimate; of no effect in states where episodes terminate
-    count: jax.Array  # [S] sum of the weights of all targets so far: the number of visits, unless a learner weighs them
+    count: jax.Array  # [S] sum of the weights of all targets so far: the number of visits, unless a method weighs them
 
 
 def begin(value: Any) -> StateValues:

@@ -1,7 +1,9 @@
 """Q-learning: off-policy TD control.
 
-algorithm = q_learning(purerl.envs.make("CliffWalking"))
-state = algorithm.init(ControlHypers(step_size=0.5, epsilon=0.1), key)
+    algorithm = q_learning(purerl.envs.make("CliffWalking"))
+    state = algorithm.init(ControlHypers(step_size=0.5, epsilon=0.1), key)
+
+Acting, exploring and counting visits are in :mod:`.control`.
 """
 
 from purerl.algorithm import Algorithm

@@ -1,7 +1,9 @@
 """Q(sigma): n-step TD control between sampling and averaging over actions.
 
-algorithm = q_sigma(purerl.envs.make("CliffWalking"), n=3)
-state = algorithm.init(ControlHypers(step_size=0.5, epsilon=0.1, sigma=0.5), key)
+    algorithm = q_sigma(purerl.envs.make("CliffWalking"), n=3)
+    state = algorithm.init(ControlHypers(step_size=0.5, epsilon=0.1, sigma=0.5), key)
+
+Acting, exploring and counting visits are in :mod:`.control`.
 """
 
 from purerl.algorithm import Algorithm

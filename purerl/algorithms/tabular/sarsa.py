@@ -1,7 +1,9 @@
 """SARSA: on-policy TD control with one or n steps, and n-step off-policy SARSA.
 
-algorithm = sarsa(purerl.envs.make("CliffWalking"))
-state = algorithm.init(ControlHypers(step_size=0.5, epsilon=0.1), key)
+    algorithm = sarsa(purerl.envs.make("CliffWalking"))
+    state = algorithm.init(ControlHypers(step_size=0.5, epsilon=0.1), key)
+
+Acting, exploring and counting visits are in :mod:`.control`.
 """
 
 from purerl.algorithm import Algorithm

@@ -1,7 +1,9 @@
 """SARSA(lambda) and true online SARSA(lambda): on-policy TD control with eligibility traces.
 
-algorithm = sarsa_lambda(purerl.envs.make("WindyGridworld"), trace="replacing")
-state = algorithm.init(ControlHypers(step_size=0.5, lambda_=0.9), key)
+    algorithm = sarsa_lambda(purerl.envs.make("WindyGridworld"), trace="replacing")
+    state = algorithm.init(ControlHypers(step_size=0.5, lambda_=0.9), key)
+
+Acting, exploring and counting visits are in :mod:`.control`.
 """
 
 from purerl.algorithm import Algorithm

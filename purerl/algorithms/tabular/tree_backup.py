@@ -1,7 +1,9 @@
 """Tree backup: n-step off-policy TD control without importance ratios.
 
-algorithm = tree_backup(purerl.envs.make("CliffWalking"), n=3)
-state = algorithm.init(ControlHypers(step_size=0.5, epsilon=0.1), key)
+    algorithm = tree_backup(purerl.envs.make("CliffWalking"), n=3)
+    state = algorithm.init(ControlHypers(step_size=0.5, epsilon=0.1), key)
+
+Acting, exploring and counting visits are in :mod:`.control`.
 """
 
 from purerl.algorithm import Algorithm
