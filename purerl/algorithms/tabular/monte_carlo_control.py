@@ -43,7 +43,7 @@ def returns(first_visit: bool = True, on_policy: bool = True, name: str = "monte
     sum of all W so far, alpha and e hypers.step_size and hypers.step_decay
 
     On policy ``w_t = 1``. Step size 1 and decay 1 give the mean of all returns, off policy weighted importance
-    sampling. The policy lweighted_return is fixed during an episode. Where an episode is truncated, the target policy's mean
+    sampling. The policy learned is fixed during an episode. Where an episode is truncated, the target policy's mean
     value takes the place of the rewards that would have followed.
 
     Args:
