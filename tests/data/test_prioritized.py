@@ -1,3 +1,7 @@
+"""Prioritised replay: frequencies, importance weights, ranks, and the priorities of new items."""
+
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,17 +21,27 @@ EVERYTHING = SampleIndices(
 )
 
 
-def filled(replay, priority, alpha=0.6):
+@functools.cache
+def filler(kind):
+    """A compiled function that fills a replay."""
+    return jax.jit(lambda priority, alpha: fill(kind(CONFIG), priority, alpha))
+
+
+def filled(kind, priority, alpha=0.6):
     """A full replay with these priorities ``[N]``."""
+    return filler(kind)(jnp.asarray(priority, jnp.float32), alpha)
+
+
+def fill(replay, priority, alpha):
     state = replay.add(replay.init(jnp.int32(0), alpha), jnp.int32(labels(0, ROWS, B)))
-    return replay.update_priorities(state, EVERYTHING, jnp.asarray(priority, jnp.float32))
+    return replay.update_priorities(state, EVERYTHING, priority)
 
 
 def items(indices):
     return np.ravel(indices.row * B + indices.env)
 
 
-def masses(state):
+def scaled_priorities(state):
     return np.asarray(state.priorities.scaled_priorities.levels[0][:N])
 
 
@@ -38,14 +52,16 @@ def some_priorities():
     return priority
 
 
+sample_often = jax.jit(jax.vmap(proportional(CONFIG).sample, (None, 0, None)))
+
+
 @pytest.mark.covers("per")
 @pytest.mark.parametrize("alpha", [0.0, 0.6, 1.0])
 def test_proportional_frequencies_and_weights(alpha):
     """Counts of 64,000 draws by chi-square against p^alpha / sum p^alpha, weights of every batch against
     (N P)^-beta / max; alpha = 0 is uniform, but for items of priority 0, which are never drawn."""
-    replay, priority, beta = proportional(CONFIG), some_priorities(), 0.7
-    state = filled(replay, priority, alpha)
-    draws = jax.jit(jax.vmap(replay.sample, (None, 0, None)))(state, jax.random.split(jax.random.key(0), 4000), beta)
+    priority, beta = some_priorities(), 0.7
+    draws = sample_often(filled(proportional, priority, alpha), jax.random.split(jax.random.key(0), 4000), beta)
     probability, weight = oracle.prioritized(priority, alpha, beta)
     count = np.bincount(items(draws), minlength=N)
     assert np.all(count[priority == 0] == 0)
@@ -59,11 +75,11 @@ def test_proportional_frequencies_and_weights(alpha):
 @pytest.mark.covers("per")
 def test_full_correction_makes_draws_unbiased():
     """With beta = 1, P times weight is the same for all items, so that E_P[w f] is the mean of f up to a scale."""
-    mass = np.geomspace(1e-3, 30, N)
-    weight = importance_weights(jnp.asarray(mass), 1.0)
-    np.testing.assert_allclose(mass * weight, mass.min(), rtol=1e-5)
+    scaled = np.geomspace(1e-3, 30, N)
+    weight = importance_weights(jnp.asarray(scaled), 1.0)
+    np.testing.assert_allclose(scaled * weight, scaled.min(), rtol=1e-5)
     assert float(weight.max()) == 1
-    np.testing.assert_array_equal(importance_weights(jnp.asarray(mass), 0.0), 1)
+    np.testing.assert_array_equal(importance_weights(jnp.asarray(scaled), 0.0), 1)
     np.testing.assert_array_equal(importance_weights(jnp.array([0.0, 2.0, 8.0]), 0.5), [0.0, 1.0, 0.5])
 
 
@@ -74,47 +90,48 @@ def test_new_items_get_the_largest_priority_so_far():
     replay = proportional(CONFIG)
     state = replay.init(jnp.int32(0), 1.0)
     state = replay.add(state, jnp.int32(labels(0, 2, B)))
-    np.testing.assert_array_equal(masses(state).reshape(ROWS, B)[:3, 0], [1, 1, 0])
+    np.testing.assert_array_equal(scaled_priorities(state).reshape(ROWS, B)[:3, 0], [1, 1, 0])
     twice = SampleIndices(row=jnp.array([0, 0, 1]), env=jnp.array([2, 2, 0]), weight=jnp.ones(3))
     state = replay.update_priorities(state, twice, jnp.array([9.0, 4.0, 0.5]))
-    np.testing.assert_array_equal(masses(state)[: 2 * B], [1, 1, 9, 1, 0.5, 1, 1, 1])
+    np.testing.assert_array_equal(scaled_priorities(state)[: 2 * B], [1, 1, 9, 1, 0.5, 1, 1, 1])
     state = replay.add(state, jnp.int32(labels(2, ROWS, B)))
-    np.testing.assert_array_equal(masses(state), 9)
+    np.testing.assert_array_equal(scaled_priorities(state), 9)
 
 
 @pytest.mark.covers("per")
 def test_rank_based_probabilities():
-    """Sorted: masses are rank^-alpha by SciPy's ranks, whatever the scale of priorities. Between two sortings: a
+    """Sorted: scaled priorities are rank^-alpha by SciPy's ranks, at any scale of priorities. Between two sortings: a
     changed priority gets the rank it would have had, a new item the first, and one of priority 0 is never drawn."""
     replay, priority, alpha = rank_based(CONFIG), some_priorities(), 0.7
 
     def expected(priority):
         return np.where(priority > 0, stats.rankdata(-priority, "ordinal") ** -alpha, 0)
 
-    state = replay.refresh(filled(replay, priority, alpha))
-    np.testing.assert_allclose(masses(state), expected(priority), rtol=1e-5)
-    scaled = replay.refresh(filled(replay, 1000 * priority, alpha))
-    np.testing.assert_allclose(masses(scaled), masses(state), rtol=1e-5)
+    refresh = jax.jit(replay.refresh)
+    state = refresh(filled(rank_based, priority, alpha))
+    np.testing.assert_allclose(scaled_priorities(state), expected(priority), rtol=1e-5)
+    larger = refresh(filled(rank_based, 1000 * priority, alpha))
+    np.testing.assert_allclose(scaled_priorities(larger), scaled_priorities(state), rtol=1e-5)
 
     changed = SampleIndices(row=jnp.array([0, 1, 2]), env=jnp.array([1, 1, 1]), weight=jnp.ones(3))
     report = np.array([1.0, 0.0, 100.0], np.float32)
     state = replay.update_priorities(state, changed, jnp.asarray(report))
     rank = 1 + np.array([np.sum(priority > p) for p in report])
-    np.testing.assert_allclose(masses(state)[[1, 5, 9]], [rank[0] ** -alpha, 0, 1], rtol=1e-5)
+    np.testing.assert_allclose(scaled_priorities(state)[[1, 5, 9]], [rank[0] ** -alpha, 0, 1], rtol=1e-5)
 
     priority[[1, 5, 9]] = report
-    np.testing.assert_allclose(masses(replay.refresh(state)), expected(priority), rtol=1e-5)
-    np.testing.assert_array_equal(masses(replay.add(state, jnp.int32(labels(ROWS, 1, B))))[:B], 1)
+    np.testing.assert_allclose(scaled_priorities(refresh(state)), expected(priority), rtol=1e-5)
+    np.testing.assert_array_equal(scaled_priorities(replay.add(state, jnp.int32(labels(ROWS, 1, B))))[:B], 1)
 
 
 @pytest.mark.covers("per")
 def test_exponents_are_traced():
     """One compiled program serves every alpha and beta, and vmap sweeps both."""
-    replay, priority = proportional(CONFIG), jnp.asarray(some_priorities())
+    replay, priority = proportional(CONFIG), jnp.asarray(some_priorities(), jnp.float32)
 
     @jax.jit
     def run(alpha, beta):
-        return replay.sample(filled(replay, priority, alpha), jax.random.key(0), beta).weight
+        return replay.sample(fill(replay, priority, alpha), jax.random.key(0), beta).weight
 
     values = jnp.array([[0.3, 0.4], [0.6, 0.7], [1.0, 1.0]])
     alone = [run(alpha, beta) for alpha, beta in values]

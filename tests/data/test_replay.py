@@ -1,47 +1,39 @@
+"""Replay: which items are sampled and how often, an empty replay, and that it is written in place."""
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import stats
 
-from purerl.data import ring as rings
 from purerl.data.prioritized import proportional
 from purerl.data.replay import ReplayConfig, num_drawable, uniform
 from purerl.data.transitions import first_steps, n_step_transitions, sequences
-from tests.oracles.replay import Memory
+from tests.oracles.replay import StepDeque
 from tests.support.replay_cases import KINDS, item_of, labels, transitions
 
 B = 3
 
 
 @pytest.mark.covers("replay")
-def test_ring_keeps_the_last_steps():
-    """Rollouts of lengths that do not divide the capacity, the longest as long as it, against a deque; any tree of any
-    dtypes comes back as it was."""
-    ring = rings.empty({"label": jnp.int32(0), "more": (np.zeros((2, 2), np.uint8), np.zeros((), bool))}, 7, B)
-    memory = Memory(7)
-    for num_steps in (3, 1, 5, 2, 7, 4):
-        label = labels(memory.num_steps, num_steps, B)
-        frame = np.broadcast_to((label % 256)[..., None, None], (num_steps, B, 2, 2)).astype(np.uint8)
-        ring = rings.push(ring, {"label": jnp.int32(label), "more": (jnp.asarray(frame), jnp.asarray(label % 2 == 0))})
-        memory.add(label)
-        kept = {time % 7: step for time, step in memory.steps}
-        assert int(ring.size) == len(kept) and int(ring.head) == memory.num_steps % 7
-        row = np.array(sorted(kept))
-        items = rings.read(ring, row[:, None], np.arange(B))
-        expected = np.stack([kept[r] for r in row])
-        np.testing.assert_array_equal(items["label"], expected)
-        np.testing.assert_array_equal(
-            items["more"][0], np.broadcast_to((expected % 256)[..., None, None], (*expected.shape, 2, 2))
-        )
-        np.testing.assert_array_equal(items["more"][1], expected % 2 == 0)
-        assert items["more"][0].dtype == np.uint8 and items["more"][1].dtype == bool
-        np.testing.assert_array_equal(rings.is_newest(ring, row), row == (memory.num_steps - 1) % 7)
-
-
-@pytest.mark.covers("replay")
-@pytest.mark.parametrize("length, period", [(1, 1), (3, 1), (4, 2), (3, 3)], ids=["steps", "every", "overlap", "apart"])
-@pytest.mark.parametrize("kind", ["uniform", "proportional"])
+@pytest.mark.parametrize(
+    ("kind", "length", "period"),
+    [
+        ("uniform", 1, 1),
+        ("uniform", 4, 2),
+        ("proportional", 3, 1),
+        *(
+            pytest.param(*case, marks=pytest.mark.deep)
+            for case in [
+                ("uniform", 3, 1),
+                ("uniform", 3, 3),
+                ("proportional", 1, 1),
+                ("proportional", 4, 2),
+                ("proportional", 3, 3),
+            ]
+        ),
+    ],
+)
 def test_draws_are_the_complete_items(kind, length, period):
     """After every addition, across several laps, the starts drawn are exactly those of the complete sequences that a
     deque holds, and a sequence read is consecutive: the newest step is never crossed."""
@@ -55,12 +47,12 @@ def test_draws_are_the_complete_items(kind, length, period):
         draws = jax.vmap(replay.sample, (None, 0))(state, keys)
         return draws, jax.vmap(lambda indices: sequences(state.ring, indices, length))(draws)
 
-    memory = Memory(12)
+    steps = StepDeque(12)
     for turn in range(9):
-        label = labels(memory.num_steps, 5, B)
+        label = labels(steps.num_steps, 5, B)
         state = add(state, jnp.int32(label))
-        memory.add(label)
-        starts = memory.starts(length, period)
+        steps.add(label)
+        starts = steps.starts(length, period)
         assert int(num_drawable(config, state.ring)) == len(starts) * B
         assert bool(replay.can_sample(state)) == (len(starts) * B >= 8)
         draws, read = sample(state, jax.random.split(jax.random.key(turn), 64))
@@ -115,9 +107,11 @@ def learner(replay):
 
 
 @pytest.mark.covers("replay", "per")
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", ["proportional", *(pytest.param(kind, marks=pytest.mark.deep) for kind in ("uniform", "rank-based"))]
+)
 def test_written_in_place(kind):
-    """Of a compiled, scanned, donated loop: all of the state is aliased to the input, working memory is a small part
+    """Of a compiled, scanned, donated loop: all of the state is aliased to the input, working storage is a small part
     of it, no instruction copies an array as large as the storage, and 300 additions need no more memory than 3."""
     rollout = transitions(np.random.default_rng(0), 3, 8)
     replay = KINDS[kind](ReplayConfig(capacity=2**15, num_envs=8, batch_size=32))
@@ -136,7 +130,7 @@ def test_written_in_place(kind):
 
 
 @pytest.mark.covers("replay", "per")
-@pytest.mark.parametrize("kind", ["proportional", "rank-based"])
+@pytest.mark.parametrize("kind", [pytest.param("proportional", marks=pytest.mark.deep), "rank-based"])
 def test_a_seed_of_many_is_the_seed_alone(kind):
     """Vmapped over four seeds, every leaf of the state is bit for bit that of the lone run."""
     rollout = transitions(np.random.default_rng(0), 3, 4)
@@ -170,30 +164,6 @@ def test_a_bad_config_says_what_to_do(settings, message):
     assert message in str(error.value)
 
 
-@pytest.mark.parametrize(
-    "items, message",
-    [
-        ({"x": jnp.zeros((2, B), jnp.uint8)}, "is given"),
-        (
-            {"x": jnp.zeros((2, B)), "y": jnp.zeros((2, B))},
-            "items['x'] is float32[2, 3], but the replay keeps uint8[2, 3]",
-        ),
-        (
-            {"x": jnp.zeros((2, B), jnp.uint8), "y": jnp.zeros((2, 2))},
-            "items['y'] is float32[2, 2], but the replay keeps",
-        ),
-        ({"x": jnp.zeros((9, B), jnp.uint8), "y": jnp.zeros((9, B))}, "A rollout of 9 steps does not fit"),
-    ],
-    ids=["tree", "dtype", "shape", "long"],
-)
-def test_items_of_another_kind_are_refused(items, message):
-    """An array that is missing, of another dtype or shape, or too long is named, never converted."""
-    ring = rings.empty({"x": jnp.zeros((), jnp.uint8), "y": jnp.float32(0)}, 8, B)
-    with pytest.raises(ValueError) as error:
-        rings.push(ring, items)
-    assert message in str(error.value)
-
-
 def test_a_rollout_that_overlaps_its_sequences_is_refused():
     """Where a sequence would touch a rollout at both its ends, prioritised replay says so."""
     replay = proportional(ReplayConfig(capacity=8, batch_size=1, length=4))
@@ -207,20 +177,3 @@ def test_an_empty_replay_can_be_donated(kind):
     replay = KINDS[kind](ReplayConfig(capacity=8 * B, num_envs=B, batch_size=2))
     state = jax.jit(replay.add, donate_argnums=0)(replay.init(jnp.int32(0)), jnp.int32(labels(0, 3, B)))
     assert int(state.ring.size) == 3
-
-
-def test_arrays_of_one_dtype_lie_side_by_side():
-    """The floats of a step are neighbours; what is asked for comes back in its shape, alone or with everything."""
-    step = {"obs": jnp.zeros((2, 2)), "reward": jnp.float32(0), "end": jnp.zeros((), bool), "frame": np.uint8(0)}
-    ring = rings.empty(step, 4, B)
-    assert {dtype: rows.shape for dtype, rows in ring.rows.items()} == {
-        "float32": (4, B, 5),
-        "bool": (4, B, 1),
-        "uint8": (4, B, 1),
-    }
-    items = jax.tree.map(lambda x: jnp.arange(4 * B * x.size).reshape(4, B, *np.shape(x)).astype(x.dtype), step)
-    row, env = np.array([3, 0, 6]), np.array([1, 2, 0])
-    obs, end = rings.read(rings.full(items), row, env, lambda step: (step["obs"], step["end"]))
-    np.testing.assert_array_equal(obs, items["obs"][row % 4, env])
-    np.testing.assert_array_equal(end, items["end"][row % 4, env])
-    jax.tree.map(np.testing.assert_array_equal, rings.full(items).items, items)

@@ -32,7 +32,10 @@ def results(outcomes):
 
 @pytest.mark.parametrize(
     ("players", "policies"),
-    [((random_player, random_player), ("uniform", "uniform")), ((one_ply, random_player), ("one_ply", "uniform"))],
+    [
+        pytest.param((random_player, random_player), ("uniform", "uniform"), marks=pytest.mark.deep),
+        ((one_ply, random_player), ("one_ply", "uniform")),
+    ],
     ids=["random-random", "one_ply-random"],
 )
 def test_results_are_as_likely_as_by_enumeration(players, policies):
@@ -102,21 +105,25 @@ def test_an_illegal_move_loses():
 
 
 def test_moves_and_rewards_are_the_movers_where_turns_do_not_alternate():
-    """Leduc: one player always raises if it can, the other only calls. If the caller begins, it moves twice in a row
-    when the second round starts; each game moves the same 7 chips, or none when the cards are alike, one in five. If
-    the other folds as soon as it can, the raiser earns 1, after 2 or 3 moves."""
+    """Leduc: one player always raises if it can; in half of the games the other only calls. If the caller begins, it
+    moves twice in a row when the second round starts; each game moves the same 7 chips, or none when the cards are
+    alike, one in five. In the other half it folds as soon as it can: the raiser gets 1, after 2 or 3 moves."""
     game = game_of("leduc_holdem")
     call, bet, fold = 0, 1, 2
     raises, calls, folds = (
-        by_preference(game, jnp.tile(jnp.array(moves, jnp.int32), (1000, 1)))
+        jnp.tile(jnp.array(moves, jnp.int32), (500, 1))
         for moves in ([bet, call, fold], [call, bet, fold], [fold, call, bet])
     )
-    outcomes = jax.jit(lambda key: both_sides(game, (raises, calls), key, 2000, max_moves=20))(KEY)
-    assert outcomes.length.tolist() == [4] * 1000 + [6] * 1000
-    counts = np.array([(outcomes.reward == chips).sum() for chips in (7, 0, -7)])
+    players = (
+        by_preference(game, jnp.concatenate([raises, raises])),
+        by_preference(game, jnp.concatenate([calls, folds])),
+    )
+    outcomes = jax.jit(lambda key: both_sides(game, players, key, 2000, max_moves=20))(KEY)
+    length, reward = (np.asarray(x).reshape(2, 2, 500) for x in (outcomes.length, outcomes.reward))
+    np.testing.assert_array_equal(length, np.broadcast_to([[[4], [2]], [[6], [3]]], length.shape))
+    counts = np.array([(reward[:, 0] == chips).sum() for chips in (7, 0, -7)])
     assert within_four_standard_errors(counts, [0.4, 0.2, 0.4]).all()
-    outcomes = jax.jit(lambda key: both_sides(game, (raises, folds), key, 2000, max_moves=20))(KEY)
-    assert outcomes.reward.tolist() == [1] * 2000 and outcomes.length.tolist() == [2] * 1000 + [3] * 1000
+    assert (reward[:, 1] == 1).all()
 
 
 def test_one_player_at_a_time_is_run():
@@ -153,22 +160,19 @@ def test_carries_advance_with_own_moves_and_begin_anew_with_every_game():
 
 
 def test_evaluation_is_a_match_against_the_opponent():
-    """Returns and lengths are those of ``both_sides``, cut to an odd number of games; hypers, state and ``sample``
-    reach the agent."""
+    """Returns and lengths of an odd number of episodes are those of games played alone, the agent beginning the first
+    two of three; hypers, state and ``sample`` reach it."""
     game = game_of("tic_tac_toe")
+    lists = np.random.default_rng(2).permuted(np.tile(np.arange(9, dtype=np.int32), (2, 2, 1)), axis=-1)
 
     def act(hypers, state, carry, seen, key, sample=False):
         return carry, by_preference(game, (hypers + state + (1 if sample else 0)) % 9).policy((), seen, key)[1]
 
-    preferences = jnp.tile(jnp.arange(9, dtype=jnp.int32), (2, 1))
-    opponent = by_preference(game, preferences[:, ::-1])
-    evaluate = evaluation(game, no_carry, act, opponent, max_moves=9)
-    for sample in (False, True):
-        episodes = jax.jit(evaluate, static_argnums=(3, 4))(preferences, 2, KEY, 3, sample)
-        agent = by_preference(game, (preferences + 2 + sample) % 9)
-        outcomes = both_sides(game, (agent, opponent), KEY, 4, max_moves=9)
-        assert episodes.returns.tolist() == outcomes.reward[:3].tolist()
-        assert episodes.lengths.tolist() == outcomes.length[:3].tolist()
+    evaluate = evaluation(game, no_carry, act, by_preference(game, jnp.asarray(lists[1])), max_moves=9)
+    episodes = jax.jit(evaluate, static_argnums=(3, 4))(jnp.asarray(lists[0] + 6), 2, KEY, 3, True)
+    expected = [alone(lists[:, i], begins) for begins, i in ((0, 0), (0, 1), (1, 0))]
+    np.testing.assert_array_equal(episodes.returns, [result for result, _ in expected])
+    np.testing.assert_array_equal(episodes.lengths, [length for _, length in expected])
 
 
 def test_self_play_metrics_count_the_games_that_ended():

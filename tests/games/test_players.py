@@ -25,38 +25,47 @@ def test_players_choose_among_the_right_moves(player, policy):
         assert set(actions) == set(getattr(tic_tac_toe, policy)(board))
 
 
-def test_one_ply_wins_and_blocks_by_hand():
-    """Connect Four: three of its own in a row, it makes four; three of the other's, it stops them, in a column, a row
-    and a diagonal; it does not play below a cell where the other would win."""
-    game = game_of("connect_four")
-    cases = {
-        (0, 6, 0, 6, 0, 6): {0},  # both have three in a column: win, rather than block
-        (0, 6, 0, 5, 0): {0},
-        (0, 6, 1, 6, 2): {3},
-        (0, 6, 1, 6, 2, 5): {3},
-        (0, 1, 1, 2, 2, 3, 2, 3, 3, 5): {3},  # x has the diagonal, and a place to stand on in column 3
-        (0, 1, 1, 2, 2, 3, 2, 3, 3): {4},  # the same, but o has three in the lowest row and is to move
-        (2, 0, 0, 1, 1, 6, 2): {0, 1, 2, 4, 5, 6},  # x would win in column 3 on top of a stone
-    }
-    length = max(map(len, cases))
-    seen = after(game, [[*moves, *[-1] * (length - len(moves))] for moves in cases])
-    drawn = actions_of(one_ply(game), seen, jax.random.split(KEY, 32)).tolist()
-    assert [connect_four.from_obs(obs) for obs in seen.obs] == [connect_four.from_moves(moves) for moves in cases]
-    assert [set(actions) for actions in drawn] == list(cases.values())
+# Connect Four: what the one-ply player may play after these moves.
+CASES = {
+    (0, 6, 0, 6, 0, 6): {0},  # both have three in a column: win, rather than block
+    (0, 6, 0, 5, 0): {0},
+    (0, 6, 1, 6, 2): {3},
+    (0, 6, 1, 6, 2, 5): {3},
+    (0, 1, 1, 2, 2, 3, 2, 3, 3, 5): {3},  # x has the diagonal, and a place to stand on in column 3
+    (0, 1, 1, 2, 2, 3, 2, 3, 3): {4},  # the same, but o has three in the lowest row and is to move
+    (2, 0, 0, 1, 1, 6, 2): {0, 1, 2, 4, 5, 6},  # x would win in column 3 on top of a stone
+}
+NUM_DRAWS = 32
 
 
-def test_one_ply_never_loses_in_one_where_that_can_be_helped():
-    """Connect Four, 200 positions of random games: it wins if the solver's bits show a win, and else leaves no win to
-    the other if there is such a move."""
-    game = game_of("connect_four")
+@pytest.fixture(scope="module")
+def played():
+    """Positions and moves of the one-ply player: each case many times, then those of random games."""
+    game, length = game_of("connect_four"), 42
+    cases = [[*moves, *[-1] * (length - len(moves))] for moves in CASES]
     rng = np.random.default_rng(0)
-    sequences = np.argsort(rng.random((400, 42)), axis=1) % 7  # no column more than six times
-    sequences[np.arange(42) >= rng.integers(4, 42, (400, 1))] = -1
-    seen = after(game, sequences)
-    actions = actions_of(one_ply(game), seen, KEY[None])[:, 0]
-    positions = [connect_four.from_obs(obs) for obs in seen.obs]
+    random = np.argsort(rng.random((400, length)), axis=1) % 7  # no column more than six times
+    random[np.arange(length) >= rng.integers(4, length, (400, 1))] = -1
+    seen = after(game, np.concatenate([np.repeat(cases, NUM_DRAWS, axis=0), random]))
+    actions = np.asarray(actions_of(one_ply(game), seen, KEY[None]))[:, 0]
+    return [connect_four.from_obs(obs) for obs in np.asarray(seen.obs)], actions
+
+
+def test_one_ply_wins_and_blocks_by_hand(played):
+    """Three of its own in a row, it makes four; three of the other's, it stops them, in a column, a row and a diagonal;
+    it does not play below a cell where the other would win."""
+    positions, actions = played
+    size = len(CASES) * NUM_DRAWS
+    assert positions[:size:NUM_DRAWS] == [connect_four.from_moves(moves) for moves in CASES]
+    assert [set(some) for some in actions[:size].reshape(-1, NUM_DRAWS).tolist()] == list(CASES.values())
+
+
+def test_one_ply_never_loses_in_one_where_that_can_be_helped(played):
+    """Positions of 400 random games: it wins if the solver's bits show a win, and else leaves no win to the other if
+    there is such a move."""
+    positions, actions = (x[len(CASES) * NUM_DRAWS :] for x in played)
     met = dict.fromkeys(("won", "safe", "lost"), 0)
-    for (own, taken), action in zip(positions, np.asarray(actions), strict=True):
+    for (own, taken), action in zip(positions, actions, strict=True):
         if connect_four.is_over(own, taken):
             continue
         children = {

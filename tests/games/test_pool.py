@@ -94,10 +94,13 @@ def test_draws_occur_as_often_as_they_should():
         return [jax.vmap(lambda key, kind=kind: pools.sample(pool, key, kind, 1.5))(keys) for kind in KINDS]
 
     for kind, (index, params) in zip(KINDS, draw(jax.random.split(jax.random.key(0), 20_000)), strict=True):
-        law = np.asarray(pools.probabilities(pool, kind, 1.5), np.float64)
+        chances = np.asarray(pools.probabilities(pool, kind, 1.5), np.float64)
         count = np.bincount(index, minlength=6)
-        assert count[law == 0].sum() == 0
-        assert stats.chisquare(count[law > 0], 20_000 * law[law > 0] / law.sum()).pvalue > 1e-3 or kind == "latest"
+        assert count[chances == 0].sum() == 0
+        assert (
+            stats.chisquare(count[chances > 0], 20_000 * chances[chances > 0] / chances.sum()).pvalue > 1e-3
+            or kind == "latest"
+        )
         np.testing.assert_array_equal(params["steps"], index)
         np.testing.assert_array_equal(params["weight"][:, 0, 0], index)
 

@@ -167,6 +167,7 @@ def test_tables_that_are_none_are_refused(wins, draws, prior, message):
         ratings.bootstrap(jax.random.key(0), wins, draws, 2, prior=prior)
 
 
+@pytest.mark.deep
 @pytest.mark.usefixtures("x64")
 @pytest.mark.covers("elo")
 def test_bootstrap_intervals_cover_the_truth():
@@ -177,9 +178,9 @@ def test_bootstrap_intervals_cover_the_truth():
     likely = np.asarray(ratings.expected_score(truth[:, None], truth))
     drawn = np.minimum(likely, likely.T)
     first, second = np.triu_indices(3, 1)
-    law = np.stack([likely - drawn / 2, drawn, likely.T - drawn / 2], -1)[first, second]
+    shares = np.stack([likely - drawn / 2, drawn, likely.T - drawn / 2], -1)[first, second]
     rng = np.random.default_rng(0)
-    played = np.stack([rng.multinomial(100, p, size=200) for p in law], axis=1)  # [ladders, pairs, 3]
+    played = np.stack([rng.multinomial(100, p, size=200) for p in shares], axis=1)  # [ladders, pairs, 3]
     wins, draws = np.zeros((2, 200, 3, 3))
     wins[:, first, second], wins[:, second, first] = played[..., 0], played[..., 2]
     draws[:, first, second] = draws[:, second, first] = played[..., 1]

@@ -5,7 +5,7 @@ import collections
 import numpy as np
 
 
-class Memory:
+class StepDeque:
     """The last steps of several environments; step t, whatever it holds, is kept in row t modulo ``num_rows``."""
 
     def __init__(self, num_rows):

@@ -1,4 +1,4 @@
-"""Rules and policies in closed form: visits by hand, apportionment, noise, temperature, and what a search improves."""
+"""Selection rules in closed form: sequential halving by hand, apportionment by the prior, UCB1."""
 
 import functools
 
@@ -9,16 +9,11 @@ import pytest
 
 from purerl import search
 from purerl.search import qtransforms, rules
-from purerl.search.tree import Node, init_tree, root_of
+from purerl.search.tree import init_tree, root_of
 from tests.oracles import search as oracle
 from tests.support import worlds
 
 KEY = jax.random.key(0)
-
-
-def node(prior, visits, value, raw_value=0.0):
-    rows = [jnp.asarray(x, float)[None] for x in (prior, visits, value)]
-    return Node(*rows, jnp.asarray([raw_value], float), jnp.asarray(0))
 
 
 # --- halving ----------------------------------------------------------------------------------------------
@@ -78,33 +73,7 @@ def test_sequential_halving_of_a_bandit(allowed, expected):
     np.testing.assert_allclose(policy[0], target / target.sum(), rtol=1e-4)
 
 
-def test_values_are_completed_by_the_mixed_value():
-    """By hand: what an untried action counts, by the mixed value and by the model's own, also on the scale 0 to 1."""
-    half, rest = np.log(0.5), np.log(0.25)
-    now = node([half, rest, rest], [3, 1, 0], [1.0, -2.0, 0.0], raw_value=0.5)
-    mixed = (0.5 + 4 * (0.5 * 1.0 + 0.25 * -2.0) / 0.75) / 5
-    for settings, missing in (({}, mixed), ({"mixed": False}, 0.5)):
-        plain = qtransforms.completed_q(now, value_scale=0.1, visit_offset=7, rescale=False, **settings)
-        np.testing.assert_allclose(plain[0], (7 + 3) * 0.1 * np.asarray([1.0, -2.0, missing]), rtol=1e-6)
-    np.testing.assert_allclose(
-        qtransforms.completed_q(now, 1.0, 0)[0], 3 * np.asarray([1, 0, (mixed + 2) / 3]), rtol=1e-6
-    )
-    untouched = node([half, rest, rest], [0, 0, 0], [0, 0, 0], raw_value=2.0)
-    np.testing.assert_allclose(qtransforms.completed_q(untouched, rescale=False)[0], 0.1 * 50 * 2.0 * np.ones(3))
-
-
-# --- scales and priors ------------------------------------------------------------------------------------
-
-
-def test_values_on_their_scales():
-    """By hand: Q as it is, between known bounds, and between the extremes of a node and its children."""
-    now = node([0.2, 0.3, 0.5], [2, 0, 1], [4.0, 0.0, -1.0], raw_value=1.0)  # V = (1 + 8 - 1) / 4 = 2
-    np.testing.assert_allclose(qtransforms.identity(now)[0], [4, 0, -1])
-    np.testing.assert_allclose(qtransforms.fixed_range(-1.0, 9.0)(now)[0], [0.5, 0, 0])
-    np.testing.assert_allclose(qtransforms.min_max(now)[0], [1, 0, 0])
-    alone = node([0.2, 0.3, 0.5], [2, 0, 0], [4.0, 0.0, 0.0], raw_value=-5.0)  # V = 1 lies below its only child
-    np.testing.assert_allclose(qtransforms.min_max(alone)[0], [1, 0, 0])
-    np.testing.assert_allclose(qtransforms.min_max(node([1, 0], [0, 0], [0, 0]))[0], [0, 0])
+# --- priors and argmax ------------------------------------------------------------------------------------
 
 
 def test_prior_is_a_softmax_over_allowed_actions():
@@ -116,7 +85,7 @@ def test_prior_is_a_softmax_over_allowed_actions():
     np.testing.assert_array_equal(rules.probabilities(logits) == 0, np.asarray(expected) == 0)
 
 
-def test_best_is_the_first_of_the_highest():
+def test_masked_argmax_is_the_first_of_the_highest():
     """argmax: ties go to the first, a NaN lets the first go that is not -inf, nothing at all the last."""
     inf, nan = jnp.inf, jnp.nan
     scores = [[1, 3, 3, 2], [-inf, -inf, -5, -inf], [-inf, 1, nan, 2], [-inf, nan, nan, 7], [inf, inf, 0, 1]]
@@ -164,82 +133,3 @@ def test_uct_is_the_bandits_rule():
     np.testing.assert_allclose(decision.tree.value[0, 0], arms, rtol=1e-12)
     np.testing.assert_allclose(decision.weights[0], counts / 60)
     assert decision.action[0] == np.argmax(arms)
-
-
-# --- noise and temperature --------------------------------------------------------------------------------
-
-NUM_COPIES = 4000
-
-
-@jax.jit
-def many_copies(world, key, fraction, alpha, temperature):
-    """Eight simulations of the same state, in many trees."""
-    root = worlds.root(world, jnp.zeros(NUM_COPIES, jnp.int32))
-    settings = {"dirichlet_fraction": fraction, "dirichlet_alpha": alpha, "temperature": temperature}
-    return search.muzero(world, key, root, worlds.model, 8, **settings)
-
-
-SHARES = np.asarray([0.55, 0.0, 0.15, 0.3])
-
-
-def bandit():
-    with np.errstate(divide="ignore"):
-        return jax.tree.map(jnp.asarray, worlds.one_step(np.zeros((1, 4)), np.log(SHARES)[None], [0.0]))
-
-
-@pytest.mark.parametrize("alpha", [0.3, 2.0])
-def test_noise_of_the_root_is_dirichlet(alpha):
-    """Moments: means, variances and covariances over the three allowed actions; nothing on the forbidden one."""
-    prior = np.asarray(many_copies(bandit(), KEY, 1.0, alpha, 1.0).tree.prior[0])
-    assert np.all(prior[:, 1] == 0)
-    np.testing.assert_allclose(prior.sum(-1), 1, rtol=1e-5)
-    noise = prior[:, [0, 2, 3]]
-    covariance = (np.eye(3) / 3 - 1 / 9) / (3 * alpha + 1)
-    error = 4 * np.sqrt(np.diag(covariance) / NUM_COPIES)
-    assert np.all(np.abs(noise.mean(0) - 1 / 3) < error)
-    np.testing.assert_allclose(np.cov(noise.T), covariance, atol=0.01)
-    half = np.asarray(many_copies(bandit(), KEY, 0.5, alpha, 1.0).tree.prior[0])
-    np.testing.assert_allclose(half, 0.5 * SHARES + 0.5 * prior, atol=1e-6)
-
-
-def test_actions_are_drawn_by_visits_and_temperature():
-    """Frequencies: N^(1/temperature) for 0.5 and 1 within four standard errors, the most visited action for 0."""
-    visits = oracle.highest_averages(SHARES, 8)
-    for temperature in (0.5, 1.0):
-        decision = many_copies(bandit(), KEY, 0.0, 0.3, temperature)
-        np.testing.assert_array_equal(decision.tree.visits[0, 0], visits)
-        np.testing.assert_allclose(decision.weights[0], visits / 8)
-        wanted = visits ** (1 / temperature) / np.sum(visits ** (1 / temperature))
-        seen = np.bincount(decision.action, minlength=4) / NUM_COPIES
-        assert np.all(np.abs(seen - wanted) <= 4 * np.sqrt(wanted * (1 - wanted) / NUM_COPIES))
-    assert set(np.asarray(many_copies(bandit(), KEY, 0.0, 0.3, 0.0).action)) == {np.argmax(visits)}
-
-
-# --- improvement ------------------------------------------------------------------------------------------
-
-
-@pytest.mark.covers("dt-plan")
-def test_search_improves_the_prior():
-    """Exact values: of 200 random bandits, in each the visits of 50 simulations are worth as much as the prior."""
-    rng = np.random.default_rng(2)
-    shape = 200, 6
-    world = worlds.one_step(rng.uniform(-1, 1, shape), rng.normal(size=shape), np.zeros(200))
-    prior = np.exp(world.logits) / np.exp(world.logits).sum(-1, keepdims=True)
-    worth = np.sum(prior * world.reward, -1)
-    tables = jax.tree.map(jnp.asarray, world._replace(value=worth))
-    root = worlds.root(tables, np.arange(200))
-    settings = {"rule": rules.puct(qtransforms.identity), "dirichlet_fraction": 0.0}
-    weights = jax.jit(lambda: search.muzero(tables, KEY, root, worlds.model, 50, **settings).weights)()
-    assert np.all(np.sum(np.asarray(weights) * world.reward, -1) >= worth)
-
-
-def test_gumbel_search_improves_the_prior_after_two_simulations():
-    """Danihelka et al.'s theorem: with two simulations what is played is worth more than the prior."""
-    rng = np.random.default_rng(3)
-    reward, logits = rng.uniform(-1, 1, (1, 6)), rng.normal(size=(1, 6))
-    world = jax.tree.map(jnp.asarray, worlds.one_step(reward, logits, [0.0]))
-    root = worlds.root(world, jnp.zeros(NUM_COPIES, jnp.int32))
-    run = jax.jit(lambda: search.gumbel_muzero(world, KEY, root, worlds.model, 2).action)
-    played = reward[0, np.asarray(run())]
-    prior = np.exp(logits) / np.exp(logits).sum()
-    assert played.mean() - 4 * played.std() / np.sqrt(NUM_COPIES) > np.sum(prior * reward)

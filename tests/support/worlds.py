@@ -36,6 +36,16 @@ def random_world(seed, num_states=40, num_actions=4, discount=0.97, rewards=1.0,
     )
 
 
+def two_players(seed=0, **settings):
+    """Two players, moves that are not allowed, games that end."""
+    return random_world(seed, discount=-0.9, ends=0.15, forbidden=0.3, **settings)
+
+
+def wide(seed=5):
+    """So many states that none comes twice in most trees."""
+    return random_world(seed, num_states=500, num_actions=6, forbidden=0.2, ends=0.2)
+
+
 def one_step(reward, logits, value):
     """A bandit for each state, where every action ends the episode: ``[S, A]``, ``[S, A]`` and ``[S]``."""
     reward, logits = np.asarray(reward, float), np.asarray(logits, float)
@@ -87,3 +97,21 @@ def naive_trees(world, states, *args, **kwargs):
     """The naive search from each state."""
     model = naive(world)
     return [oracle.search(model, oracle.new_node(model, state), *args, **kwargs) for state in states]
+
+
+def assert_same_tree(tree, element, node, slot=0, rtol=1e-9):
+    """Every node of a searched tree and of the naive one: visits exactly, values, and the same children."""
+    where = slot, element
+    np.testing.assert_array_equal(tree.visits[where], node.visits)
+    np.testing.assert_allclose(tree.value[where], node.q, rtol=rtol, atol=1e-12)
+    np.testing.assert_allclose(tree.raw_value[where], node.raw_value)
+    children = {action: child for action, child in node.children.items() if not child.over}
+    assert set(np.flatnonzero(tree.child[where] >= 0)) == set(children)
+    for action, child in children.items():
+        assert_same_tree(tree, element, child, int(tree.child[where][action]), rtol)
+
+
+def assert_same_trees(tree, nodes):
+    tree = jax.tree.map(np.asarray, tree)
+    for element, node in enumerate(nodes):
+        assert_same_tree(tree, element, node)
