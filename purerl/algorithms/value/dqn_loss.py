@@ -301,7 +301,7 @@ def loss(
 
 def learn_from_batch(
     loss: Callable, hypers: DQNHypers, state: PyTree, batch: NStepTransition, weight: jax.Array, key: jax.Array
-) -> tuple[PyTree, tuple]:
+) -> tuple[PyTree, Any]:
     """One gradient step of a loss ``(params, hypers, target_params, batch, weight, key) -> (loss, aux)``.
 
     Args:

@@ -216,8 +216,8 @@ def learn(
 
     def step(carry: tuple, batch: Batch) -> tuple[tuple, Metrics]:
         optimizer = optimizers.adam(hypers.max_grad_norm, hypers.adam_epsilon)
-        *carry, metrics = gradient_step(functools.partial(loss, net), optimizer, hypers.learning_rate, *carry, batch)
-        return tuple(carry), metrics
+        *after, metrics = gradient_step(functools.partial(loss, net), optimizer, hypers.learning_rate, *carry, batch)
+        return tuple(after), metrics
 
     batch = make_batch(net, hypers, state.params, transitions)
     (params, opt_state), metrics = minibatch_epochs(

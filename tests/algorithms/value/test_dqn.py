@@ -474,7 +474,9 @@ def equations(jaxpr):
 
 
 @pytest.mark.covers("replay", "per")
-@pytest.mark.parametrize("prioritized", [False, True], ids=["uniform", "prioritized"])
+@pytest.mark.parametrize(
+    "prioritized", [pytest.param(False, id="uniform", marks=pytest.mark.deep), pytest.param(True, id="prioritized")]
+)
 def test_a_sweep_writes_its_replay_in_place(prioritized):
     """The compiled scan over a vmapped update: storage is aliased, and temporary memory is a small part of it.
 
