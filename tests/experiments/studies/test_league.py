@@ -56,7 +56,7 @@ def test_report_ranks_the_players(circle):
 
 @pytest.mark.covers("elo")
 def test_command_plays_and_writes(tmp_path, capsys):
-    """Twenty games of tic-tac-toe: who looks one move ahead is rated higher, and the three files say the same."""
+    """Twenty games of tic-tac-toe: the one-ply player is rated higher, and the three files say the same."""
     experiment.main(["--players", "random", "one_ply", "--num-games", "20", "--out", str(tmp_path)])
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "pgx/tic_tac_toe: 2 players, 20 games of each pair"
@@ -74,6 +74,7 @@ def test_command_plays_and_writes(tmp_path, capsys):
     assert {path.name for path in tmp_path.iterdir()} == {"league.json", "payoff.csv", "elo.png"}
 
 
+@pytest.mark.deep
 @pytest.mark.covers("mcts", "elo")
 def test_who_searches_longer_is_rated_higher(tmp_path, capsys):
     """Searches of 1 and 32 simulations at tic-tac-toe, by name: the longer one is above the shorter."""

@@ -9,33 +9,25 @@ import pytest
 
 from experiments.studies import mcts as experiment
 from purerl import search
-from purerl.envs.pgx import from_pgx
-from purerl.games import exhaustive, planners
+from purerl.games import planners
 from purerl.games.match import Score
 from purerl.search import rules
 from purerl.search.tree import init_tree, root_of
+from tests.oracles import tic_tac_toe
+from tests.support.positions import after, game_of, sequence_to
 from tests.support.toy_runs import refused
 
 KEY = jax.random.key(0)
 
 
-@pytest.fixture(scope="module")
-def game():
-    return from_pgx("tic_tac_toe")
-
-
-@pytest.fixture(scope="module")
-def solution(game):
-    return exhaustive.solve(game, KEY)
-
-
 @pytest.mark.covers("mcts", "puct")
-@pytest.mark.parametrize("name", experiment.SEARCHES)
-def test_values_after_each_simulation_are_those_of_the_search(name, game, solution):
-    """With a deterministic leaf evaluator, the last row on 64 boards is that of `search.muzero`: the same values, and
+@pytest.mark.parametrize("name", [pytest.param("uct", marks=pytest.mark.deep), "puct"])
+def test_values_after_each_simulation_are_those_of_the_search(name):
+    """With a deterministic leaf evaluator, the last row on 57 boards is that of `search.muzero`: the same values, and
     the most visited moves; the first is a mean of two returns."""
-    rows = np.arange(0, len(solution.value), 71)
-    obs, state = jax.tree.map(lambda x: jnp.asarray(x[rows]), (solution.obs, solution.state))
+    game = game_of("tic_tac_toe")
+    boards = [board for board in tic_tac_toe.positions() if not tic_tac_toe.is_over(board)][::80]
+    obs, state = after(game, [sequence_to(board) for board in boards])
     weights = jax.random.normal(KEY, (18, 10))
 
     def evaluate_leaf(params, key, obs, state):
@@ -49,7 +41,7 @@ def test_values_after_each_simulation_are_those_of_the_search(name, game, soluti
     decision = jax.jit(lambda key: search.muzero((), key, root, planners.model(game, evaluate_leaf), 24, **options))(
         KEY
     )
-    assert watched.value.shape == watched.action.shape == (24, len(rows))
+    assert watched.value.shape == watched.action.shape == (24, len(boards))
     np.testing.assert_allclose(watched.value[-1], decision.value, atol=1e-6)
     np.testing.assert_array_equal(watched.action[-1], decision.tree.visits[0].argmax(-1))
     first = rules.masked_argmax(rule.score(root_of(init_tree(root, rule.prior, 1))))
@@ -85,7 +77,7 @@ def test_command(tmp_path, capsys):
 
 
 def test_a_game_that_is_not_solved(tmp_path, monkeypatch, capsys):
-    """Then one who looks one move ahead is the opponent, and there is nothing to compare values with."""
+    """Then the one-ply player is the opponent, and there is nothing to compare values with."""
     asked = {}
 
     def strength(game, opponents, searches, simulations, *_):

@@ -1,4 +1,4 @@
-"""Planning among sampled actions, as a command: what it earns, prints and writes, and what it refuses."""
+"""Planning among sampled actions, as a command: its returns, what it prints and writes, and what it refuses."""
 
 import json
 
@@ -11,8 +11,8 @@ from tests.support.toy_runs import refused
 
 @pytest.mark.covers("dt-plan", "mcts")
 def test_command(tmp_path, capsys):
-    """Pendulum, four episodes in two batches: even small trees earn far more than random actions do; the file says
-    what is printed."""
+    """Pendulum, four episodes in two batches: even small trees have far higher returns than random actions; the file
+    says what is printed."""
     out = tmp_path / "found.json"
     sizes = ["--num-samples", "8", "--num-simulations", "12", "--playout-depth", "20", "--num-playouts", "2"]
     experiment.main([*sizes, "--episodes", "4", "--at-once", "2", "--no-progress", "--out", str(out)])

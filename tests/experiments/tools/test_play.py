@@ -1,4 +1,4 @@
-"""Playing against a search: whole games, prepared moves, what is shown, and what is refused."""
+"""Playing against a tree search: whole games, prepared moves, what is printed, and what is refused."""
 
 import functools
 import itertools
@@ -208,6 +208,7 @@ def test_a_network_is_exported(run, tmp_path, capsys):
     assert "plays pgx/tic_tac_toe, not pgx/connect_four." in printed
 
 
+@pytest.mark.deep
 @pytest.mark.covers("muzero")
 def test_a_network_that_learnt_its_own_rules_plays(tmp_path, capsys):
     """MuZero's run: it plays by the rules, with as many simulations as asked for; every line of it ends, and is
