@@ -1,7 +1,7 @@
-"""Multi-armed bandits: the environment of a decision maker whose choices change nothing but what is earned.
+"""Multi-armed bandits: environments in which a choice changes nothing but the reward.
 
-Every one of them is linear: pulling arm ``a`` in context ``x`` earns ``theta_a . x`` on average. The plain bandit has
-the one context ``x = 1``, so that its ``theta`` are the arms' means. A reset draws a new problem, and no episode ends:
+Every one of them is linear: arm ``a`` in context ``x`` has the mean reward ``theta_a . x``. The plain bandit has the
+one context ``x = 1``, so that its ``theta`` are the arms' means. A reset draws a new problem, and no episode ends:
 what is learned about a problem is worth as much as there are pulls left.
 
 ``info`` holds what only the problem knows: ``regret``, by how much the best arm's mean exceeds that of the arm pulled,
@@ -23,7 +23,7 @@ from purerl.spaces import Box, Discrete
 class Problem(struct.PyTreeNode):
     """A bandit as it stands."""
 
-    theta: jax.Array  # [A, D] what an arm earns per unit of a feature
+    theta: jax.Array  # [A, D] mean reward of an arm per unit of a feature
     context: jax.Array  # [D] features of the moment
 
     @property

@@ -21,8 +21,8 @@ class Environment(NamedTuple):
         reset: ``(key) -> (obs, state)``, the start of an episode.
         step: ``(key, state, action) -> (obs, state, reward, terminated, truncated, info)``.
             ``obs`` is what the step led to. ``reward`` is a float scalar. ``terminated`` (bool): the process
-            ended, nothing can be earned afterwards. ``truncated`` (bool): the recording ended (a time limit), though
-            the process would have gone on. ``info``: a dict of arrays, the same keys at every step, often empty.
+            ended, no reward follows. ``truncated`` (bool): the episode was cut short (a time limit), though the process
+            would have gone on. ``info``: a dict of arrays, the same keys at every step, often empty.
         observation_space: what ``obs`` may be.
         action_space: what ``action`` may be.
     """

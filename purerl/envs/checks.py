@@ -257,7 +257,7 @@ def _signals(step: _Program) -> _Findings:
         yield _error(
             "terminated and truncated",
             "are one and the same value",
-            "terminated: nothing can be earned afterwards; truncated: only a limit on steps was reached. "
+            "terminated: no reward follows; truncated: only a limit on steps was reached. "
             "Where there is no limit, truncated is jnp.array(False)",
         )
 

@@ -1,4 +1,4 @@
-"""Games of two players in turn: an environment, and what a player who thinks ahead must know besides.
+"""Two-player zero-sum games in turn: an environment, and what a search must know besides.
 
     game = purerl.envs.make("pgx/connect_four")
     obs, state = game.reset(key)
@@ -33,9 +33,8 @@ class Game(NamedTuple):
     """A zero-sum game of two players, of which one or the other is to move.
 
     The first five attributes are those of an :class:`~purerl.envs.base.Environment`, with these meanings: ``obs`` is
-    the view of the player to move; ``reward`` is what the player *who moved* earns, the other earning the negative.
-    The step of a game that ended changes nothing and earns 0. A move that is not legal ends the game, and who made it
-    earns -1.
+    the view of the player to move; ``reward`` is that of the player *who moved*, the other's being its negative. The
+    step of a game that ended changes nothing and has reward 0. A move that is not legal ends the game with reward -1.
 
     Attributes:
         name: for titles and messages.
@@ -62,7 +61,7 @@ class Game(NamedTuple):
 
 
 def turn(game: Game, state: PyTree, next_state: PyTree, terminated: jax.Array) -> jax.Array:
-    """What the value of what follows counts for the player who moved: ``q = r + turn * v(next_state)``.
+    """Sign and discount of the next position's value for the player who moved: ``q = r + turn * v(next_state)``.
 
     Args:
         game: the game.

@@ -92,9 +92,7 @@ def _build(name_or_env: Any, params: Any, kwargs: Mapping[str, Any]) -> tuple[An
     for name in overrides:
         if not hasattr(params, name):
             known = sorted(vars(params).keys() | set(inspect.signature(type(env)).parameters))
-            raise ValueError(
-                f"{env.name} has no parameter {name!r}. {near(name, known)}It has: {', '.join(known)}."
-            )
+            raise ValueError(f"{env.name} has no parameter {name!r}. {near(name, known)}It has: {', '.join(known)}.")
     return env, params.replace(**overrides)
 
 

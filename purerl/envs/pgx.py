@@ -1,7 +1,7 @@
 """Board and card games of pgx, the only file that knows pgx's interface.
 
-pgx numbers its players by a toss at the start of a game. Here 0 is who moves first. pgx says what both players earn
-and always knows whose turn it is, so neither the toss nor two moves in a row confuse who earned what.
+pgx numbers its players by a toss at the start of a game. Here 0 is who moves first. pgx gives the rewards of both
+players and always knows whose turn it is, so neither the toss nor two moves in a row confuse whose reward is whose.
 
 Nothing is ever truncated: a game that is played for too long (Go after 162 moves, Gardner chess after 256) ends by its
 own rules. pgx is imported inside the functions, so that ``import purerl.envs`` stays light.

@@ -148,8 +148,8 @@ def memory(delay: int = 1) -> Environment:
     """A cue of +1 or -1, ``delay`` steps later the question: +1 if the action matches the cue, else -1.
 
     Observations are ``(cue, asked)``: the cue is seen at the first step only, and at the last step nothing
-    but ``asked = 1``. With memory ``V(cue) = Q(cue, a) = gamma^delay``; without it no policy earns
-    more than 0 on average.
+    but ``asked = 1``. With memory ``V(cue) = Q(cue, a) = gamma^delay``; without it no policy has
+    a mean return above 0.
 
     Args:
         delay: at least 1; the number of steps between seeing and answering.

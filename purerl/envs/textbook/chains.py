@@ -9,7 +9,7 @@ from purerl.mdp import MDP, make
 
 
 def random_walk(length: int = 5, left: float = 0.0, right: float = 1.0, gamma: float = 1.0) -> MDP:
-    """``length`` states in a row, a step to either side with probability 1/2, an end beyond each.
+    """Random walk: ``length`` states in a row, a step to either side with probability 1/2, an end beyond each.
 
     ``V(i) = left + (right - left) i / (length + 1)`` at ``gamma = 1``. States: 0 the left end, 1 to ``length``,
     ``length + 1`` the right end. There is one action: nothing is to be decided. Starts in the middle.
@@ -40,10 +40,10 @@ def random_walk(length: int = 5, left: float = 0.0, right: float = 1.0, gamma: f
 
 
 def short_corridor(gamma: float = 1.0) -> MDP:
-    """Three states in a row and the goal beyond them; in the middle one the actions left and right are switched.
+    """Short corridor with switched actions: three states, the goal beyond; the middle one switches left and right.
 
-    Reward -1 a step. A policy that cannot tell the states apart and goes right with probability p earns
-    ``J(p) = -2 (2 - p) / (p (1 - p))`` from state 0, at best ``-(6 + 4 sqrt 2)`` at ``p = 2 - sqrt 2``.
+    Reward -1 a step. A policy that cannot tell the states apart and goes right with probability p has the
+    return ``J(p) = -2 (2 - p) / (p (1 - p))`` from state 0, at best ``-(6 + 4 sqrt 2)`` at ``p = 2 - sqrt 2``.
     States: 0 to 2, 3 the goal; actions left, right. Starts in state 0. Source: Example 13.1.
     """
     after = np.array([[0, 1], [2, 0], [1, 3], [3, 3]])

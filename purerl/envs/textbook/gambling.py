@@ -14,7 +14,7 @@ Natural = Literal["beats 21", "counts as 21", "pays 1.5"]
 
 
 def gambler(heads: float = 0.4, goal: int = 100, gamma: float = 1.0) -> MDP:
-    """Stake part of one's capital on heads until it is ``goal``, reward 1, or nothing.
+    """Gambler's problem: stake part of one's capital on heads until it is ``goal``, reward 1, or nothing.
 
     ``V(s)`` is the probability of reaching the goal; for ``heads <= 1/2`` bold play, staking as much as is useful, is
     optimal, and far from alone in that. States: the capital 0 to ``goal``; action ``a`` stakes ``a + 1``, or if that is
@@ -80,7 +80,7 @@ def blackjack(natural: Natural = "beats 21", gamma: float = 1.0) -> MDP:
     Args:
         natural: what an ace and a ten as the first two cards are. "beats 21": they win against all but another natural
             (the book's rule; gymnasium's ``sab=True``). "counts as 21": nothing special (gymnasium's default).
-            "pays 1.5": a winning natural earns 1.5, though it only draws with any 21 (``natural=True``).
+            "pays 1.5": a winning natural has reward 1.5, though it only draws with any 21 (``natural=True``).
         gamma: [0, 1].
 
     Raises:

@@ -17,7 +17,7 @@ from purerl.mdp import MDP, make
 
 
 def gridworld_4x4(gamma: float = 1.0) -> MDP:
-    """16 cells, ends in two opposite corners, reward -1 a step: the shortest way out.
+    """Small gridworld: 16 cells, ends in two opposite corners, reward -1 a step: the shortest way out.
 
     Starts uniformly on the 14 inner states. Source: Example 4.1.
     """
@@ -26,8 +26,10 @@ def gridworld_4x4(gamma: float = 1.0) -> MDP:
 
 
 def gridworld_5x5(gamma: float = 0.9) -> MDP:
-    """25 cells and no end: every move from A = (0, 1) earns 10 and leads to (4, 1), every one from B = (0, 3) earns 5
-    and leads to (2, 3); elsewhere a move off the grid earns -1 and leads nowhere, any other 0.
+    """Gridworld of 5 x 5 cells without an end, with two cells from which every move jumps.
+
+    Every move from A = (0, 1) has reward 10 and leads to (4, 1), every one from B = (0, 3) reward 5 and leads to
+    (2, 3); elsewhere a move off the grid has reward -1 and leads nowhere, any other 0.
 
     Starts uniformly. Sources: Examples 3.5 and 3.8.
     """
@@ -41,7 +43,7 @@ def gridworld_5x5(gamma: float = 0.9) -> MDP:
 
 
 def windy_gridworld(moves: tuple[tuple[int, int], ...] = maps.FOUR_MOVES, gamma: float = 1.0) -> MDP:
-    """7 x 10 cells with an upward wind in the columns 3 to 8, from (3, 0) to (3, 7), reward -1 a step.
+    """Windy gridworld: 7 x 10 cells with an upward wind in the columns 3 to 8, from (3, 0) to (3, 7), reward -1 a step.
 
     The wind that counts is that of the column one leaves. Sources: Example 6.5; Exercise 6.9 for the king's moves.
 
@@ -56,8 +58,9 @@ def windy_gridworld(moves: tuple[tuple[int, int], ...] = maps.FOUR_MOVES, gamma:
 
 
 def cliff_walking(gamma: float = 1.0) -> MDP:
-    """4 x 12 cells, from the lower left to the lower right corner, reward -1 a step; between them lies a cliff: a step
-    into it earns -100 and leads back to the start, and the episode goes on.
+    """Cliff walking: 4 x 12 cells, from the lower left to the lower right corner, reward -1 a step.
+
+    Between them lies a cliff: a step into it has reward -100 and leads back to the start, and the episode goes on.
 
     Source: Example 6.6. States and actions are numbered as in gymnasium's CliffWalking.
     """
@@ -90,7 +93,7 @@ def maze(world: maps.Map = maps.DYNA, gamma: float = 0.95) -> MDP:
 
 
 def blocking_maze(changed: bool = False, gamma: float = 0.95) -> MDP:
-    """A maze whose way on the right is closed, while a longer one on the left opens: 10 steps, then 16.
+    """Blocking maze, whose way on the right is closed, while a longer one on the left opens: 10 steps, then 16.
 
     Source: Example 8.2; there the change comes after 1000 steps.
 
@@ -102,7 +105,7 @@ def blocking_maze(changed: bool = False, gamma: float = 0.95) -> MDP:
 
 
 def shortcut_maze(changed: bool = False, gamma: float = 0.95) -> MDP:
-    """A maze to whose way on the left a shorter one on the right is added: 16 steps, then 10.
+    """Shortcut maze, to whose way on the left a shorter one on the right is added: 16 steps, then 10.
 
     Source: Example 8.3; there the change comes after 3000 steps.
 
@@ -114,7 +117,7 @@ def shortcut_maze(changed: bool = False, gamma: float = 0.95) -> MDP:
 
 
 def frozen_lake(size: int = 4, slippery: bool = True, gamma: float = 0.99) -> MDP:
-    """A lake of ``size x size`` cells, reward 1 for the step into the goal; holes end the episode.
+    """Frozen lake of ``size x size`` cells, reward 1 for the step into the goal; holes end the episode.
 
     On slippery ice one moves in the direction meant, or in one of the two across it, with probability 1/3 each.
     States and actions (left, down, right, up) are those of gymnasium's FrozenLake, whose time limit is left out.
@@ -143,7 +146,7 @@ def frozen_lake(size: int = 4, slippery: bool = True, gamma: float = 0.99) -> MD
 
 
 def taxi(gamma: float = 0.99) -> MDP:
-    """A taxi in a town of 5 x 5 cells fetches a passenger at one of four stands and brings them to another.
+    """Taxi in a town of 5 x 5 cells fetches a passenger at one of four stands and brings them to another.
 
     Reward -1 a step, 20 for setting the passenger down at the destination, which ends the episode, -10 for picking up
     or setting down where that cannot be done. States and actions are those of gymnasium's Taxi, without its time limit:

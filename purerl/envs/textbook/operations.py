@@ -10,7 +10,7 @@ import numpy as np
 from purerl.mdp import MDP, make
 
 MOST_MOVED = 5  # cars a night
-RENT = 10.0  # earned by a car rented
+RENT = 10.0  # for a car rented
 MOVING = 2.0  # the cost of a car moved
 
 
@@ -51,7 +51,7 @@ def access_control(
     freed: float = 0.06,
     gamma: float = 0.99,
 ) -> MDP:
-    """A queue without end before some servers: the customer at its head is accepted, and pays, or rejected.
+    """Access-control queue before some servers: the customer at its head is accepted, and pays, or is rejected.
 
     Each busy server, also one taken just now, becomes free with probability ``freed`` a step. With no server free every
     customer is rejected. States: ``len(payments) free + customer``; actions reject, accept. Starts with all servers
