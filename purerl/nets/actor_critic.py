@@ -1,16 +1,16 @@
-"""An actor and a critic, with separate torsos or a shared one."""
+"""Actor-critic network, with separate torsos or a shared one."""
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from purerl.kernels.distributions import Gaussian
+from purerl.kernels.distributions import Distribution, Gaussian, categorical, gaussian
 from purerl.nets.torsos import dense, make_torso
 from purerl.spaces import Discrete, Space
 
 
 class ActorCritic(nn.Module):
-    """``policy(obs)`` gives the parameters of an action distribution, ``value(obs)`` a scalar, each alone.
+    """Actor-critic network: ``policy(obs)`` are parameters of an action distribution, ``value(obs)`` is a scalar.
 
     Discrete actions: logits ``[..., A]``. Continuous actions: a :class:`Gaussian` whose standard deviation does
     not depend on the observation. Orthogonal weights: gain sqrt(2) in the torso, 0.01 in the policy's last layer
@@ -25,6 +25,11 @@ class ActorCritic(nn.Module):
     hidden_sizes: tuple[int, ...] = (64, 64)
     activation: str = "tanh"
     shared_torso: bool = False
+
+    @property
+    def distribution(self) -> Distribution:
+        """Of actions, whose parameters the policy gives."""
+        return categorical if isinstance(self.action_space, Discrete) else gaussian
 
     def setup(self) -> None:
         def torso() -> nn.Module:
@@ -41,14 +46,14 @@ class ActorCritic(nn.Module):
             self.log_std = self.param("log_std", nn.initializers.zeros, (num_dims,))
 
     def policy(self, obs: jax.Array) -> jax.Array | Gaussian:
-        """``[..., *obs_shape]`` to the distribution's parameters, ``[..., A]``."""
+        """Actor: ``[..., *obs_shape]`` to the distribution's parameters, ``[..., A]``."""
         out = self.policy_head(self.policy_torso(obs))
         if isinstance(self.action_space, Discrete):
             return out
         return Gaussian(mean=out, log_std=jnp.broadcast_to(self.log_std, out.shape))
 
     def value(self, obs: jax.Array) -> jax.Array:
-        """``[..., *obs_shape]`` to ``[...]``."""
+        """Critic: ``[..., *obs_shape]`` to ``[...]``."""
         return self.value_head(self.value_torso(obs)).squeeze(-1)
 
     def __call__(self, obs: jax.Array) -> tuple[jax.Array | Gaussian, jax.Array]:

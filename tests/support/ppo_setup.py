@@ -5,12 +5,11 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
-from purerl import rollout
+from purerl.algorithms.policy import ppo as parts
 from purerl.algorithms.policy.ppo import PPOConfig, ppo
 from purerl.envs import Environment
-from purerl.kernels import returns
+from purerl.envs.wrappers import scale_actions
 from purerl.nets.actor_critic import ActorCritic
 from purerl.spaces import Box, Discrete
 
@@ -59,33 +58,31 @@ class Learner:
         self.algorithm = ppo(self.env, self.config)
         self.net = small_net(self.env)
         self.init = _init(action_space)
-        self._update = jit(functools.partial(observed_update, self.algorithm))
+        self._update = jit(functools.partial(observed_update, self.env, self.config))
 
     def update(self, hypers, state, key):
         state, metrics, self.seen = self._update(hypers, state, key)
         return state, metrics
 
 
-def observed_update(algorithm, hypers, state, key):
-    """``algorithm.update``, with a third result: the rollout's transitions and the arguments of the advantages."""
-    seen = {}
-    play, gae = rollout.rollout, returns.gae
-
-    def watched_play(*arguments):
-        result = play(*arguments)
-        seen["transitions"] = result[1]
-        return result
-
-    def watched_gae(*arguments):
-        names = ("reward", "value", "next_value", "terminated", "truncated", "gamma", "lambda_")
-        seen["gae"] = dict(zip(names, arguments, strict=True))
-        return gae(*arguments)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rollout, "rollout", watched_play)
-        patch.setattr(returns, "gae", watched_gae)
-        state, metrics = algorithm.update(hypers, state, key)
-    return state, metrics, seen
+def observed_update(env, config, hypers, state, key):
+    """PPO's update, put together from its parts, with a third result: the rollout's transitions and the arguments of
+    the advantages."""
+    net = parts.make_network(env, config)
+    collect_key, learn_key = jax.random.split(key)
+    state, transitions, _ = parts.collect(scale_actions(env), net, config, hypers, state, collect_key)
+    obs, next_obs = (parts.normalize(config, state.obs_moments, x) for x in (transitions.obs, transitions.next_obs))
+    gae = {
+        "reward": parts.scale_reward(config, hypers, state, transitions)[0],
+        "value": net.apply(state.params, obs, method="value"),
+        "next_value": net.apply(state.params, next_obs, method="value"),
+        "terminated": transitions.terminated,
+        "truncated": transitions.truncated,
+        "gamma": hypers.gamma,
+        "lambda_": hypers.gae_lambda,
+    }
+    state, metrics = parts.learn(net, config, hypers, state, transitions, learn_key)
+    return state, metrics, {"transitions": transitions, "gae": gae}
 
 
 @functools.cache

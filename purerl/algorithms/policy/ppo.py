@@ -23,10 +23,11 @@ from purerl.agent import no_carry
 from purerl.algorithm import Algorithm, Spec
 from purerl.config_checks import check_config, check_minibatches
 from purerl.envs.base import Environment
-from purerl.kernels import distributions, moments, numerics, returns, surrogates
+from purerl.envs.wrappers import scale_actions, scale_to_box
+from purerl.kernels import moments, numerics, returns, surrogates
 from purerl.kernels.recurrence import forward_linear_recurrence
 from purerl.nets.actor_critic import ActorCritic
-from purerl.spaces import Box, Discrete
+from purerl.spaces import Discrete
 from purerl.types import Metrics, PyTree, Seen, Transition
 from purerl.update import gradient_step, minibatch_epochs, rollout_update
 
@@ -158,31 +159,16 @@ def ppo(env: Environment, config: PPOConfig | None = None) -> Algorithm:
         ValueError: if the environment's spaces are not among those.
     """
     config = config or PPOConfig()
-    net, pi = make_network(env, config)
-
-    def to_env(action: jax.Array) -> jax.Array:
-        return scale_to_box(action, env.action_space) if isinstance(env.action_space, Box) else action
-
-    # The transitions keep the action as it was sampled; only the environment sees it scaled.
-    scaled_env = Environment(
-        env.name,
-        env.reset,
-        lambda key, env_state, action: env.step(key, env_state, to_env(action)),
-        env.observation_space,
-        env.action_space,
-    )
-
-    def policy(state: PPOState, obs: PyTree) -> PyTree:
-        return net.apply(state.params, normalize(config, state.obs_moments, obs), method="policy")
+    net = make_network(env, config)
+    scaled_env = scale_actions(env)
 
     def init(hypers: PPOHypers, key: jax.Array) -> PPOState:
         params_key, env_key = jax.random.split(key)
         params = init_params(net, env, hypers, params_key)
-        envs = rollout.reset(env, env_key, config.num_envs)
         return PPOState(
             params=params,
             opt_state=optimizers.adam(hypers.max_grad_norm, hypers.adam_epsilon).init(params),
-            envs=envs,
+            envs=rollout.reset(env, env_key, config.num_envs),
             obs_moments=moments.init(tuple(env.observation_space.shape)),
             return_moments=moments.init(()),
             discounted_return=jnp.zeros(config.num_envs),
@@ -190,40 +176,30 @@ def ppo(env: Environment, config: PPOConfig | None = None) -> Algorithm:
             num_optimizer_steps=jnp.zeros((), jnp.int32),
         )
 
-    def collect(hypers: PPOHypers, state: PPOState, key: jax.Array) -> tuple[PPOState, Transition, Metrics]:
-        noise_key, env_key = jax.random.split(key)
-        noise = pi.noise(noise_key, jax.eval_shape(policy, state, state.envs.obs), (config.num_steps,))
-
-        def sampled(carry: tuple, seen: Seen, noise: jax.Array) -> tuple[tuple, jax.Array, tuple]:
-            return carry, pi.sample(policy(state, seen.obs), noise), ()
-
-        envs, transitions, metrics = rollout.rollout(scaled_env, sampled, state.envs, env_key, noise, config.num_steps)
-        return state.replace(envs=envs), transitions, metrics
-
     def act(
         hypers: PPOHypers, state: PPOState, carry: tuple, seen: Seen, key: jax.Array, sample: bool = False
     ) -> tuple[tuple, jax.Array]:
-        parameters = policy(state, seen.obs)
-        return carry, to_env(pi.sample(parameters, pi.noise(key, parameters)) if sample else pi.mode(parameters))
+        pi, parameters = net.distribution, policy(net, config, state, seen.obs)
+        action = pi.sample(parameters, pi.noise(key, parameters)) if sample else pi.mode(parameters)
+        return carry, action if isinstance(env.action_space, Discrete) else scale_to_box(action, env.action_space)
 
-    update = rollout_update(collect, functools.partial(learn, net, pi, config))
+    update = rollout_update(functools.partial(collect, scaled_env, net, config), functools.partial(learn, net, config))
     evaluate = rollout.evaluation(env, no_carry, act)
     spec = Spec("ppo", config.batch_size, evaluate, settings={"env": env.name, **dataclasses.asdict(config)})
     return Algorithm(init, update, no_carry, act, spec)
 
 
-def make_network(env: Environment, config: PPOConfig) -> tuple[ActorCritic, distributions.Distribution]:
-    """The actor-critic network that a config means, and the distribution whose parameters its policy gives.
+def make_network(env: Environment, config: PPOConfig) -> ActorCritic:
+    """The actor-critic network that a config means.
 
     Raises:
         ValueError: if actions are neither discrete nor a box of one axis.
     """
-    discrete = isinstance(env.action_space, Discrete)
-    if not discrete and len(env.action_space.shape) != 1:
+    if not isinstance(env.action_space, Discrete) and len(env.action_space.shape) != 1:
         raise ValueError(
             f"{env.name}: PPO needs Discrete actions or a Box of one axis, but the action space is {env.action_space}."
         )
-    net = ActorCritic(
+    return ActorCritic(
         action_space=env.action_space,
         obs_shape=tuple(env.observation_space.shape),
         torso=config.torso,
@@ -231,7 +207,6 @@ def make_network(env: Environment, config: PPOConfig) -> tuple[ActorCritic, dist
         activation=config.activation,
         shared_torso=config.shared_torso,
     )
-    return net, distributions.categorical if discrete else distributions.gaussian
 
 
 def init_params(net: ActorCritic, env: Environment, hypers: PPOHypers, key: jax.Array) -> PyTree:
@@ -247,6 +222,26 @@ def init_params(net: ActorCritic, env: Environment, hypers: PPOHypers, key: jax.
 def normalize(config: PPOConfig, obs_moments: moments.Moments, obs: PyTree) -> PyTree:
     """Observations as the network gets them: standardised by running statistics, where the config asks for it."""
     return moments.normalize(obs_moments, obs) if config.normalize_obs else obs
+
+
+def policy(net: ActorCritic, config: PPOConfig, state: PPOState, obs: PyTree) -> PyTree:
+    """Parameters of the action distribution for observations ``[..., *obs_shape]``."""
+    return net.apply(state.params, normalize(config, state.obs_moments, obs), method="policy")
+
+
+def collect(
+    env: Environment, net: ActorCritic, config: PPOConfig, hypers: PPOHypers, state: PPOState, key: jax.Array
+) -> tuple[PPOState, Transition, Metrics]:
+    """Collect a rollout ``[T, B]`` with the policy; values and log-probabilities are computed afterwards."""
+    noise_key, env_key = jax.random.split(key)
+    act = functools.partial(policy, net, config, state)
+    noise = net.distribution.noise(noise_key, jax.eval_shape(act, state.envs.obs), (config.num_steps,))
+
+    def sampled(carry: tuple, seen: Seen, noise: jax.Array) -> tuple[tuple, jax.Array, tuple]:
+        return carry, net.distribution.sample(act(seen.obs), noise), ()
+
+    envs, transitions, metrics = rollout.rollout(env, sampled, state.envs, env_key, noise, config.num_steps)
+    return state.replace(envs=envs), transitions, metrics
 
 
 def scale_reward(
@@ -270,7 +265,6 @@ def scale_reward(
 
 def make_batch(
     net: ActorCritic,
-    pi: distributions.Distribution,
     config: PPOConfig,
     hypers: PPOHypers,
     state: PPOState,
@@ -294,7 +288,7 @@ def make_batch(
         obs=obs,
         action=transitions.action,
         old_policy=old_policy,
-        log_prob=pi.log_prob(old_policy, transitions.action),
+        log_prob=net.distribution.log_prob(old_policy, transitions.action),
         value=values,
         advantage=advantage,
         target=advantage + values,
@@ -303,7 +297,6 @@ def make_batch(
 
 def loss(
     net: ActorCritic,
-    pi: distributions.Distribution,
     config: PPOConfig,
     params: PyTree,
     hypers: PPOHypers,
@@ -317,8 +310,8 @@ def loss(
     """
     new_policy, values = net.apply(params, batch.obs)
     advantage = numerics.standardize(batch.advantage) if config.normalize_advantage else batch.advantage
-    log_ratio = pi.log_prob(new_policy, batch.action) - batch.log_prob
-    kl = pi.kl(batch.old_policy, new_policy)
+    log_ratio = net.distribution.log_prob(new_policy, batch.action) - batch.log_prob
+    kl = net.distribution.kl(batch.old_policy, new_policy)
     if config.objective == "kl":
         surrogate = surrogates.ppo_kl(log_ratio, advantage, kl, kl_coef)
     else:
@@ -332,7 +325,7 @@ def loss(
     terms = {
         "surrogate": jnp.mean(surrogate),
         "value_loss": jnp.mean(value_loss),
-        "entropy": jnp.mean(pi.entropy(new_policy)),
+        "entropy": jnp.mean(net.distribution.entropy(new_policy)),
         "kl": jnp.mean(kl),
         "approximate_kl": jnp.mean(surrogates.approximate_kl(log_ratio)),
         "clip_fraction": jnp.mean(surrogates.clipped(log_ratio, clip_epsilon)),
@@ -370,7 +363,6 @@ def minibatch_step(
 
 def learn(
     net: ActorCritic,
-    pi: distributions.Distribution,
     config: PPOConfig,
     hypers: PPOHypers,
     state: PPOState,
@@ -379,9 +371,9 @@ def learn(
 ) -> tuple[PPOState, Metrics]:
     """Learn from a rollout ``[T, B]``: advantages, epochs of minibatches, running statistics and the KL penalty."""
     reward, state = scale_reward(config, hypers, state, transitions)
-    batch = make_batch(net, pi, config, hypers, state, transitions, reward)
+    batch = make_batch(net, config, hypers, state, transitions, reward)
 
-    step = functools.partial(minibatch_step, functools.partial(loss, net, pi, config), config, hypers, state.kl_coef)
+    step = functools.partial(minibatch_step, functools.partial(loss, net, config), config, hypers, state.kl_coef)
     (params, opt_state, num_steps, _), terms = minibatch_epochs(
         step,
         (state.params, state.opt_state, state.num_optimizer_steps, jnp.zeros((), bool)),
@@ -401,11 +393,3 @@ def learn(
         "ratio": terms["ratio"][0],  # before any step of this update: exactly 1
         "explained_variance": surrogates.explained_variance(batch.value, batch.target),
     }
-
-
-def scale_to_box(action: jax.Array, space: Box) -> jax.Array:
-    """Clip an action to ``[-1, 1]`` and map it to a box; an unbounded side leaves it as it is."""
-    low, high = jnp.asarray(space.low, jnp.float32), jnp.asarray(space.high, jnp.float32)
-    bounded = jnp.isfinite(low) & jnp.isfinite(high)
-    low, width = jnp.where(bounded, low, 0.0), jnp.where(bounded, high - low, 0.0)
-    return jnp.where(bounded, low + (jnp.clip(action, -1.0, 1.0) + 1) / 2 * width, action)

@@ -57,6 +57,16 @@ def gradient(state):
     return np.asarray(adam(state).mu) / 0.1
 
 
+def test_update_is_a_rollout_collected_and_learnt_from():
+    """What these tests look into, put together from the parts, is ``update``: the same state, bit for bit."""
+    agent, hypers = learner(**SEVERAL), PPOHypers()
+    state = agent.init(hypers, KEY)
+    whole, metrics = jit(agent.algorithm.update)(hypers, state, KEY)
+    parts, metrics_of_parts = agent.update(hypers, state, KEY)
+    assert not differs(whole, parts)
+    assert all(metrics[name] == value for name, value in metrics_of_parts.items())
+
+
 # --- the gradient -----------------------------------------------------------------------------------------
 
 
@@ -167,9 +177,9 @@ def test_observations_after_a_reset_do_not_reach_the_targets():
 
     @jit
     def targets(marker):
-        algorithm = ppo(marked_env(marker), config)
-        state = algorithm.init(PPOHypers(), KEY)
-        seen = observed_update(algorithm, PPOHypers(), state, KEY)[2]
+        env = marked_env(marker)
+        state = ppo(env, config).init(PPOHypers(), KEY)
+        seen = observed_update(env, config, PPOHypers(), state, KEY)[2]
         return seen["gae"]["truncated"], seen["gae"]["value"], seen["gae"]
 
     truncated, value, seen = targets(0.0)
@@ -355,11 +365,11 @@ def test_evaluation_acts_on_frozen_statistics():
     observation far away does not move it again."""
     agent, hypers = learner(CONTINUOUS, **EVERYTHING), PPOHypers(learning_rate=0.1)
     state = two_updates(agent, hypers)[0][-1]
-    act = jit(agent.algorithm.act)
+    act = jit(lambda obs, key: agent.algorithm.agent(hypers, state).act((), obs, key)[1])
     obs = jnp.array([4.0, 2.0])
-    first = act(hypers, state, obs, KEY)
-    act(hypers, state, 1e6 * obs, KEY)
-    np.testing.assert_array_equal(first, act(hypers, state, obs, jax.random.key(5)))
+    first = act(obs, KEY)
+    act(1e6 * obs, KEY)
+    np.testing.assert_array_equal(first, act(obs, jax.random.key(5)))
     normal = (obs - moments.mean(state.obs_moments)) / np.sqrt(moments.variance(state.obs_moments) + 1e-8)
     mean = np.asarray(agent.net.apply(state.params, normal, method="policy").mean)
     np.testing.assert_allclose(first, [-1.0 + 3.0 * (np.clip(mean[0], -1, 1) + 1), mean[1]], rtol=1e-5)
@@ -395,7 +405,8 @@ def test_evaluation_with_the_mode_or_with_sampled_actions(action_space):
     evaluate = jit(algorithm.spec.evaluate, static_argnums=(3, 4))
     np.testing.assert_allclose(evaluate(hypers, state, KEY, num_episodes).returns, mode, rtol=1e-5)
 
-    act = jit(jax.vmap(lambda key: jnp.sum(algorithm.act(hypers, state, jnp.ones(2), key, sample=True))))
+    agent = algorithm.agent(hypers, state, sample=True)
+    act = jit(jax.vmap(lambda key: jnp.sum(agent.act((), jnp.ones(2), key)[1])))
     for sample in (evaluate(hypers, state, KEY, num_episodes, True).returns, act(jax.random.split(KEY, num_episodes))):
         assert abs(np.mean(sample) - mean) < 5 * np.sqrt(variance / num_episodes)
         assert np.var(sample) == pytest.approx(float(variance), rel=0.15)
@@ -438,8 +449,8 @@ def test_continuous_actions_reach_the_environment_in_its_box():
             r"num_minibatches = 4 does not divide num_envs \* num_steps = 3 \* 10 = 30\. .* is (3|5)\.",
         ),
         ({"activation": "sine"}, r"PPOConfig.activation = 'sine': choose one of tanh, relu, silu, gelu"),
-        ({"objective": "other"}, r'PPOConfig.objective = \'other\': choose "clip", "kl" or "both"'),
-        ({"torso": "rnn"}, r'PPOConfig.torso = \'rnn\': choose "mlp" or "cnn"'),
+        ({"objective": "other"}, r"PPOConfig.objective = 'other': choose one of clip, kl, both"),
+        ({"torso": "rnn"}, r"PPOConfig.torso = 'rnn': choose one of mlp, cnn"),
     ],
 )
 def test_bad_configs(changes, message):

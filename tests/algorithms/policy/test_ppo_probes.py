@@ -38,6 +38,7 @@ def learn(name: str, hypers: PPOHypers = HYPERS, num_updates: int = 60, **config
     return policy, np.asarray(value), metrics, answer
 
 
+@pytest.mark.deep
 @pytest.mark.covers("ppo")
 @pytest.mark.parametrize("name", ["observation-reward", "delayed-reward", "termination"])
 def test_learns_values(name):
