@@ -54,7 +54,7 @@ def play(game: Game, key: jax.Array, num_games: int, num_moves: int) -> tuple[np
         game: what is played.
         key: typed key.
         num_games: G.
-        num_moves: T, after which games are broken off.
+        num_moves: T, after which games are truncated.
 
     Returns:
         Moves ``[G, T]``, and the number of them after which each game was not over ``[G]``; later moves are to be
@@ -131,7 +131,7 @@ def appearance(line: Line) -> tuple[str, ...]:
 
 
 def solver() -> Callable[[Line], Values]:
-    """What each move is worth under perfect play, by BitBully.
+    """Solver: value of each move under perfect play, by BitBully.
 
     Raises:
         ValueError: if it is not installed.
@@ -179,7 +179,7 @@ def load(path: pathlib.Path) -> dict[Line, Values]:
 
 
 class Solved(NamedTuple):
-    """Positions in which to ask players, and what perfect play makes of them."""
+    """Solved positions: observations, states and the values of moves under perfect play."""
 
     obs: jax.Array  # [B, 6, 7, 2]
     state: PyTree  # [B, ...]
@@ -197,7 +197,7 @@ class Score(NamedTuple):
 
 
 def reach(game: Game, positions: dict[Line, Values]) -> Solved:
-    """Play the lines, all side by side.
+    """Solved positions, reached by playing all lines side by side.
 
     Raises:
         ValueError: if a line is not legal, its game is over, or values stand at moves that are not legal.
@@ -223,12 +223,12 @@ def reach(game: Game, positions: dict[Line, Values]) -> Solved:
 
 
 def evaluator(game: Game, config: AlphaZeroConfig, solved: Solved, num_simulations: int) -> Callable:
-    """``(hypers, params, key) -> (Quality, share)``, the latter of moves of the search that keep the value.
+    """Accuracy of a network and of its search: ``(hypers, params, key) -> (Quality, share of optimal searched moves)``.
 
     Args:
         game: what is played.
         config: of the agent.
-        solved: where it is asked.
+        solved: positions.
         num_simulations: of the search.
     """
     network = raw_policy(game, config)
@@ -246,14 +246,14 @@ def evaluator(game: Game, config: AlphaZeroConfig, solved: Solved, num_simulatio
 def score(
     game: Game, folder: pathlib.Path, at: Sequence[int], solved: Solved, num_simulations: int, key: jax.Array
 ) -> list[Score]:
-    """Checkpoints of a run, one after another; of several seeds the first that is sound.
+    """Scores of the checkpoints of a run; of several seeds the first that is finite.
 
     Args:
         game: what is played.
         folder: of the run.
         at: environment steps of the checkpoints.
-        solved: where they are asked.
-        num_simulations: of the search that is asked besides.
+        solved: positions.
+        num_simulations: of the search that is scored besides.
         key: typed key, the same for every checkpoint.
 
     Raises:
@@ -271,7 +271,7 @@ def score(
 
 
 def baseline(solved: Solved) -> Quality:
-    """Of uniform moves, whose accuracy is the mass, and of expecting draws."""
+    """Baseline: uniform moves, whose accuracy is the mass, and the constant value 0."""
     return jax.jit(quality)(jnp.zeros_like(solved.q), jnp.zeros(len(solved.q)), solved.q)
 
 

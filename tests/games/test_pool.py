@@ -1,4 +1,4 @@
-"""The pool of past selves: who is drawn and how often, what is forgotten, and why one past self is too few."""
+"""The opponent pool: sampling frequencies, overwritten entries, and why the latest opponent alone is too few."""
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,7 @@ def self_(number) -> dict[str, jax.Array]:
 
 
 def filled(size: int, number: int, games=(), score=()) -> pools.Pool:
-    """A pool to which selves 0, 1, ... were added, with results against the first slots."""
+    """A pool to which entries 0, 1, ... were added, with results against the first slots."""
     pool = pools.init(self_(0), size)
     for i in range(1, number):
         pool = pools.add(pool, self_(i))
@@ -29,7 +29,7 @@ def filled(size: int, number: int, games=(), score=()) -> pools.Pool:
 
 @pytest.mark.covers("opponent-pool")
 def test_the_oldest_makes_way_and_its_statistics_go():
-    """After 1 to 9 additions to 4 slots the selves kept are the last 4, each in slot i modulo 4; only the slot that was
+    """After 1 to 9 additions to 4 slots the entries kept are the last 4, each in slot i modulo 4; only the slot that was
     overwritten forgets its games."""
     pool = pools.init(self_(0), 4)
     for newest in range(1, 9):
@@ -64,7 +64,7 @@ def test_results_are_counted_where_they_belong():
 @pytest.mark.covers("opponent-pool")
 def test_probabilities_are_those_of_the_closed_forms():
     """Win rates 3/4, 1/4, 1 and 1/2 (unplayed) in 4 of 6 slots: each kind by hand; exponent 0 is uniform, always
-    beaten selves are all alike, and the latest follows the ring round."""
+    beaten entries are all alike, and the latest follows the ring round."""
     pool = filled(6, 4, games=[4, 8, 5], score=[3, 2, 5])
 
     def found(kind, exponent=1.0, pool=pool):
@@ -148,7 +148,7 @@ def best_responses(kind: str, num_steps: int) -> tuple[np.ndarray, np.ndarray]:
         answer = jax.nn.one_hot(jnp.argmax(RPS @ against), 3)
         total = total + answer
         average = total / total.sum()
-        # The value is 0: a side is exploited by what the best response to it earns.
+        # The value is 0: a side is exploited by the reward of the best response to it.
         return (pools.add(pool, answer), total), (answer, jnp.max(RPS @ average))
 
     rock = jnp.array([1.0, 0.0, 0.0])
@@ -161,7 +161,7 @@ def best_responses(kind: str, num_steps: int) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.covers("opponent-pool", "self-play")
 def test_the_latest_self_is_chased_in_circles_and_the_pool_is_not():
     """Best responses to the latest self go round paper, scissors, rock for ever, each fully exploitable. Against the
-    pool of all past selves (fictitious play) the average comes as close to equilibrium as Robinson's theorem says: its
+    pool of all past opponents (fictitious play) the average comes as close to equilibrium as Robinson's theorem says: its
     exploitability falls below 1e-2, and every move to 1/3."""
     answers, _ = best_responses("latest", 30)
     np.testing.assert_array_equal(answers.argmax(1), np.tile([1, 2, 0], 10))

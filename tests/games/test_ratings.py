@@ -116,7 +116,7 @@ def test_online_ratings_keep_their_sum_and_depend_on_the_order():
 @pytest.mark.usefixtures("x64")
 @pytest.mark.covers("elo")
 def test_one_update_by_hand():
-    """Equal players, k = 32: the winner takes 16 points; a draw against one 400 points up earns 32 (1/2 - 1/11)."""
+    """Equal players, k = 32: the winner takes 16 points; a draw against one 400 points up gains 32 (1/2 - 1/11)."""
     np.testing.assert_allclose(ratings.elo_update(jnp.full(3, 1500.0), 0, 2, 1.0, 32.0), [1516, 1500, 1484])
     gain = 32 * (1 / 2 - 1 / 11)
     drawn = ratings.elo_update(jnp.array([1000.0, 1400.0]), 0, 1, 0.5, 32.0)

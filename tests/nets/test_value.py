@@ -242,6 +242,6 @@ def test_values_of_what_a_step_led_to():
     inside[-1] = inside[2, 1] = False
     np.testing.assert_allclose(following[:-1][inside[:-1]], output[1:][inside[:-1]], rtol=1e-5, atol=1e-6)
     for t, lanes in ((2, slice(1, 2)), (T - 1, slice(None))):
-        behind, _ = apply(params, carry, SEQUENCE[: t + 1], START[: t + 1])
-        _, expected = apply(params, behind, next_obs[t][None], jnp.zeros((1, B), bool))
+        carry_after, _ = apply(params, carry, SEQUENCE[: t + 1], START[: t + 1])
+        _, expected = apply(params, carry_after, next_obs[t][None], jnp.zeros((1, B), bool))
         np.testing.assert_allclose(following[t, lanes], expected[0, lanes], rtol=1e-5, atol=1e-6)

@@ -199,7 +199,7 @@ def test_positions_that_are_none_are_refused(game, line, values):
 
 @pytest.mark.covers("alphazero")
 def test_command_scores_every_checkpoint(game, few, solved, run, tmp_path, capsys):
-    """A row a checkpoint. What the network thinks is asked again position by position in NumPy; the search's share is
+    """A row a checkpoint. The network is evaluated again position by position in NumPy; the search's share is
     one of whole positions; the lines printed and the figure go with it, and nothing else is written."""
     positions, path = few
     arguments = ["--positions", str(path), "--num-simulations", "2", "--out", str(tmp_path)]
