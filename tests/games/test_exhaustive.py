@@ -74,20 +74,11 @@ def perfect(seen, key):
     return jnp.asarray(best_moves())[(cells[..., 0] + 2 * cells[..., 1]) @ 3 ** jnp.arange(9)]
 
 
-def lines_by_recursion(board, mine):
-    """Wins, draws and losses of the first legal move, playing ``mine``, against all replies."""
-    if tic_tac_toe.is_over(board):
-        return np.array([tic_tac_toe.winner(board) == outcome * mine for outcome in (1, 0, -1)], int)
-    moves = tic_tac_toe.moves(board)
-    moves = moves[:1] if tic_tac_toe.to_move(board) == mine else moves
-    return sum(lines_by_recursion(tic_tac_toe.play(board, cell), mine) for cell in moves)
-
-
 def test_every_line_is_met(game):
     """A perfect second player loses no line; the first legal move, as the first player, loses some, as many as plain
     recursion finds."""
     assert exhaustive.every_line(game, perfect, False, KEY).losses == 0
     first_legal = reactive(lambda seen, key: jnp.argmax(jax.vmap(game.legal)(seen.env_state), axis=-1))
     found = exhaustive.every_line(game, first_legal, True, KEY, batch_size=64)
-    np.testing.assert_array_equal(found, lines_by_recursion(tic_tac_toe.EMPTY, 1))
+    np.testing.assert_array_equal(found, tic_tac_toe.lines_of_first_legal(1))
     assert found.losses > 0

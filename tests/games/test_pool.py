@@ -29,7 +29,7 @@ def filled(size: int, number: int, games=(), score=()) -> pools.Pool:
 
 @pytest.mark.covers("opponent-pool")
 def test_the_oldest_makes_way_and_its_statistics_go():
-    """After 1 to 9 additions to 4 slots the entries kept are the last 4, each in slot i modulo 4; only the slot that was
+    """After 1 to 9 additions to 4 slots the last 4 entries are kept, each in slot i modulo 4; only the slot that was
     overwritten forgets its games."""
     pool = pools.init(self_(0), 4)
     for newest in range(1, 9):
@@ -161,8 +161,8 @@ def best_responses(kind: str, num_steps: int) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.covers("opponent-pool", "self-play")
 def test_the_latest_self_is_chased_in_circles_and_the_pool_is_not():
     """Best responses to the latest self go round paper, scissors, rock for ever, each fully exploitable. Against the
-    pool of all past opponents (fictitious play) the average comes as close to equilibrium as Robinson's theorem says: its
-    exploitability falls below 1e-2, and every move to 1/3."""
+    pool of all past opponents (fictitious play) the average comes as close to equilibrium as Robinson's theorem says:
+    its exploitability falls below 1e-2, and every move to 1/3."""
     answers, _ = best_responses("latest", 30)
     np.testing.assert_array_equal(answers.argmax(1), np.tile([1, 2, 0], 10))
     assert np.all(np.max(RPS @ answers.T, axis=0) == 1)

@@ -106,3 +106,12 @@ def best_response(player, opponent, board=EMPTY):
     if to_move(board) == player:
         return max(best_response(player, opponent, play(board, cell)) for cell in moves(board))
     return sum(chance * best_response(player, opponent, play(board, cell)) for cell, chance in opponent(board).items())
+
+
+def lines_of_first_legal(mine, board=EMPTY):
+    """Lines won, drawn and lost by the player ``mine`` of the first legal move, against all replies."""
+    if is_over(board):
+        return np.array([winner(board) == outcome * mine for outcome in (1, 0, -1)], int)
+    cells = moves(board)
+    cells = cells[:1] if to_move(board) == mine else cells
+    return sum(lines_of_first_legal(mine, play(board, cell)) for cell in cells)
