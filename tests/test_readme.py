@@ -7,7 +7,8 @@ import shlex
 import pytest
 
 from experiments.ppo import EXPERIMENT
-from purerl.driver.command_line import main as command_line
+from purerl.driver.command_line import arguments
+from purerl.driver.hypers import schedules
 
 README = (pathlib.Path(__file__).parent.parent / "README.md").read_text()
 SHORTER = {
@@ -41,8 +42,7 @@ def test_code_runs(tmp_path, monkeypatch):
 @pytest.mark.parametrize("command", COMMANDS)
 def test_commands_are_understood(command):
     """Every command of the README that needs no earlier run has flags, fields and values that exist."""
-    options, config, hypers, _ = command_line._parse(EXPERIMENT, shlex.split(command))
-    swept = command_line._swept(options, config, hypers, None)
-    assert (swept is not None) == bool(options.sweep)
-    command_line._population(options)
-    command_line.parse_schedules(options.schedule)
+    parsed = arguments.parse(EXPERIMENT, shlex.split(command))
+    assert (arguments.swept(parsed) is not None) == bool(parsed.launch.sweep)
+    arguments.population(parsed.launch, parsed.options.num_env_steps)
+    schedules.parse(parsed.launch.schedule)

@@ -9,9 +9,16 @@ import sys
 import pytest
 
 from purerl.driver import TrainResult
-from tests.support import victim
+from tests.support import programs, victim
 
 ROOT = pathlib.Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def compile_once(tmp_path_factory):
+    """Programs that were compiled by a test before are not compiled again."""
+    with programs.compiled_in(tmp_path_factory.getbasetemp() / "compiled"):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -27,6 +27,32 @@ class Finished(NamedTuple):
         return json.loads(self.stdout.splitlines()[-1])
 
 
+@contextlib.contextmanager
+def compiled_in(folder: pathlib.Path) -> Iterator[None]:
+    """Within the block, programs of this process are kept in a folder, and taken from there instead of compiled again.
+
+    Compiling is what tests of small programs spend their time with.
+    """
+    import jax
+    from jax.experimental.compilation_cache import compilation_cache
+
+    settings = {
+        "jax_compilation_cache_dir": str(folder),
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+        "jax_persistent_cache_min_entry_size_bytes": -1,
+    }
+    before = {name: getattr(jax.config, name) for name in settings}
+    compilation_cache.reset_cache()
+    for name, value in settings.items():
+        jax.config.update(name, value)
+    try:
+        yield
+    finally:
+        compilation_cache.reset_cache()
+        for name, value in before.items():
+            jax.config.update(name, value)
+
+
 def run(module: str, *arguments: object, num_devices: int) -> Finished:
     """One process to its end."""
     with _started([(module, *arguments)], num_devices) as (process,):

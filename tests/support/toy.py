@@ -14,12 +14,11 @@ import numpy as np
 from flax import struct
 
 import purerl
-from purerl.agent import no_carry
 from purerl.algorithm import Algorithm, Spec
 from purerl.driver import TrainResult
 from purerl.driver.command_line import Experiment, Preset
 from purerl.driver.running import program
-from purerl.types import Episodes, Mean
+from purerl.types import Episodes, Mean, Seen
 
 STEPS_PER_UPDATE = 10
 KEY = jax.random.key(0)
@@ -58,7 +57,8 @@ class ToyState(struct.PyTreeNode):
 def toy(config: ToyConfig | None = None, *, evaluates: bool = True, finishes_episodes: bool = True) -> Algorithm:
     """A random walk. An "episode", of return x, ends in every second update, or there is no such metric.
 
-    An evaluation's return is the number of updates and a draw in [0, 1), its length the rate.
+    An evaluation's return is the number of updates and a draw in [0, 1), its length the rate. The agent counts its
+    steps, and its action is the observation and the number of updates, with ``sample`` and a draw.
     """
     config = config or ToyConfig()
 
@@ -84,10 +84,15 @@ def toy(config: ToyConfig | None = None, *, evaluates: bool = True, finishes_epi
         returns = state.num_updates + jax.vmap(lambda i: _uniform(key, 2 * i + 1))(jnp.arange(num_episodes))
         return Episodes(returns=returns, lengths=jnp.full(num_episodes, hypers.rate))
 
+    def start() -> jax.Array:
+        return jnp.zeros((), jnp.int32)
+
+    def act(hypers: ToyHypers, state: ToyState, carry: jax.Array, seen: Seen, key: jax.Array, sample: bool = False):
+        return carry + 1, seen.obs + state.num_updates + (_uniform(key) if sample else 0.0)
+
     settings = {"env": "nowhere", **dataclasses.asdict(config)}
-    return Algorithm(
-        init, update, no_carry, None, Spec("toy", STEPS_PER_UPDATE, evaluate if evaluates else None, settings)
-    )
+    spec = Spec("toy", STEPS_PER_UPDATE, evaluate if evaluates else None, settings)
+    return Algorithm(init, update, start, act, spec)
 
 
 def toy_of_returns(returns: Callable[[ToyState], jax.Array]) -> Algorithm:

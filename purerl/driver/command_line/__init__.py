@@ -3,6 +3,5 @@
 from purerl.driver.command_line.console import one_line_errors
 from purerl.driver.command_line.experiment import Experiment, Preset, decay_over_run
 from purerl.driver.command_line.launch import main
-from purerl.driver.command_line.report import report
 
-__all__ = ["Experiment", "Preset", "decay_over_run", "main", "one_line_errors", "report"]
+__all__ = ["Experiment", "Preset", "decay_over_run", "main", "one_line_errors"]

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from purerl.agent import Agent
 from purerl.algorithm import Algorithm
 from purerl.driver.command_line import experiment
 from purerl.driver.command_line.experiment import Experiment
@@ -53,6 +54,18 @@ class Agents(NamedTuple):
         """Hyperparameters and state of one member."""
         hypers, state = jax.tree.map(lambda leaf: leaf[m], (self.hypers, self.states))
         return hypers, state
+
+    def agent(self, m: int, sample: bool = False) -> Agent:
+        """One member, to act with.
+
+        Args:
+            m: which.
+            sample: draw actions from the policy that learns.
+
+        Raises:
+            ValueError: if nothing acts.
+        """
+        return self.run.algorithm.agent(*self.member(m), sample)
 
 
 def from_record(record: Mapping[str, Any]) -> Recorded:

@@ -7,7 +7,9 @@ import types
 
 import pytest
 
+from experiments import ppo
 from purerl import files
+from purerl.algorithms.policy.ppo import PPOConfig, PPOHypers
 from purerl.driver.command_line import experiment
 from tests.support.toy import EXPERIMENT, ToyConfig, ToyHypers
 
@@ -69,3 +71,11 @@ def test_an_experiment_that_is_none_is_refused(name):
     """Names of no module, of no experiment, and what is no name at all; nothing outside the package is imported."""
     with pytest.raises(ValueError, match=r"There is no experiment .* in experiments: the run was made by something"):
         experiment.find({"experiment": name})
+
+
+def test_decays_span_the_run_unless_they_have_a_length():
+    """Infinite becomes the number of optimiser steps; a number stays."""
+    assert experiment.decay_over_run(60, PPOHypers()).decay_steps == 60.0
+    assert experiment.decay_over_run(60, PPOHypers(decay_steps=5.0)).decay_steps == 5.0
+    config = PPOConfig(num_envs=2, num_steps=4, num_epochs=3, num_minibatches=2)
+    assert ppo.complete(PPOHypers(), config, 17).decay_steps == 3 * 3 * 2  # 17 steps are 3 updates of 8

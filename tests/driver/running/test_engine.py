@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from purerl.driver import grid
-from purerl.driver.running import devices, program
+from purerl.driver.running import devices, loop, program
 from purerl.driver.running.engine import Engine, Job
 from purerl.driver.running.members import Blocks, Members
 from purerl.driver.running.plan import Plan
@@ -26,8 +26,10 @@ from tests.support.toy import (
     train,
 )
 
+NUM = 6  # members, everywhere the same: one program serves most of the tests
 SWEEP = grid(ToyHypers(), rate=[0.5, 1.0, 2.0])
 OPTIONS = {"hypers": SWEEP, "num_seeds": 2, "log_every": 20, "eval_every": 40, "num_eval_episodes": 3}
+SEEDS = {"log_every": 20, "eval_every": 40, "num_eval_episodes": 3}
 
 
 @pytest.fixture(scope="module")
@@ -38,10 +40,10 @@ def at_once():
 
 @pytest.fixture(scope="module")
 def diverged():
-    """Four seeds of which one diverges in update 3, and that seed; with the warning that it caused."""
-    worst, limit = limit_for_one(4)
+    """Seeds of which one diverges in update 3, and that seed; with the warning that it caused."""
+    worst, limit = limit_for_one(NUM)
     with pytest.warns(UserWarning) as said:
-        result = train(hypers=ToyHypers(limit=limit, calm=3), num_seeds=4, log_every=20, eval_every=40)
+        result = train(hypers=ToyHypers(limit=limit, calm=3), num_seeds=NUM, **SEEDS)
     return result, worst, said
 
 
@@ -58,7 +60,7 @@ def test_blocks_give_the_same_runs(at_once, members_at_once):
     ]
 
 
-@pytest.mark.parametrize(("fitting", "size", "num_blocks"), [(5.5, 3, 2), (2.2, 2, 3), (1.0, 1, 6)])
+@pytest.mark.parametrize(("fitting", "size", "num_blocks"), [(5.5, 3, 2), (1.0, 1, 6)])
 def test_what_does_not_fit_runs_in_blocks(at_once, monkeypatch, fitting, size, num_blocks):
     """Memory for a few of six members: how many fit is said, and the result is that of as many at once."""
     bytes_per_member = at_once.summary["bytes_per_member"]
@@ -87,8 +89,8 @@ def test_not_even_one_fits(monkeypatch):
 def test_a_frozen_member_changes_nothing_for_the_others(diverged):
     """States, metrics and evaluations of the other seeds are those of a run in which nobody diverges."""
     result, worst, _ = diverged
-    calm = train(num_seeds=4, log_every=20, eval_every=40)
-    others = np.arange(4) != worst
+    calm = train(num_seeds=NUM, **SEEDS)
+    others = np.arange(NUM) != worst
     assert_same(*(jax.tree.map(lambda x: x[others], r.states) for r in (result, calm)))
     assert_same(*({name: x[:, others] for name, x in r.metrics.items()} for r in (result, calm)))
     assert_same(result.eval_returns[:, others], calm.eval_returns[:, others])
@@ -99,47 +101,48 @@ def test_a_frozen_member_is_reported_once_and_left_as_it_was(diverged):
     """One warning with seed, step, update, key and leaf; from then on no metrics and no return; the state is that in
     which it was found, at the log entry after update 3."""
     result, worst, said = diverged
-    key = jax.random.key_data(program.seed_keys(KEY, 4)[worst]).tolist()
+    key = jax.random.key_data(program.seed_keys(KEY, NUM)[worst]).tolist()
     (warning,) = said
     assert f"Diverged: Seed {worst} at step 40 (update 3, key {key}, first leaf not finite: x)." in str(warning.message)
     assert pathlib.Path(warning.filename).name == "toy.py"  # where train was called
     report = {"member": f"Seed {worst}", "update": 3, "env_step": 40, "key": key, "leaf": "x"}
     assert result.summary["divergences"] == [report]
-    assert result.summary["diverged"] == [seed == worst for seed in range(4)]
+    assert result.summary["diverged"] == [seed == worst for seed in range(NUM)]
     assert (result.states.num_updates[worst], np.isnan(result.states.x[worst])) == (4, True)
     assert np.isnan(result.metrics["number"][:, worst]).tolist() == [False, True, True, True]
     assert np.isnan(result.eval_returns[:, worst]).tolist() == [False, True, True]
-    assert np.isnan(result.final_returns).tolist() == [seed == worst for seed in range(4)]
+    assert np.isnan(result.final_returns).tolist() == [seed == worst for seed in range(NUM)]
 
 
 @pytest.mark.parametrize("members_at_once", [None, 3])
 def test_members_of_a_sweep_freeze_at_their_point(members_at_once):
-    """The limit is swept: at one point one seed of four diverges, at the other nobody; also in blocks."""
-    worst, limit = limit_for_one(4)
+    """The limit is swept: at one point one seed of three diverges, at the other nobody; also in blocks."""
+    worst, limit = limit_for_one(3)
     sweep = grid(ToyHypers(), limit=[limit, 1.0])
     with pytest.warns(UserWarning, match=rf"Seed {worst} of point 0 \(limit=.*\) at step 10"):
-        result = train(hypers=sweep, num_seeds=4, members_at_once=members_at_once)
-    assert result.summary["diverged"] == [[seed == worst for seed in range(4)], [False] * 4]
+        result = train(hypers=sweep, num_seeds=3, members_at_once=members_at_once)
+    assert result.summary["diverged"] == [[seed == worst for seed in range(3)], [False] * 3]
     assert [point.number for point in result.table()] == [1, 0]
 
 
-def test_many_that_diverge_are_not_all_listed():
-    """Of nine at once, eight are described and the rest is counted."""
-    limit = np.sort(levels(10))[0]
-    with pytest.warns(UserWarning, match="; and 1 more. What diverged is frozen") as said:
-        train(hypers=ToyHypers(limit=float(limit)), num_seeds=10)
-    assert len(said) == 1 and str(said[0].message).count("at step 10") == 8
+def test_many_that_diverge_are_not_all_listed(monkeypatch):
+    """Of five at once, as many are described as a warning may hold, and the rest is counted."""
+    monkeypatch.setattr(loop, "_MAX_REPORTS", 2)
+    limit = np.sort(levels(NUM))[0]
+    with pytest.warns(UserWarning, match="; and 3 more. What diverged is frozen") as said:
+        train(hypers=ToyHypers(limit=float(limit)), num_seeds=NUM)
+    assert len(said) == 1 and str(said[0].message).count("at step 10") == 2
 
 
 def test_when_all_have_diverged_the_run_ends():
     """Two warnings: who diverged, and that the run ends; it has as many steps as were run."""
     with pytest.warns(UserWarning) as said:
-        result = train(hypers=ToyHypers(limit=-1.0, calm=3), num_seeds=2, log_every=20, eval_every=20)
+        result = train(hypers=ToyHypers(limit=-1.0, calm=3), num_seeds=NUM, **SEEDS | {"eval_every": 20})
     assert ["Diverged: Seed 0" in str(said[0].message), str(said[1].message)] == [
         True,
-        "All 2 members diverged: the run ends here.",
+        f"All {NUM} members diverged: the run ends here.",
     ]
-    assert (len(said), result.summary["num_env_steps"], result.summary["num_diverged"]) == (2, 40, 2)
+    assert (len(said), result.summary["num_env_steps"], result.summary["num_diverged"]) == (2, 40, NUM)
     assert np.isnan(result.final_returns).all() and np.isnan(result.final_return.estimate)
 
 
@@ -179,7 +182,7 @@ def quietly_ends(algorithm) -> None:
 # --- where it began ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("num_seeds", "members_at_once"), [(1, None), (3, 2)])
+@pytest.mark.parametrize(("num_seeds", "members_at_once"), [(1, None), (NUM, 3)])
 def test_debug_nans_names_the_operation_and_its_line(num_seeds, members_at_once):
     """An error with seed, update, operation, and the file and line that made the NaN."""
     worst, limit = limit_for_one(num_seeds) if num_seeds > 1 else (0, -1.0)

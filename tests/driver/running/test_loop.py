@@ -4,20 +4,16 @@ import itertools
 import json
 import pathlib
 import signal
-import threading
 import warnings
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import purerl
 from purerl import xla
 from purerl.algorithm import Algorithm
 from purerl.driver import PBT, Interrupted, TrainResult, grid, linear
-from purerl.driver.running import loop, program
-from purerl.driver.running.interruption import stop_request
+from purerl.driver.running import loop
 from purerl.driver.storage.checkpoint import Checkpoints
 from tests.support.toy import (
     KEY,
@@ -82,7 +78,7 @@ def test_updates_get_keys_of_their_own(run):
     np.testing.assert_allclose(x[-1], run[0].states.x, rtol=1e-6)
 
 
-def test_no_evaluation():
+def test_no_evaluation(pictures):
     """``eval_every=0`` and an algorithm without ``evaluate`` alike: nothing is evaluated, training returns stand in."""
     for result in (train(log_every=10), train(toy(evaluates=False), eval_every=None, log_every=10)):
         assert result.eval_steps.size == result.eval_returns.size == 0
@@ -93,7 +89,7 @@ def test_no_evaluation():
         assert len(result.plot().axes[0].lines) == 2
 
 
-def test_an_algorithm_without_episodes_keeps_its_results(tmp_path):
+def test_an_algorithm_without_episodes_keeps_its_results(tmp_path, pictures):
     """Neither evaluation nor episodes: no curve, and a plot says so; every other file is there."""
     result = train(toy(evaluates=False, finishes_episodes=False), out_dir=tmp_path)
     assert {path.name for path in tmp_path.iterdir()} >= {"config.json", "metrics.csv", "summary.json", "checkpoints"}
@@ -220,41 +216,6 @@ def test_where_pieces_are_cut_changes_nothing(run, tmp_path, monkeypatch, second
     assert (tmp_path / "metrics.csv").read_bytes() == (folder / "metrics.csv").read_bytes()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_leaves_a_note(number):
-    """Within the block the handler only notes the number; after it the handlers are what they were."""
-    before = signal.getsignal(number)
-    with stop_request() as request:
-        assert request.signal is None
-        signal.raise_signal(number)
-        assert request.signal == number
-    assert signal.getsignal(number) is before
-
-
-def test_a_second_ctrl_c_interrupts_at_once():
-    """The first one is noted, the second one raises, the handlers come back all the same."""
-    before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt), stop_request():
-        signal.raise_signal(signal.SIGINT)
-        signal.raise_signal(signal.SIGINT)
-    assert signal.getsignal(signal.SIGINT) is before
-
-
-def test_threads_leave_signals_alone():
-    """Only the main thread may handle them: in another, training works, and the handlers stay."""
-    seen = []
-
-    def body() -> None:
-        with stop_request() as request:
-            seen.extend((request.signal, signal.getsignal(signal.SIGINT)))
-
-    thread = threading.Thread(target=body)
-    before = signal.getsignal(signal.SIGINT)
-    thread.start()
-    thread.join()
-    assert seen == [None, before]
-
-
 def test_an_interrupted_run_without_a_folder_says_that_nothing_was_saved(monkeypatch):
     """The signal comes at step 20: Interrupted, which is a KeyboardInterrupt, with the step."""
     look = loop._look
@@ -371,7 +332,7 @@ def test_a_second_run_is_refused_unless_it_may_overwrite(tmp_path):
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
-def test_files_of_a_sweep(sweep, tmp_path):
+def test_files_of_a_sweep(sweep, tmp_path, pictures):
     """Rows know their point and its values; a picture of the returns against what was swept; a ranked table."""
     folder = tmp_path / "sweep"
     result = train(**SWEEP_OPTIONS, out_dir=folder)
@@ -388,7 +349,7 @@ def test_files_of_a_sweep(sweep, tmp_path):
     assert [point["values"] for point in points] == [point.values for point in result.table()]
 
 
-def test_plot_shows_the_result(run, tmp_path):
+def test_plot_shows_the_result(run, tmp_path, pictures):
     """One thin line per seed, the estimate over the evaluations, a band; written where a path is given."""
     result, _ = run
     axes = result.plot(tmp_path / "new" / "curve.png").axes[0]
@@ -456,44 +417,3 @@ def test_deadlock_is_warned_of_with_its_remedy(monkeypatch, stops_before_running
         stops_before_running(num_seeds=1)
         monkeypatch.setattr(xla, "has_deadlock_remedy", lambda: True)
         stops_before_running(num_seeds=2)
-
-
-# --- what is refused --------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"num_env_steps": 0}, "num_env_steps = 0: it must be at least 1"),
-        ({"num_seeds": 0}, "num_seeds = 0: it must be at least 1"),
-        ({"num_eval_episodes": 0}, "num_eval_episodes = 0: it must be at least 1"),
-        ({"members_at_once": 0}, "members_at_once = 0: it must be at least 1"),
-        ({"checkpoint_every": 0}, "checkpoint_every = 0: it must be at least 1"),
-        ({"keep_checkpoints": 0}, "keep_checkpoints = 0: it must be at least 1"),
-        ({"log_every": 0}, "log_every = 0: it must be at least 1"),
-        ({"log_every": -5}, "log_every = -5: it must be at least 1"),
-        ({"eval_every": -1}, "eval_every = -1: it must be at least 0"),
-        ({"algorithm": toy(evaluates=False), "eval_every": 10}, "toy has nothing to evaluate. Use eval_every=0"),
-        ({"schedules": {"rat": linear(0.0)}}, "ToyHypers has no field 'rat'. Near: 'rate'"),
-        ({"population": PBT(every=10, names=("rate",))}, "needs a sweep of at least 2 points to start from"),
-        (
-            {"population": PBT(every=10, names=("rat",)), "hypers": grid(ToyHypers(), rate=[1, 2])},
-            "ToyHypers has no field 'rat'",
-        ),
-        (
-            {"population": PBT(every=10, names=("rate",)), "hypers": grid(ToyHypers(), rate=[1])},
-            "A population of 1 cannot evolve",
-        ),
-    ],
-)
-def test_bad_arguments(options, message):
-    """The message names the argument, its value and the way out."""
-    with pytest.raises(ValueError, match=message):
-        train(**options)
-
-
-@pytest.mark.parametrize("key", [jax.random.PRNGKey(0), program.seed_keys(KEY, 2), 0, jnp.zeros(())])
-def test_only_one_typed_key_will_do(key):
-    """A legacy key, several keys, a number and an array are refused with the remedy."""
-    with pytest.raises(ValueError, match=r"key must be one typed key, such as jax.random.key\(0\)"):
-        purerl.train(toy(), ToyHypers(), key, num_env_steps=10)

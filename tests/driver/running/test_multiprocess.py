@@ -6,6 +6,8 @@ from purerl.driver.storage.restore import load_agents
 from tests.support import on_devices, programs
 from tests.support.toy import assert_same
 
+pytestmark = pytest.mark.deep  # eight devices of one process, in test_devices.py, are the fast tier
+
 CHECKS = on_devices.CHECKS[2]
 PPO = (
     *("--env", "CartPole-v1", "--num-env-steps", "192", "--num-seeds", "2", "--log-every", "64", "--eval-every", "0"),

@@ -51,9 +51,8 @@ def test_one_owner_at_a_time(tmp_path):
 
 def test_the_claim_of_a_process_that_died_does_not_stand(tmp_path):
     """A process that is killed within its claim leaves the folder free."""
-    code = (
-        "import os, sys\nfrom purerl.driver.storage.folder import claim\nwith claim(sys.argv[1]): os.kill(os.getpid(), 9)"
-    )
+    code = "import os, sys\nfrom purerl.driver.storage.folder import claim\n"
+    code += "with claim(sys.argv[1]): os.kill(os.getpid(), 9)"
     died = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True)
     assert died.returncode == -9
     with claim(tmp_path) as claimed:

@@ -36,7 +36,9 @@ def test_sources_have_a_digest_each():
     """Every Python file of the package by its path, with the beginning of its SHA-256."""
     found = records.sources()
     root = pathlib.Path(purerl.__file__).parent
-    assert set(found) == {path.relative_to(root).as_posix() for path in root.rglob("*.py")} >= {"driver/running/loop.py"}
+    assert (
+        set(found) == {path.relative_to(root).as_posix() for path in root.rglob("*.py")} >= {"driver/running/loop.py"}
+    )
     assert hashlib.sha256((root / "types.py").read_bytes()).hexdigest().startswith(found["types.py"])
     assert all(len(digest) == 16 for digest in found.values())
     assert json.loads(json.dumps(records.versions()))["sources"] == found

@@ -1,6 +1,7 @@
 """Runs made again from their folders: settings, agents of a checkpoint, refusals."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -29,6 +30,19 @@ def test_agents_are_those_at_the_end_of_the_run(known, tmp_path):
     assert_same(agents.hypers, result.hypers)
     assert (agents.step, agents.diverged, agents.columns.num_seeds) == (80, frozenset(), 3)
     assert_same(agents.member(2)[1], jax.tree.map(lambda leaf: leaf[2], result.states))
+
+
+def test_agents_act_and_carry(known, tmp_path):
+    """A member meets an episode with its carry and acts by its own state, for one observation; sampled if asked for."""
+    train(num_seeds=3, out_dir=tmp_path / "run")
+    agents = restore.load_agents(tmp_path / "run")
+    agent = agents.agent(1)
+    carry = agent.start()
+    for step in range(3):
+        carry, action = agent.act(carry, jnp.float32(10 * step), KEY)
+        assert (carry, action) == (step + 1, 10 * step + 8)
+    _, sampled = agents.agent(1, sample=True).act(carry, jnp.float32(0), jax.random.fold_in(KEY, 1))
+    assert 8 < sampled < 9
 
 
 def test_agents_of_a_sweep_with_a_schedule(known, tmp_path):

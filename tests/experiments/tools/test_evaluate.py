@@ -168,6 +168,7 @@ def test_agents_that_cannot(monkeypatch, tmp_path, capsys):
     train(out_dir=tmp_path / "run")
     folder = str(tmp_path / "run")
     assert "toy acts in one way alone: drop --sampled." in refused(evaluate.main, capsys, folder, "--sampled")
+    register(monkeypatch, toy()._replace(act=None))
     assert "toy does not act: there is nothing to render" in refused(evaluate.main, capsys, folder, "--render", "a.gif")
     register(monkeypatch, toy(evaluates=False))
     assert "toy does not act: there is nothing to evaluate" in refused(evaluate.main, capsys, folder)

@@ -1,0 +1,64 @@
+"""How a command ends: a line and an exit code for what a user can put right; after a signal what resumes it."""
+
+import signal
+
+import pytest
+
+from purerl.driver import Interrupted
+from purerl.driver.command_line import launch
+from purerl.driver.command_line.console import one_line_errors, say
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_ends_with_the_command_that_resumes(main, capsys, monkeypatch, tmp_path, number):
+    """Status 128 and the number of the signal; the command, fit for a shell; without a folder, no command."""
+    folder = tmp_path / "a run"
+
+    def interrupted(*arguments, **options):
+        raise Interrupted("interrupted at step 40; saved.", number, folder)
+
+    monkeypatch.setattr(launch, "train", interrupted)
+    with pytest.raises(SystemExit) as exit_:
+        main()
+    assert exit_.value.code == 128 + number
+    assert f"toy: interrupted at step 40; saved.\n  python -m experiments.toy --resume '{folder}'\n" in (
+        capsys.readouterr().err
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "text"),
+    [
+        (KeyboardInterrupt(), 130, "toy: interrupted."),
+        (FloatingPointError("Seed 0 diverged"), 1, "toy: Seed 0 diverged"),
+        (ValueError("too large"), 2, "toy: too large"),
+        (FileNotFoundError("not there"), 2, "toy: not there"),
+    ],
+)
+def test_errors_end_with_a_sentence(main, capsys, monkeypatch, error, code, text):
+    """What a user can put right has no traceback, and an exit status of its own; anything else has both."""
+
+    def fail(*arguments, **options):
+        raise error
+
+    monkeypatch.setattr(launch, "train", fail)
+    with pytest.raises(SystemExit) as exit_:
+        main()
+    assert exit_.value.code == code and capsys.readouterr().err.strip() == text
+    error = RuntimeError("a bug")
+    with pytest.raises(RuntimeError, match="a bug"):
+        main()
+
+
+def test_a_command_without_runs_names_no_command_that_resumes(capsys):
+    """An interruption without a folder: the message alone."""
+    with pytest.raises(SystemExit) as exit_, one_line_errors("tool"):
+        raise Interrupted("interrupted at step 20; nothing was saved.", signal.SIGINT, None)
+    assert exit_.value.code == 130
+    assert capsys.readouterr().err == "\ntool: interrupted at step 20; nothing was saved.\n"
+
+
+def test_words_go_to_stderr(capsys):
+    """What a program says beside its output."""
+    say("training")
+    assert capsys.readouterr() == ("", "training\n")
