@@ -177,9 +177,8 @@ def whole_copies(program):
     ]
 
 
-def test_no_simulation_copies_a_tree():
-    """The compiled program, also of vmapped seeds, whose paths differ in length: no loop copies an array of slots or
-    chooses between two, and its scratch space is little over a tree."""
+def tree_program(seeds):
+    """A compiled search, of one seed or of several, and the size of its trees in bytes."""
     params = jnp.ones((A, E))
 
     def model(params, key, action, embedding):
@@ -190,17 +189,27 @@ def test_no_simulation_copies_a_tree():
     def run(params, root):
         return search.muzero(params, KEY, root, model, N - 1)
 
+    if seeds:
+        params, run = jnp.ones((S, A, E)), jax.vmap(run, (0, None))
     root = search.Root(jnp.ones((B, A)), jnp.zeros(B), jnp.ones((B, E)))
     program = jax.jit(run).lower(params, root).compile()
-    assert whole_copies(program) == []
-    tree = jax.eval_shape(run, params, root).tree
-    num_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
-    assert program.memory_analysis().temp_size_in_bytes < 1.3 * num_bytes
-    seeds = jax.jit(jax.vmap(run, (0, None))).lower(jnp.ones((S, A, E)), root).compile()
-    assert whole_copies(seeds) == []
-    assert seeds.memory_analysis().temp_size_in_bytes < 1.3 * S * num_bytes
+    leaves = jax.tree.leaves(jax.eval_shape(run, params, root).tree)
+    return program, sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
 
-    def copies(x):  # keeps what the slots were, so it must copy them
+
+@pytest.mark.parametrize("seeds", [pytest.param(False, marks=pytest.mark.deep), True], ids=["one", "seeds"])
+def test_no_simulation_copies_a_tree(seeds):
+    """The compiled program, also of vmapped seeds, whose paths differ in length: no loop copies an array of slots or
+    chooses between two, and its scratch space is little over a tree."""
+    program, num_bytes = tree_program(seeds)
+    assert whole_copies(program) == []
+    assert program.memory_analysis().temp_size_in_bytes < 1.3 * num_bytes
+
+
+def test_a_program_that_copies_a_tree_is_found():
+    """A loop that keeps what the slots were, so it must copy them."""
+
+    def copies(x):
         return jax.lax.fori_loop(0, 3, lambda i, both: (both[0].at[i].add(1.0), both[0]), (x, x))
 
     assert whole_copies(jax.jit(copies).lower(jnp.ones((N, B, A))).compile())

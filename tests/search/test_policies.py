@@ -139,7 +139,7 @@ ONE, OTHER = CASES
 @pytest.mark.parametrize(
     ("policy", "case"),
     [
-        ("muzero", ONE),
+        pytest.param("muzero", ONE, marks=pytest.mark.deep),
         pytest.param("gumbel", ONE, marks=pytest.mark.deep),
         pytest.param("muzero", OTHER, marks=pytest.mark.deep),
         ("gumbel", OTHER),
