@@ -84,10 +84,10 @@ def _train_each(
     configs = [dataclasses.replace(arguments.config, **changes) for changes in fields]  # all, before the first runs
     say(f"{', '.join(names)}: fixed at compile time, so {len(groups)} programs, one after the other.")
     rows = []
-    for changes, config, of_hypers in zip(fields, configs, groups.values(), strict=True):
+    for changes, config, rest in zip(fields, configs, groups.values(), strict=True):
         label = " ".join(f"{name}={plain(value)}" for name, value in changes.items())
         say(f"{label}:")
-        inner = sweep.points(arguments.hypers, of_hypers) if of_hypers[0] else None
+        inner = sweep.points(arguments.hypers, rest) if rest[0] else None
         changed = arguments._replace(config=config, record=None)
         rows += _rows(label, _train(experiment, changed, inner, out_dir / label.replace(" ", ",")))
     rows.sort(key=lambda row: (row[2] > 0, math.inf if math.isnan(row[1].estimate) else -row[1].estimate))

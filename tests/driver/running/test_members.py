@@ -38,14 +38,6 @@ def test_a_run_without_a_sweep_has_one_point():
     assert members.hypers.calm.dtype == jnp.int32
 
 
-def test_seed_keys():
-    """Keys of seeds are distinct, the first ones of any number are the same, and another root gives others."""
-    few, many = (jax.random.key_data(program.seed_keys(KEY, n)) for n in (2, 50))
-    np.testing.assert_array_equal(few, many[:2])
-    assert len(np.unique(many, axis=0)) == 50
-    assert not np.any(np.all(jax.random.key_data(program.seed_keys(jax.random.key(1), 2)) == few, axis=1))
-
-
 @pytest.mark.parametrize("num_members", range(1, 9))
 @pytest.mark.parametrize("at_once", [1, 2, 3, 5, 100, None])
 def test_blocks_hold_every_member_once(num_members, at_once):

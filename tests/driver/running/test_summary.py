@@ -1,0 +1,31 @@
+"""The summary of a run: axes of points and seeds, what was asked for, what it took, points ranked."""
+
+import numpy as np
+
+from purerl.driver import grid
+from tests.support.toy import ToyHypers, train
+
+RATES = [0.5, 1.0, 2.0]
+OPTIONS = {"hypers": grid(ToyHypers(), rate=RATES), "num_seeds": 2, "log_every": 20}
+
+
+def test_arrays_of_a_sweep_have_an_axis_of_points_before_that_of_seeds():
+    """States, metrics and returns; the summary counts both, and ranks the points as the table does."""
+    result = train(**OPTIONS)
+    assert result.states.x.shape == result.hypers.rate.shape == result.final_returns.shape == (3, 2)
+    assert result.metrics["x"].shape == (4, 3, 2) and result.eval_returns.shape == (0, 3, 2)
+    summary = result.summary
+    assert (summary["num_points"], summary["num_seeds"], summary["num_env_steps"]) == (3, 2, 80)
+    assert [point["values"] for point in summary["points"]] == [point.values for point in result.table()]
+    assert summary["final_return"] == result.best().final_return._asdict() == summary["points"][0]["final_return"]
+    assert summary["diverged"] == [[False] * 2] * 3 and "population" not in summary
+    np.testing.assert_array_equal(summary["final_return_of_each_seed"], result.metrics["episode_return"][-1])
+
+
+def test_a_run_without_a_sweep_has_seeds_alone():
+    """One axis, no points to rank."""
+    result = train(num_seeds=6, log_every=20)
+    assert result.states.x.shape == result.final_returns.shape == (6,)
+    assert result.summary["num_points"] == 1 and "points" not in result.summary
+    assert result.summary["final_return_is"] == "training return" and result.summary["resumed_at_step"] == 0
+    assert result.summary["bytes_per_member"] > 0 and result.summary["num_blocks"] == 1
