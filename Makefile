@@ -4,6 +4,7 @@
 PYTHON ?=#                        a Python to use instead of the one found; then .venv is remade with it
 VENV   ?= .venv
 EXTRAS ?= dev,notebooks#          add cuda13, cuda12, tpu or wandb: make test EXTRAS=dev,notebooks,cuda13
+NOTEBOOKS ?= $(sort $(wildcard notebooks/*.ipynb))# which of them
 ARGS   ?=#                        more arguments for the command behind a target: make test ARGS="-k gae"
 SMOKE  ?=#                        SMOKE=1 runs the notebooks with small settings, and leaves the files alone
 
@@ -26,11 +27,12 @@ STAMP = $(VENV)/.installed-$(EXTRAS)$(subst /,-,$(PYTHON:%=-%))
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help install demo test lint format notebooks bench lock clean
+.PHONY: help install demo test test-all test-oldest test-touched lint format notebooks notebooks-touched bench lock clean
 
 help:
 	@echo 'make demo        train PPO on CartPole, 8 seeds at once; prints the result and draws curve.png'
 	@echo 'make test        run the tests                            make test ARGS="-k gae"'
+	@echo 'make test-all    all tests, on the oldest Python too, and every notebook as it stands (hours, not minutes)'
 	@echo 'make lint        check style, format, types and the generated pages'
 	@echo 'make format      put the code in the format that lint wants'
 	@echo 'make notebooks   run every notebook from top to bottom    make notebooks SMOKE=1'
@@ -49,6 +51,20 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(RUN) $(TEST) $(ARGS)
 
+test-all: $(STAMP)
+	$(RUN) $(TEST) -m "" $(ARGS)
+	$(MAKE) --no-print-directory test-oldest
+	$(RUN) notebooks/run.py --jobs 2 $(NOTEBOOKS)
+
+# JAX for Python 3.11 is older: its CPU runtime, and some of its functions, differ (purerl/xla.py).
+test-oldest:
+	@for python in python3.11 $(wildcard $(HOME)/.pyenv/versions/3.11.*/bin/python3.11); do \
+	  if "$$python" -c '$(SUITABLE)' >/dev/null 2>&1; then \
+	    exec $(MAKE) --no-print-directory test PYTHON="$$python" VENV=.venvs/3.11 EXTRAS=dev; \
+	  fi; \
+	done; \
+	echo 'There is no Python 3.11 on this machine: the tests did not run on the oldest JAX.'
+
 lint: $(STAMP)
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
@@ -61,7 +77,14 @@ format: $(STAMP)
 	$(RUN) -m ruff format .
 
 notebooks: $(STAMP)
-	SMOKE=$(SMOKE) $(RUN) notebooks/run.py $(if $(SMOKE),--jobs 2,--inplace) $(sort $(wildcard notebooks/*.ipynb))
+	SMOKE=$(SMOKE) $(RUN) notebooks/run.py $(if $(SMOKE),--jobs 2,--inplace) $(NOTEBOOKS)
+
+# The deep laws of algorithms whose files were touched lately, and some notebooks: what .ci/run asks for.
+test-touched: $(STAMP)
+	$(RUN) $(TEST) --deep touched $(ARGS)
+
+notebooks-touched: $(STAMP)
+	SMOKE=1 $(RUN) notebooks/run.py --jobs 2 $$($(RUN) -m tests.conformance.touched notebooks)
 
 bench: $(STAMP)
 	$(RUN) -m benchmarks.run

@@ -1,6 +1,8 @@
-"""Set-up that every test shares: the CPU and its flags, the ``covers`` mark, double precision on request."""
+"""Set-up that every test shares: the CPU and its flags, marks, double precision on request, and where time goes."""
 
+import collections
 import os
+import re
 
 # Both settings are read when JAX starts, and importing anything of purerl may import JAX.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -16,9 +18,60 @@ import jax  # noqa: E402
 import pytest  # noqa: E402
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Options of the suite."""
+    parser.addoption("--algorithms", default="", help="of the conformance suite, only these: ppo-discrete,dqn")
+    parser.addoption("--deep", default="", help="deep laws of these algorithms, too, or of those that were 'touched'")
+    parser.addoption("--cpu-times", action="store_true", help="print CPU seconds by folder and by algorithm at the end")
+
+
 def pytest_configure(config: pytest.Config) -> None:
-    """Register our one mark, so that a misspelt mark is an error under ``--strict-markers``."""
+    """Register our marks, so that a misspelt mark is an error under ``--strict-markers``."""
     config.addinivalue_line("markers", "covers(*ids): the rows of tests/systems.csv that this test proves")
+    config.addinivalue_line("markers", "deep: not in `make test`, which has a cheaper test of the property")
+
+
+_CPU_SECONDS: dict[str, float] = {}  # by test
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item):
+    """Note how much CPU time a test took, with its fixtures and with the processes that it waited for."""
+    before = sum(os.times()[:4])
+    result = yield
+    _CPU_SECONDS[item.nodeid] = sum(os.times()[:4]) - before
+    return result
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Hand what a worker noted to the process that prints it."""
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["cpu_seconds"] = _CPU_SECONDS
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node, error) -> None:
+    """Gather what a worker noted."""
+    _CPU_SECONDS.update(getattr(node, "workeroutput", {}).get("cpu_seconds", {}))
+
+
+def pytest_terminal_summary(terminalreporter, exitstatus, config: pytest.Config) -> None:
+    """Print the CPU seconds, the largest first: of folders and files, and of the conformance suite by algorithm."""
+    if not config.getoption("cpu_times"):
+        return
+    totals: collections.Counter[str] = collections.Counter()
+    for nodeid, seconds in _CPU_SECONDS.items():
+        path, _, test = nodeid.partition("::")
+        totals[path] += seconds
+        totals[os.path.dirname(path) + "/"] += seconds
+        algorithm = re.search(r"\[([a-z0-9+-]*?)(-(other|default)-hypers)?\]", test)
+        if algorithm and path.endswith("test_conformance.py") and "refused" not in test:
+            totals[f"algorithm {algorithm[1]}"] += seconds
+    terminalreporter.section("CPU seconds")
+    for name, seconds in totals.most_common():
+        terminalreporter.write_line(f"{seconds:9.1f}  {name}")
+    terminalreporter.write_line(f"{sum(_CPU_SECONDS.values()):9.1f}  in all")
 
 
 @pytest.fixture

@@ -11,25 +11,38 @@ import pytest
 ROOT = pathlib.Path(__file__).parents[1]
 HEAVY = ("gymnax", "pgx", "tyro", "matplotlib", "orbax.checkpoint", "tensorboardX", "wandb")
 
-# Folder or file of the library -> what of the library it may import.
+# Folder or file of the library -> what of the library it may import. Arrows point one way.
 ARROWS = {
+    # at the bottom
     "types.py": (),
     "spaces.py": (),
+    "names.py": (),
     "xla.py": (),
     "files.py": (),
-    "algorithm.py": (),
+    "config_checks.py": (),
+    "agent.py": ("types",),
+    "algorithm.py": ("agent", "types"),
+    # parts of algorithms, which know no algorithm
     "kernels": ("kernels", "types"),
+    "mdp": ("mdp", "kernels", "types"),
     "nets": ("nets", "kernels", "spaces", "types"),
-    "envs": ("envs", "kernels.mdp", "kernels.mdp_checks", "spaces", "types"),
+    "envs": ("envs", "agent", "mdp", "kernels", "names", "spaces", "types"),
     "data": ("data", "envs.base", "files", "kernels", "spaces", "types"),
-    "learning.py": ("rollout", "types"),
     "search": ("search", "files", "types"),
-    "rollout.py": ("envs.base", "envs.wrappers", "kernels", "types"),
+    "games": ("games", "agent", "envs", "kernels", "search", "spaces", "types"),
+    "optimizers.py": ("types",),
+    "target_network.py": ("types",),
+    "sharding.py": ("types",),
+    "rollout.py": ("envs.base", "envs.wrappers", "kernels", "sharding", "types"),
+    "update.py": ("sharding", "types"),
     "algorithms": (
-        *("algorithms", "algorithm", "rollout", "learning", "search", "nets", "data"),
-        *("kernels", "envs.base", "envs.games", "envs.wrappers", "files", "spaces", "types"),
+        *("algorithms", "agent", "algorithm", "config_checks", "optimizers", "rollout", "sharding", "target_network"),
+        *("update", "games", "search", "nets", "data", "mdp", "kernels"),
+        *("envs.base", "envs.games", "envs.wrappers", "files", "spaces", "types"),
     ),
-    "train": ("train", "algorithm", "files", "types", "xla"),
+    # what runs algorithms and shows what came of it, and knows no environment and no single algorithm
+    "analysis": ("analysis", "files", "types"),
+    "driver": ("driver", "agent", "algorithm", "analysis", "files", "names", "types", "xla"),
 }
 
 
@@ -80,15 +93,10 @@ def test_every_part_has_its_arrows():
     assert files - {"__init__.py"} | folders == set(ARROWS)
 
 
-# Family of algorithms -> others that it may import.
-KIN = {"planning": ("games",)}  # a planner of games is measured against their players
-
-
 def test_algorithm_families_do_not_import_each_other():
-    """An algorithm imports no file of another folder under ``algorithms`` but those of the table; what a folder shares
-    is its own business."""
+    """An algorithm imports no file of another folder under ``algorithms``; what families share is a folder of its own
+    beside them, such as ``games``."""
     for path in sorted((ROOT / "purerl" / "algorithms").rglob("*.py")):
-        family = path.parent.name
-        own = tuple(f"algorithms.{name}." for name in (family, *KIN.get(family, ())))
+        own = f"algorithms.{path.parent.name}."
         others = [name for name in imported(path) if name.split(".")[0] == "algorithms" and not name.startswith(own)]
         assert not others, f"{path.relative_to(ROOT)} imports {others}"

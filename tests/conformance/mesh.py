@@ -26,7 +26,7 @@ from purerl.driver.running import devices, program  # noqa: E402
 from purerl.kernels.moments import Compensated  # noqa: E402
 from tests.conformance.algorithms import CASES, Case  # noqa: E402
 
-NUM_MEMBERS = 8
+NUM_TRIALS = 8
 NUM_UPDATES = 3
 PPO = Case(
     lambda: ppo(
@@ -39,7 +39,7 @@ PPO = Case(
 
 
 def runner(algorithm: Algorithm, mesh) -> Callable:
-    """``(hypers [M], keys [M]) -> members`` after a few updates, compiled."""
+    """``(hypers [M], keys [M]) -> trials`` after a few updates, compiled."""
 
     def run(hypers, keys):
         carry = program.init(algorithm, hypers, keys, mesh)
@@ -48,7 +48,7 @@ def runner(algorithm: Algorithm, mesh) -> Callable:
     return jax.jit(run, out_shardings=devices.split(mesh))
 
 
-def members(case: Case, number: int):
+def trials(case: Case, number: int):
     """Hyperparameters and keys."""
     hypers = jax.tree.map(lambda leaf: jnp.full(number, leaf, jnp.asarray(leaf).dtype), case.hypers)
     return hypers, program.seed_keys(jax.random.key(7), number)
@@ -56,15 +56,15 @@ def members(case: Case, number: int):
 
 @functools.cache
 def one_by_one(case: Case, number: int):
-    """Members on one device without a mesh, one after the other."""
-    run, (hypers, keys) = runner(case.make(), None), members(case, number)
+    """Trials on one device without a mesh, one after the other."""
+    run, (hypers, keys) = runner(case.make(), None), trials(case, number)
     each = [run(*jax.tree.map(lambda leaf, m=m: leaf[m : m + 1], (hypers, keys))) for m in range(number)]
     return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *each)
 
 
 def on_mesh(case: Case, mesh, number: int):
-    """The same members on a mesh, and the compiled program's text."""
-    arguments = devices.placed(members(case, number), devices.split(mesh))
+    """The same trials on a mesh, and the compiled program's text."""
+    arguments = devices.placed(trials(case, number), devices.split(mesh))
     run = runner(case.make(), mesh).lower(*arguments).compile()
     return run(*arguments), run.as_text()
 
@@ -95,23 +95,23 @@ def assert_close(a, b) -> None:
         compare(np.asarray(x), np.asarray(y), err_msg=jax.tree_util.keystr(path), **tolerance)
 
 
-def both_axes(case: Case = PPO, number: int = NUM_MEMBERS) -> None:
-    """Members over four pairs of devices, eight of them two to a pair, their environments over the two of a pair."""
+def both_axes(case: Case = PPO, number: int = NUM_TRIALS) -> None:
+    """Trials over four pairs of devices, eight of them two to a pair, their environments over the two of a pair."""
     found, _ = on_mesh(case, devices.make_mesh(4, 2), number)
     assert_close(found.states, one_by_one(case, number).states)
 
 
-def member_axis() -> None:
-    """PPO, a member on each of eight devices: bit for bit what one device makes of them one by one."""
-    found, text = on_mesh(PPO, devices.make_mesh(8), NUM_MEMBERS)
-    assert_exact(found, one_by_one(PPO, NUM_MEMBERS))
+def trial_axis() -> None:
+    """PPO, a trial on each of eight devices: bit for bit what one device makes of them one by one."""
+    found, text = on_mesh(PPO, devices.make_mesh(8), NUM_TRIALS)
+    assert_exact(found, one_by_one(PPO, NUM_TRIALS))
     assert not re.search(r"all-reduce\(|all-gather\(|all-to-all\(|collective-permute\(", text.replace("-start", ""))
 
 
 def env_axis() -> None:
-    """PPO, one member over eight devices: what one device makes of it, six environments and their gradient on each."""
+    """PPO, one trial over eight devices: what one device makes of it, six environments and their gradient on each."""
     found, text = on_mesh(PPO, devices.make_mesh(1, 8), 1)
-    expected = jax.tree.map(lambda leaf: leaf[:1], one_by_one(PPO, NUM_MEMBERS))
+    expected = jax.tree.map(lambda leaf: leaf[:1], one_by_one(PPO, NUM_TRIALS))
     assert_close(found.states, expected.states)
     # Observations of 12 steps of 48 / 8 environments, the policy's first layer for one step, never for all of them.
     assert "f32[12,6,4]" in text and "f32[6,20]" in text and "f32[48,20]" not in text
@@ -122,7 +122,7 @@ def env_axis() -> None:
 
 
 if __name__ == "__main__":
-    checks: dict[str, Callable[[], None]] = {"members": member_axis, "envs": env_axis, "both": both_axes}
+    checks: dict[str, Callable[[], None]] = {"trials": trial_axis, "envs": env_axis, "both": both_axes}
     if len(sys.argv) > 1:
         checks = {name: functools.partial(both_axes, CASES[name], 4) for name in sys.argv[1:]}
     report: dict[str, str | None] = dict.fromkeys(checks)

@@ -1,0 +1,48 @@
+"""Learning games by self-play."""
+
+from purerl import envs
+from purerl.algorithms.games.alphazero import AlphaZeroConfig, AlphaZeroHypers, alphazero
+from tests.conformance.case import Case, at_least_one, unknown_choice
+
+CASES = {
+    "alphazero": Case(
+        factory=alphazero,
+        env=envs.make("pgx/tic_tac_toe"),
+        config=AlphaZeroConfig(
+            num_envs=2,
+            num_steps=6,
+            num_simulations=2,
+            num_gradient_steps=1,
+            batch_size=4,
+            replay_capacity=64,
+            torso="mlp",
+            num_blocks=1,
+            num_channels=4,
+            opponent="random",
+        ),
+        hypers=AlphaZeroHypers(),
+        other_hypers=AlphaZeroHypers(
+            learning_rate=1e-2,
+            value_weight=0.5,
+            l2=1e-3,
+            gumbel_scale=0.5,
+            dirichlet_fraction=0.5,
+            dirichlet_alpha=1.0,
+            temperature=0.5,
+            c_init=2.0,
+            max_grad_norm=0.1,
+            adam_epsilon=1e-4,
+        ),
+        kind="search",
+        sources=("games/alphazero.py",),
+        learned=None,
+        no_bootstrap="values are outcomes of whole games, of which none is truncated",
+        unused=dict.fromkeys(("dirichlet_fraction", "dirichlet_alpha", "temperature", "c_init"), "Gumbel's search"),
+        refused=(
+            *at_least_one("num_envs", "num_steps", "num_simulations", "batch_size"),
+            *unknown_choice("search", "torso", "opponent"),
+            ({"replay_capacity": 63}, r"replay_capacity = 63 is not a positive multiple of num_envs = 2"),
+            ({"replay_capacity": 2}, r"replay_capacity = 2 must hold a batch of 4"),
+        ),
+    ),
+}

@@ -1,0 +1,69 @@
+"""Policy gradient methods."""
+
+from purerl import envs
+from purerl.algorithms.policy.ppo import PPOConfig, PPOHypers, ppo
+from tests.conformance.case import Case, at_least_one, params, unknown_choice
+
+_SOURCES = ("policy/ppo.py",)
+_SIZES = {"num_envs": 4, "num_steps": 8, "num_epochs": 2, "num_minibatches": 2, "hidden_sizes": (4,)}
+_OTHER = PPOHypers(
+    learning_rate=1e-2,
+    learning_rate_decay=0.5,
+    gamma=0.9,
+    gae_lambda=0.8,
+    clip_epsilon=0.02,
+    clip_decay=0.1,
+    decay_steps=100.0,
+    entropy_coef=0.1,
+    value_coef=0.3,
+    value_clip_epsilon=0.01,
+    max_grad_norm=0.1,
+    target_kl=1e-3,
+    initial_kl_coef=0.5,
+    initial_log_std=-0.5,
+    adam_epsilon=1e-4,
+)
+
+CASES = {
+    "ppo-discrete": Case(
+        factory=ppo,
+        env=envs.make("CartPole-v1", max_steps_in_episode=20),
+        config=PPOConfig(**_SIZES),
+        hypers=PPOHypers(),
+        other_hypers=_OTHER,
+        kind="on-policy",
+        sources=_SOURCES,
+        learned=params,
+        unused={
+            "value_clip_epsilon": "clip_value is off",
+            "target_kl": 'objective="clip" and no early_stop',
+            "initial_log_std": "discrete actions",
+        },
+        refused=(
+            *at_least_one("num_envs", "num_steps", "num_epochs", "num_minibatches"),
+            *unknown_choice("objective", "torso", "activation"),
+            (
+                {"num_envs": 3, "num_steps": 10, "num_minibatches": 4},
+                r"num_minibatches = 4 does not divide num_envs \* num_steps = 3 \* 10 = 30\. .* is (3|5)\.",
+            ),
+        ),
+    ),
+    "ppo-continuous": Case(
+        factory=ppo,
+        env=envs.make("Pendulum-v1", max_steps_in_episode=20),
+        config=PPOConfig(
+            **_SIZES,
+            objective="both",
+            normalize_obs=True,
+            normalize_reward=True,
+            clip_value=True,
+            early_stop=True,
+            shared_torso=True,
+        ),
+        hypers=PPOHypers(),
+        other_hypers=_OTHER,
+        kind="on-policy",
+        sources=_SOURCES,
+        learned=params,
+    ),
+}

@@ -1,0 +1,147 @@
+"""The programs of the fast laws: one algorithm's runs side by side in one compiled program, and a lone run's."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from purerl.driver.running import program
+from purerl.kernels.moments import Compensated
+from purerl.types import PyTree
+from tests.conformance.case import OWN, TERMINATED, TRUNCATED, Case, Run, with_ending
+
+KEY = jax.random.key(7)
+HALF, WHOLE = 18, 36  # updates; the smallest replay buffers wrap after 16
+# Rows of the program. Where it does not say otherwise a run has the other hyperparameters and the first key. The last
+# rows, from CHANGED on, are like FIRST, but each has the default of one hyperparameter.
+FIRST, DEFAULTS, THIRD, TWIN, ALWAYS_TERMINATED, ALWAYS_TRUNCATED, CHANGED = range(7)
+
+
+class Runs:
+    """Runs of one algorithm, compiled when they are first asked for."""
+
+    def __init__(self, case: Case, name: str) -> None:
+        self.case, self.name = case, name
+        self.hypers, self.other = arrays(case.hypers), arrays(case.other_hypers)
+        self.names = [jax.tree_util.keystr(path, simple=True) for path, _ in jax.tree.leaves_with_path(self.other)]
+
+    @functools.cached_property
+    def algorithm(self):
+        """As its users make it."""
+        return self.case.make()
+
+    @functools.cached_property
+    def _running(self):
+        return with_ending(self.case)
+
+    # --- all at once --------------------------------------------------------------------------------------
+
+    @functools.cached_property
+    def trials(self) -> tuple[Run, jax.Array]:
+        """Hyperparameters and keys of all rows."""
+        leaves, structure = jax.tree.flatten(self.other)
+        defaults = jax.tree.leaves(self.hypers)
+        rows = [self.other, self.hypers, *[self.other] * 4]
+        for i, default in enumerate(defaults):
+            rows.append(structure.unflatten([*leaves[:i], default, *leaves[i + 1 :]]))
+        endings = np.full(len(rows), OWN)
+        endings[[ALWAYS_TERMINATED, ALWAYS_TRUNCATED]] = TERMINATED, TRUNCATED
+        seeds = np.zeros(len(rows), int)
+        seeds[[DEFAULTS, THIRD]] = 1, 2
+        hypers = jax.tree.map(lambda *leaves: jnp.stack(leaves), *rows)
+        return Run(hypers, jnp.asarray(endings)), program.seed_keys(KEY, 3)[seeds]
+
+    def make_start(self, hypers: Run, keys: jax.Array) -> program.Carry:
+        """Runs before the first update."""
+        return program.init(self._running, hypers, keys)
+
+    @functools.cached_property
+    def start(self) -> program.Carry:
+        """All rows before the first update."""
+        return jax.jit(self.make_start)(*self.trials)
+
+    def compiled(self, carry: program.Carry):
+        """``(carry, start, stop) -> carry`` for all rows; refuses other shapes, dtypes and weak types than these."""
+        keys = self.trials[1]
+        run = jax.jit(lambda carry, start, stop: program.run(self._running, carry, keys, start, stop)[0])
+        return run.lower(carry, 0, 1).compile()
+
+    @functools.cached_property
+    def _program(self):
+        return self.compiled(self.start)
+
+    def run(self, carry: program.Carry, start: int, stop: int) -> program.Carry:
+        """All rows from one number of updates to another."""
+        return self._program(carry, start, stop)
+
+    @functools.cached_property
+    def half(self) -> program.Carry:
+        """All rows after half of the updates."""
+        return self.run(self.start, 0, HALF)
+
+    @functools.cached_property
+    def whole(self) -> program.Carry:
+        """All rows after all updates, in one go."""
+        return self.run(self.start, 0, WHOLE)
+
+    # --- alone --------------------------------------------------------------------------------------------
+
+    @functools.cached_property
+    def _lone_program(self):
+        run = jax.jit(lambda carry, keys, stop: program.run(self._running, carry, keys, 0, stop)[0])
+        return run.lower(row(self.start, 0), self.trials[1][:1], 1).compile()
+
+    def alone(self, i: int, num_updates: int) -> program.Carry:
+        """Row ``i`` in the program of a lone run, whose axis of runs is 1 long and not vmapped."""
+        return self._lone_program(row(self.start, i), self.trials[1][i : i + 1], num_updates)
+
+    # --- traced -------------------------------------------------------------------------------------------
+
+    @functools.cached_property
+    def traced(self):
+        """``init`` and ``update``, traced with a check that no key is used twice."""
+        key = jax.random.key(0)
+        state = jax.eval_shape(self.algorithm.init, self.hypers, key)
+        with jax.debug_key_reuse(True):
+            init = jax.jit(self.algorithm.init).trace(self.hypers, key)
+            return init, jax.jit(self.algorithm.update).trace(self.hypers, state, key)
+
+
+def arrays(hypers: PyTree) -> PyTree:
+    """Hyperparameters as the driver hands them to an algorithm: arrays without weak types."""
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.asarray(leaf).dtype), hypers)
+
+
+def row(tree: PyTree, i: int) -> PyTree:
+    """One of the runs, its axis kept."""
+    return jax.tree.map(lambda x: x[i : i + 1], tree)
+
+
+def differ(a: PyTree, b: PyTree) -> bool:
+    """Whether any numbers of two trees are not the same."""
+    pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+    return any(
+        not np.array_equal(np.asarray(x), np.asarray(y), equal_nan=True)
+        for x, y in pairs
+        if jnp.issubdtype(x.dtype, jnp.number)
+    )
+
+
+def assert_near(a: PyTree, b: PyTree) -> None:
+    """Equal up to the rounding of batched products; integers exactly."""
+    for (path, x), y in zip(jax.tree.leaves_with_path(_joined(a)), jax.tree.leaves(_joined(b)), strict=True):
+        if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+            x, y = jax.random.key_data(x), jax.random.key_data(y)
+        np.testing.assert_allclose(
+            np.asarray(x), np.asarray(y), rtol=2e-4, atol=2e-5, err_msg=jax.tree_util.keystr(path)
+        )
+
+
+def _joined(state: PyTree) -> PyTree:
+    """The state with every compensated sum as one number: alone, its low part is nothing but rounding."""
+
+    def join(x):
+        return x.high + x.low if isinstance(x, Compensated) else x
+
+    return jax.tree.map(join, state, is_leaf=lambda x: isinstance(x, Compensated))

@@ -1,0 +1,45 @@
+"""The environment protocol: any object with its five attributes will do."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from purerl import envs, rollout
+from purerl.envs import probes
+from purerl.envs.base import Environment
+
+
+@dataclasses.dataclass
+class OwnEnvironment:
+    """Not an :class:`Environment`, but with what one has."""
+
+    name: str
+    reset: Callable
+    step: Callable
+    observation_space: Any
+    action_space: Any
+
+
+def test_an_object_with_the_attributes_is_an_environment():
+    """check_env finds no error in it, and a rollout steps it like the record with the same functions."""
+    record = probes.truncation()
+    own = OwnEnvironment(*record)
+    assert envs.check_env(own, num_steps=5).errors == ()
+
+    def steps(env):
+        def policy(carry, seen, key):
+            return carry, jax.random.randint(key, (2,), 0, 2), ()
+
+        running = rollout.reset(env, jax.random.key(0), 2)
+        return rollout.rollout(env, policy, running, jax.random.key(1), jax.random.split(jax.random.key(2), 6), 6)[1]
+
+    for x, y in zip(jax.tree.leaves(steps(own)), jax.tree.leaves(steps(record)), strict=True):
+        assert jnp.array_equal(x, y)
+
+
+def test_the_record_has_five_attributes():
+    """In the order in which they are documented."""
+    assert Environment._fields == ("name", "reset", "step", "observation_space", "action_space")
