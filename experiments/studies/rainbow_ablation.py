@@ -68,7 +68,7 @@ class Options:
     """Environment steps between evaluations; None: 20 over the run."""
     num_eval_episodes: int = 32
     """Episodes of each evaluation, in fresh environments, with the best actions."""
-    members_at_once: int | None = None
+    trials_at_once: int | None = None
     """Seeds to run side by side, the others waiting their turn; None: all that fit."""
     out_dir: pathlib.Path | None = None
     """Where results go; None: runs/rainbow_ablation/ENV."""
@@ -85,7 +85,7 @@ class Options:
         for part in self.parts:
             if part not in PARTS:
                 raise ValueError(f"parts has {part!r}. {near(part, PARTS)}Choose from {', '.join(PARTS)}.")
-        for name in ("num_env_steps", "num_seeds", "num_eval_episodes", "members_at_once", "cpu_threads"):
+        for name in ("num_env_steps", "num_seeds", "num_eval_episodes", "trials_at_once", "cpu_threads"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} = {value}: it must be at least 1.")
@@ -120,7 +120,7 @@ def ablate(options: Options) -> dict[str, TrainResult]:
             eval_every=options.eval_every,
             num_eval_episodes=options.num_eval_episodes,
             schedules=schedules.parse(preset.schedule),
-            members_at_once=options.members_at_once,
+            trials_at_once=options.trials_at_once,
             out_dir=options.folder / label.replace(" ", "_"),
             overwrite=options.overwrite,
             resume=options.resume,

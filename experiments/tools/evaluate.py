@@ -68,9 +68,9 @@ class Options:
 
 
 class Played(NamedTuple):
-    """What a member has played: one seed at one point (0 where there is no sweep)."""
+    """What a trial has played: one seed at one point (0 where there is no sweep)."""
 
-    member: int
+    trial: int
     point: int
     seed: int
     returns: np.ndarray  # [N] NaN for one that diverged
@@ -111,27 +111,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def play(agents: Agents, options: Options) -> list[Played]:
-    """The episodes of every member that is asked for.
+    """The episodes of every trial that is asked for.
 
-    One member after the other, so that memory does not grow with their number. Which others are played makes no
-    difference to a member, and seed ``i`` meets the same randomness at every point.
+    One trial after the other, so that memory does not grow with their number. Which others are played makes no
+    difference to a trial, and seed ``i`` meets the same randomness at every point.
 
     Raises:
-        ValueError: if there is no such member, it cannot be evaluated in this way, or all asked for have diverged.
+        ValueError: if there is no such trial, it cannot be evaluated in this way, or all asked for have diverged.
     """
     from tqdm import tqdm
 
     evaluate, how = agents.run.algorithm.spec.evaluate, _how(agents, options)
     assert evaluate is not None
     episodes = jax.jit(lambda hypers, state, key: evaluate(hypers, state, key, options.episodes, **how))
-    members, keys = _chosen(agents, options), _keys(agents, options, "episodes")
+    trials, keys = _chosen(agents, options), _keys(agents, options, "episodes")
     nothing = np.full(options.episodes, np.nan)
     played = []
-    for m in tqdm(members, unit="seed", disable=not options.progress or len(members) == 1):
+    for m in tqdm(trials, unit="seed", disable=not options.progress or len(trials) == 1):
         point, seed = divmod(m, agents.columns.num_seeds)
         found = (nothing, nothing)
         if m not in agents.diverged:  # an agent of NaNs might play for ever
-            result = jax.device_get(episodes(*agents.member(m), keys[seed]))
+            result = jax.device_get(episodes(*agents.trial(m), keys[seed]))
             found = (np.asarray(result.returns, np.float64), np.asarray(result.lengths, np.float64))
         played.append(Played(m, point, seed, *found))
     return played
@@ -147,7 +147,7 @@ def ranked(agents: Agents, played: Sequence[Played]) -> list[Point]:
             {name: column[number].item() for name, column in agents.columns.swept.items()},
             interval([one.mean_return for one in seeds]),
             interval([np.mean(one.lengths) for one in seeds]),
-            sum(one.member in agents.diverged for one in seeds),
+            sum(one.trial in agents.diverged for one in seeds),
             seeds,
         )
 
@@ -203,17 +203,17 @@ def render(agents: Agents, options: Options, point: Point, draw: drawing.Draw | 
     best = min(point.played, key=lambda one: _last_if_nan(-one.mean_return))
     pictures = drawing.frames(
         agents.run.env,
-        agents.run.algorithm.agent(*agents.member(best.member), options.sampled),
+        agents.run.algorithm.agent(*agents.trial(best.trial), options.sampled),
         _keys(agents, options, "picture")[best.seed],
         options.max_steps,
         draw,
     )
     animation.save_gif(options.render, pictures)
-    return f"wrote {options.render}: {agents.columns.describe(best.member)}, {len(pictures) - 1} steps"
+    return f"wrote {options.render}: {agents.columns.describe(best.trial)}, {len(pictures) - 1} steps"
 
 
 def _chosen(agents: Agents, options: Options) -> list[int]:
-    """The members that are asked for.
+    """The trials that are asked for.
 
     Raises:
         ValueError: if there is no such point or seed, or all have diverged.
@@ -223,15 +223,15 @@ def _chosen(agents: Agents, options: Options) -> list[int]:
     for name, number, count in choices:
         if number is not None and not 0 <= number < count:
             raise ValueError(f"--{name} {number}: the run has {count} {name}{'s' * (count > 1)}, counted from 0.")
-    members = [
+    trials = [
         m
-        for m in range(columns.num_members)
+        for m in range(columns.num_trials)
         if options.point in (None, m // columns.num_seeds) and options.seed in (None, m % columns.num_seeds)
     ]
-    if agents.diverged.issuperset(members):
-        others = ", and so have all others" if len(members) > 1 else ""
-        raise ValueError(f"{columns.describe(members[0])} has diverged{others}: there is nothing to evaluate.")
-    return members
+    if agents.diverged.issuperset(trials):
+        others = ", and so have all others" if len(trials) > 1 else ""
+        raise ValueError(f"{columns.describe(trials[0])} has diverged{others}: there is nothing to evaluate.")
+    return trials
 
 
 def _how(agents: Agents, options: Options) -> dict[str, bool]:
@@ -304,7 +304,7 @@ def _table(agents: Agents, point: Point, name: str) -> list[str]:
     lines = [_row(name, ["mean", "std", *(f"{percent} %" for percent in _PERCENTS)])]
     for one in point.played:
         cells = [f"{value:.5g}" for value in _describe(getattr(one, f"{name}s")).values()]
-        lines.append(_row(f"  seed {one.seed}", ["diverged"] if one.member in agents.diverged else cells))
+        lines.append(_row(f"  seed {one.seed}", ["diverged"] if one.trial in agents.diverged else cells))
     if len(point.played) > 1:
         over_seeds = point.returns if name == "return" else point.lengths
         lines.append(f"    over seeds, interquartile mean [95 % interval]: {over_seeds}{_diverged(point)}")

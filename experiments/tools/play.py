@@ -131,7 +131,7 @@ def agent(
     sound = [m for m in range(agents.columns.num_seeds) if m not in agents.diverged]
     if not sound:
         raise ValueError(f"{path}: every seed has diverged, so there is nobody to play against.")
-    hypers, state = agents.member(sound[0])
+    hypers, state = agents.trial(sound[0])
     return hypers, _CONFIGS[spec.name](**{k: v for k, v in spec.settings.items() if k != "env"}), state.params
 
 

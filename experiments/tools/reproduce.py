@@ -114,8 +114,8 @@ def listing(results: pathlib.Path) -> list[str]:
     lines = [f"{'result':{width}}  {'steps':>12}  {'seeds':>5}  {'seconds':>8}  return, 95 % interval"]
     for name in known:
         _, summary = kept(results, name)
-        members = f"{summary['num_env_steps']:>12,}  {summary['num_seeds']:>5}"
-        lines.append(f"{name:{width}}  {members}  {_seconds(summary):>8,.0f}  {_interval(summary)}")
+        trials = f"{summary['num_env_steps']:>12,}  {summary['num_seeds']:>5}"
+        lines.append(f"{name:{width}}  {trials}  {_seconds(summary):>8,.0f}  {_interval(summary)}")
     return lines
 
 

@@ -58,13 +58,13 @@ def compare(curves: Mapping[str, tuple[np.ndarray, np.ndarray]], title: str, yla
 def sweep_plot(values: Mapping[str, ArrayLike], returns: np.ndarray, title: str, ylabel: str = "final return"):
     """How the return depends on each swept field: the interquartile mean with its 95 % interval at each value.
 
-    One panel a field. All members with one value of the field are taken together, whatever their other fields are, so
-    an interval is as wide as seeds and other fields make it; faint dots are single members.
+    One panel a field. All trials with one value of the field are taken together, whatever their other fields are, so
+    an interval is as wide as seeds and other fields make it; faint dots are single trials.
 
     Args:
         values: field -> its value at each point of the sweep, ``[P]``: numbers, or anything else as categories.
             Positive numbers over a factor of ten or more get a logarithmic axis.
-        returns: ``[P, S]``; NaN for a member that has none.
+        returns: ``[P, S]``; NaN for a trial that has none.
         title: of the figure.
         ylabel: what the returns are.
     """
@@ -147,7 +147,7 @@ def interval_estimates(
 
 
 def smooth(values: np.ndarray, num_entries: int) -> np.ndarray:
-    """Mean of the last entries of each member, fewer at the start; what is missing (NaN) does not count.
+    """Mean of the last entries of each trial, fewer at the start; what is missing (NaN) does not count.
 
     Args:
         values: ``[K, ...]``.

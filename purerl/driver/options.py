@@ -79,7 +79,7 @@ class RunOptions:
     """How hyperparameters move over the run, by name: ``{"learning_rate": linear(0.0)}``."""
     population: PBT | None = option(None, recorded=True, fixed=True, in_python=True)
     """Let the points of a sweep evolve by population-based training, each seed a population of its own."""
-    members_at_once: int | None = option(None, recorded=True, fixed=True, at_least=1)
+    trials_at_once: int | None = option(None, recorded=True, fixed=True, at_least=1)
     """Seeds and points to run side by side on a device, the others waiting their turn; None: all that fit. On a CPU,
     1 is faster for large batches."""
     mesh: Mesh | None = option(None, in_python=True)

@@ -19,6 +19,7 @@ RENAMED: dict[str, Renamed] = {
     "lowest": Renamed("v_min"),
     "highest": Renamed("v_max"),
     "polyak": Renamed("tau"),
+    "members_at_once": Renamed("trials_at_once"),
     "munchausen_share": Renamed("munchausen_alpha"),
 }
 

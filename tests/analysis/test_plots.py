@@ -73,7 +73,7 @@ RETURNS = np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0], [7.0, np.nan]])
 
 
 def test_sweep_has_a_panel_for_each_field():
-    """A grid of two fields: at each value the interval of all members that have it, and every member as a dot."""
+    """A grid of two fields: at each value the interval of all trials that have it, and every trial as a dot."""
     values = {"learning_rate": np.array([1e-4, 1e-4, 1e-3, 1e-3]), "gamma": [0.9, 0.99, 0.9, 0.99]}
     figure = plots.sweep_plot(values, RETURNS, "a title")
     rate, gamma = figure.axes

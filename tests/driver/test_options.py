@@ -15,7 +15,7 @@ from tests.support.toy import assert_same, toy, train
 @pytest.mark.parametrize(
     ("name", "value", "smallest"),
     [(name, 0, 1) for name in ("num_env_steps", "num_seeds", "num_eval_episodes", "checkpoint_every", "log_every")]
-    + [("keep_checkpoints", 0, 1), ("members_at_once", 0, 1), ("log_every", -5, 1), ("eval_every", -1, 0)],
+    + [("keep_checkpoints", 0, 1), ("trials_at_once", 0, 1), ("log_every", -5, 1), ("eval_every", -1, 0)],
 )
 def test_numbers_out_of_range_are_refused(name, value, smallest):
     """The message has the option, its value and the smallest that it may have."""

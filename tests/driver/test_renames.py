@@ -5,9 +5,10 @@ import pathlib
 
 import pytest
 
+from purerl.driver import RunOptions
 from purerl.driver.command_line import experiment
 from purerl.driver.renames import RENAMED, with_new_names
-from purerl.driver.storage import restore
+from purerl.driver.storage import folder, restore
 
 RESULTS = pathlib.Path(__file__).parents[2] / "experiments" / "results"
 KEPT = sorted(RESULTS.glob("*/*/config.json"))
@@ -20,6 +21,13 @@ def test_an_old_name_is_read_as_the_new_one():
     new = {"distribution": "iqn", "v_min": -1.0, "tau": 0.5, "target_update": "polyak", "other": "implicit"}
     assert with_new_names(old, known) == new
     assert with_new_names({"law": "c51", "polyak": [0.1, 0.2]}, known) == {"distribution": "c51", "tau": [0.1, 0.2]}
+
+
+def test_options_of_a_run_are_read_by_their_old_names():
+    """``members_at_once`` of an older config.json is ``trials_at_once``."""
+    assert RunOptions.of_record({"num_env_steps": 7, "members_at_once": 4}).trials_at_once == 4
+    assert folder.differences({"members_at_once": 4}, {"trials_at_once": 4}) == []
+    assert folder.differences({"members_at_once": 4}, {"trials_at_once": 2}) == ["trials_at_once: 4 then, 2 now"]
 
 
 @pytest.mark.parametrize("name", RENAMED)

@@ -46,7 +46,7 @@ def test_a_run_leaves_the_episodes_of_its_first_seed(runs, capsys):
     env = envs.make("CartPole-v1")
     found = dataset.load(runs / "data.npz", env)
     agents = restore.load_agents(runs / "online")
-    ring = agents.member(0)[1].replay.ring
+    ring = agents.trial(0)[1].replay.ring
     assert dataset.fingerprint(found) == dataset.fingerprint(dataset.complete_episodes(ring))
     assert dataset.fingerprint(found) == dataset.fingerprint(dataset.load(again, env))
     returns = dataset.episode_returns(found)

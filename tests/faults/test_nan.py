@@ -1,4 +1,4 @@
-"""Members that diverge, of PPO too: what is reported, and that nobody else notices."""
+"""Trials that diverge, of PPO too: what is reported, and that nobody else notices."""
 
 import warnings
 from typing import Any
@@ -61,10 +61,10 @@ def test_the_report(diverged):
     result, said = diverged
     keys = jax.random.key_data(program.seed_keys(KEY, 2)).tolist()
     for seed, report in enumerate(result.summary["divergences"]):
-        assert report["member"] == f"Seed {seed} of point 1 (learning_rate={HUGE})"
+        assert report["trial"] == f"Seed {seed} of point 1 (learning_rate={HUGE})"
         assert (report["update"], report["env_step"], report["key"]) == (1, 16, keys[seed])
         assert "params" in report["leaf"] and "params" in said[0]
-        assert f"{report['member']} at step 16 (update 1, key {keys[seed]}" in said[0]
+        assert f"{report['trial']} at step 16 (update 1, key {keys[seed]}" in said[0]
     assert len(said) == 1 and len(result.summary["divergences"]) == 2
     np.testing.assert_array_equal(result.summary["diverged"], [[False] * 2, [True] * 2, [False] * 2])
     assert np.isnan(result.final_returns[1]).all()

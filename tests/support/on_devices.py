@@ -35,26 +35,26 @@ from purerl.driver.storage import logs  # noqa: E402
 from tests.support.toy import ToyHypers, assert_same_results, levels, limit_for_one, quietly, rows, train  # noqa: E402
 
 OPTIONS = {"eval_every": 40, "num_eval_episodes": 3, "log_every": 20}
-NUM_MEMBERS = 11  # not a multiple of the devices, so that places are filled up
+NUM_TRIALS = 11  # not a multiple of the devices, so that places are filled up
 STOP_AT = 40
 
 
 def hypers():
     """A sweep of as many points, one of which diverges in its fourth update."""
-    bad, limit = limit_for_one(NUM_MEMBERS)
-    assert levels(NUM_MEMBERS)[bad] > limit
+    bad, limit = limit_for_one(NUM_TRIALS)
+    assert levels(NUM_TRIALS)[bad] > limit
     return ToyHypers(limit=limit, calm=3)
 
 
 @functools.cache
 def alone() -> TrainResult:
-    """All members on one device, without a mesh."""
-    return quietly(train, hypers=hypers(), num_seeds=NUM_MEMBERS, **OPTIONS)
+    """All trials on one device, without a mesh."""
+    return quietly(train, hypers=hypers(), num_seeds=NUM_TRIALS, **OPTIONS)
 
 
 def on_mesh(mesh, **options) -> TrainResult:
     """The same on a mesh; its arrays are brought to where this process can read them."""
-    result = quietly(train, hypers=hypers(), num_seeds=NUM_MEMBERS, mesh=mesh, **OPTIONS, **options)
+    result = quietly(train, hypers=hypers(), num_seeds=NUM_TRIALS, mesh=mesh, **OPTIONS, **options)
     return here(result, mesh)
 
 
@@ -65,18 +65,18 @@ def here(result: TrainResult, mesh) -> TrainResult:
 
 
 def spread() -> None:
-    """Members on a mesh, more than one on each device, some places filled up, one diverging: as on one device."""
+    """Trials on a mesh, more than one on each device, some places filled up, one diverging: as on one device."""
     result = on_mesh(devices.make_mesh(jax.device_count()))
     assert_same_results(result, alone())
     assert result.summary["num_diverged"] == 1
-    assert result.summary["members_on_device"] == -(-NUM_MEMBERS // jax.device_count())
+    assert result.summary["trials_on_device"] == -(-NUM_TRIALS // jax.device_count())
 
 
 def in_turns() -> None:
-    """Members that take turns, one on each device at a time: the same, also of the one that diverges."""
-    result = on_mesh(devices.make_mesh(jax.device_count()), members_at_once=1)
+    """Trials that take turns, one on each device at a time: the same, also of the one that diverges."""
+    result = on_mesh(devices.make_mesh(jax.device_count()), trials_at_once=1)
     assert_same_results(result, alone())
-    assert result.summary["num_blocks"] == -(-NUM_MEMBERS // jax.device_count()) > 1
+    assert result.summary["num_blocks"] == -(-NUM_TRIALS // jax.device_count()) > 1
 
 
 def population() -> None:
@@ -90,7 +90,7 @@ def population() -> None:
 
 
 def nans() -> None:
-    """The operation in which a member of a mesh diverges is found."""
+    """The operation in which a trial of a mesh diverges is found."""
     try:
         on_mesh(devices.make_mesh(jax.device_count()), debug_nans=True)
     except FloatingPointError as error:

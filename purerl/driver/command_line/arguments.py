@@ -46,7 +46,7 @@ class Launch:
     """Go on with the run in this folder, with its settings, from its last checkpoint; --num-env-steps may be larger."""
     curve: pathlib.Path | None = None
     """Also write the learning curve to this image."""
-    member_devices: int = option(1, at_least=1)
+    trial_devices: int = option(1, at_least=1)
     """Devices to spread seeds and points over."""
     env_devices: int = option(1, at_least=1)
     """Devices to spread the environments of each run over."""
@@ -187,9 +187,9 @@ def population(launch: Launch, num_env_steps: int) -> PBT | None:
 
 
 def _mesh(launch: Launch) -> jax.sharding.Mesh | None:
-    """The devices of ``--member-devices`` and ``--env-devices``; all there are for several processes."""
-    if launch.member_devices * launch.env_devices > 1:
-        return devices.make_mesh(launch.member_devices, launch.env_devices)
+    """The devices of ``--trial-devices`` and ``--env-devices``; all there are for several processes."""
+    if launch.trial_devices * launch.env_devices > 1:
+        return devices.make_mesh(launch.trial_devices, launch.env_devices)
     return devices.make_mesh(len(jax.devices())) if launch.distributed else None
 
 

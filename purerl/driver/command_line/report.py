@@ -12,19 +12,19 @@ def report(result: TrainResult, out_dir: pathlib.Path, curve: pathlib.Path | Non
     """A few lines that tell a person how the run went and where its files are."""
     summary = result.summary
     seeds, points, blocks = summary["num_seeds"], summary["num_points"], summary["num_blocks"]
-    members = f"{points} points of {seeds} seeds" if result.sweep else f"{seeds} seed{'s' if seeds > 1 else ''}"
+    trials = f"{points} points of {seeds} seeds" if result.sweep else f"{seeds} seed{'s' if seeds > 1 else ''}"
     what = "the best point's interquartile mean" if result.sweep else "interquartile mean"
     resumed = f", resumed at step {summary['resumed_at_step']:,}" if summary["resumed_at_step"] else ""
-    side_by_side = f" in {blocks} blocks of {summary['members_on_device']} on a device" if blocks > 1 else ""
+    side_by_side = f" in {blocks} blocks of {summary['trials_on_device']} on a device" if blocks > 1 else ""
     lines = [
-        f"{summary['title']}: {members}{side_by_side}, {summary['num_env_steps']:,} steps each{resumed}",
+        f"{summary['title']}: {trials}{side_by_side}, {summary['num_env_steps']:,} steps each{resumed}",
         f"  return   {result.final_return}, {what} over seeds with its 95 % interval ({summary['final_return_is']})",
         *([f"  warning  {summary['num_diverged']} diverged: see summary.json"] if summary["num_diverged"] else []),
         *_table(result.table() if result.sweep else []),
         f"  time     trace {summary['trace_seconds']:.1f} s, compile {summary['compile_seconds']:.1f} s, training "
         f"{summary['run_seconds']:.1f} s, evaluation {summary['eval_seconds']:.1f} s",
         f"  speed    {summary['env_steps_per_second']:,.0f} environment steps per second, all seeds together",
-        f"  memory   {_bytes(summary['bytes_per_member'])} for each seed; the {summary['peak_bytes_of']}'s peak "
+        f"  memory   {_bytes(summary['bytes_per_trial'])} for each seed; the {summary['peak_bytes_of']}'s peak "
         f"{_bytes(summary['peak_bytes'])}",
         f"  files    {out_dir}{f', {curve}' if curve else ''}",
     ]

@@ -1,1 +1,1 @@
-"""The running of a job: devices, compiled programs, members, the training loop, results."""
+"""The running of a job: devices, compiled programs, trials, the training loop, results."""

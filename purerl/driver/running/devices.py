@@ -8,52 +8,52 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from purerl.driver.running.program import MEMBERS
+from purerl.driver.running.program import TRIALS
 from purerl.types import ENVS, PyTree
 
 Result = TypeVar("Result")
 
 
-def make_mesh(members: int = 1, envs: int = 1) -> Mesh:
-    """A mesh over ``members * envs`` devices, of all processes.
+def make_mesh(trials: int = 1, envs: int = 1) -> Mesh:
+    """A mesh over ``trials * envs`` devices, of all processes.
 
     Args:
-        members: devices to split seeds and points of a sweep over; they exchange nothing.
+        trials: devices to split seeds and points of a sweep over; they exchange nothing.
         envs: devices to split the environments of every run over; parameters are on each, gradients are summed.
 
     Raises:
         ValueError: if there are not so many devices, or one of several processes would be left without.
     """
-    there, wanted = len(jax.devices()), members * envs
-    if members < 1 or envs < 1 or wanted > there:
-        raise ValueError(f"members = {members} times envs = {envs} need {wanted} devices; there are {there}.")
+    there, wanted = len(jax.devices()), trials * envs
+    if trials < 1 or envs < 1 or wanted > there:
+        raise ValueError(f"trials = {trials} times envs = {envs} need {wanted} devices; there are {there}.")
     devices = np.asarray(jax.devices()[:wanted])
     if len({device.process_index for device in devices}) < jax.process_count():
         raise ValueError(
-            f"members = {members} times envs = {envs} are {wanted} devices, which leave processes without work: use "
+            f"trials = {trials} times envs = {envs} are {wanted} devices, which leave processes without work: use "
             f"all {there}, or start fewer than {jax.process_count()} processes."
         )
-    return Mesh(devices.reshape(members, envs), (MEMBERS, ENVS), axis_types=(AxisType.Auto, AxisType.Auto))
+    return Mesh(devices.reshape(trials, envs), (TRIALS, ENVS), axis_types=(AxisType.Auto, AxisType.Auto))
 
 
 def check(mesh: Mesh | None) -> None:
     """Nothing, if a run can be spread over the mesh.
 
     Raises:
-        ValueError: if it lacks the axis ``members``.
+        ValueError: if it lacks the axis ``trials``.
     """
-    if mesh is not None and MEMBERS not in mesh.axis_names:
-        raise ValueError(f"The mesh has the axes {mesh.axis_names}: make one with make_mesh(members=..., envs=...).")
+    if mesh is not None and TRIALS not in mesh.axis_names:
+        raise ValueError(f"The mesh has the axes {mesh.axis_names}: make one with make_mesh(trials=..., envs=...).")
 
 
-def num_member_devices(mesh: Mesh | None) -> int:
-    """Over how many devices members are split."""
-    return 1 if mesh is None else mesh.shape[MEMBERS]
+def num_trial_devices(mesh: Mesh | None) -> int:
+    """Over how many devices trials are split."""
+    return 1 if mesh is None else mesh.shape[TRIALS]
 
 
 def split(mesh: Mesh | None) -> NamedSharding | None:
     """How arrays ``[M, ...]`` lie on the mesh."""
-    return None if mesh is None else NamedSharding(mesh, PartitionSpec(MEMBERS))
+    return None if mesh is None else NamedSharding(mesh, PartitionSpec(TRIALS))
 
 
 def copied(mesh: Mesh | None) -> NamedSharding | None:
@@ -61,9 +61,9 @@ def copied(mesh: Mesh | None) -> NamedSharding | None:
     return None if mesh is None else NamedSharding(mesh, PartitionSpec())
 
 
-def split_if_even(mesh: Mesh | None, num_members: int) -> NamedSharding | None:
+def split_if_even(mesh: Mesh | None, num_trials: int) -> NamedSharding | None:
     """:func:`split` where M is a multiple of the devices, else :func:`copied`."""
-    return split(mesh) if num_members % num_member_devices(mesh) == 0 else copied(mesh)
+    return split(mesh) if num_trials % num_trial_devices(mesh) == 0 else copied(mesh)
 
 
 def placed(tree: PyTree, sharding: NamedSharding) -> PyTree:

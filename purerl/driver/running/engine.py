@@ -1,4 +1,4 @@
-"""What is on the devices during a run: the compiled programs, and the members they move forward."""
+"""What is on the devices during a run: the compiled programs, and the trials they move forward."""
 
 import functools
 import math
@@ -13,29 +13,29 @@ import numpy as np
 from purerl.driver.hypers import population
 from purerl.driver.running import devices, program
 from purerl.driver.running.job import Job
-from purerl.driver.running.members import Blocks
 from purerl.driver.running.program import NEVER, Carry, Reading
 from purerl.driver.running.timer import Timer
+from purerl.driver.running.trials import Blocks
 from purerl.types import Episodes, PyTree
 
 
 class Frozen(NamedTuple):
-    """A member that diverged: how it was left, and what happened."""
+    """A trial that diverged: how it was left, and what happened."""
 
     carry: Carry  # leaves [1, ...]
     report: dict[str, Any]
 
 
 class Engine:
-    """The members of a job on the devices, after ``update`` updates."""
+    """The trials of a job on the devices, after ``update`` updates."""
 
     def __init__(self, job: Job, blocks: Blocks, run, timer: Timer) -> None:
         self.job, self.blocks, self.timer = job, blocks, timer
         self.update = 0
         self.frozen: dict[int, Frozen] = {}
-        self.bytes_per_member = program.num_bytes(run) // blocks.per_device
+        self.bytes_per_trial = program.num_bytes(run) // blocks.per_device
         self._run = run
-        self._keys = blocks.split(job.members.keys)
+        self._keys = blocks.split(job.trials.keys)
         self._carries: list[Carry] = []
         self._readings: list[Reading] = []
         self._logged = True  # whether the sums of the metrics have been read, so that the next begin at zero
@@ -43,25 +43,25 @@ class Engine:
 
     @classmethod
     def compile(cls, job: Job, timer: Timer, at_once: int | None, say) -> "Engine":
-        """Compile the updates, in blocks of members that fit the devices' memory.
+        """Compile the updates, in blocks of trials that fit the devices' memory.
 
         Raises:
-            ValueError: if not even one member fits.
+            ValueError: if not even one trial fits.
         """
-        num_members = job.members.num_members
-        blocks = Blocks.of(num_members, at_once, job.mesh)
+        num_trials = job.trials.num_trials
+        blocks = Blocks.of(num_trials, at_once, job.mesh)
         run = _compile_run(job, blocks, timer)
-        free, per_member = devices.free_bytes(job.mesh), program.num_bytes(run) / blocks.per_device
-        fitting = devices.agree(min(math.floor(free / per_member), num_members), min)
+        free, per_trial = devices.free_bytes(job.mesh), program.num_bytes(run) / blocks.per_device
+        fitting = devices.agree(min(math.floor(free / per_trial), num_trials), min)
         if fitting < blocks.per_device:
             if fitting == 0:
                 raise ValueError(
-                    f"One member needs {per_member / 1e9:.3g} GB, and {free / 1e9:.3g} GB are free: make its batches, "
+                    f"One trial needs {per_trial / 1e9:.3g} GB, and {free / 1e9:.3g} GB are free: make its batches, "
                     "networks or replay smaller."
                 )
-            blocks = Blocks.of(num_members, fitting, job.mesh)
+            blocks = Blocks.of(num_trials, fitting, job.mesh)
             say(
-                f"{num_members} members do not fit in memory at once; {fitting} do on each device: running "
+                f"{num_trials} trials do not fit in memory at once; {fitting} do on each device: running "
                 f"{blocks.num_blocks} blocks of {blocks.size}."
             )
             run = _compile_run(job, blocks, timer)
@@ -70,19 +70,19 @@ class Engine:
     # --- the course of a run ------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Initialise every member."""
-        hypers = self.blocks.split(self.job.members.hypers)
+        """Initialise every trial."""
+        hypers = self.blocks.split(self.job.trials.hypers)
         out = devices.split(self.job.mesh)
         init = self.timer.compile(self._init, hypers[0], self._keys[0], out_shardings=out)
         self.put(0, [self.timer.run("run", init, *block) for block in zip(hypers, self._keys, strict=True)], {})
 
     def restore(self, update: int, whole: Carry, frozen: dict[int, dict[str, Any]]) -> None:
-        """Go on from a state of all members ``[M, ...]``; ``frozen`` has the reports of those that diverged."""
-        left = {member: Frozen(self._take(whole, member), report) for member, report in frozen.items()}
+        """Go on from a state of all trials ``[M, ...]``; ``frozen`` has the reports of those that diverged."""
+        left = {trial: Frozen(self._take(whole, trial), report) for trial, report in frozen.items()}
         self.put(update, self.blocks.split(whole), left)
 
     def put(self, update: int, carries: list[Carry], frozen: dict[int, Frozen]) -> None:
-        """Take over these members, and compile what evaluates them."""
+        """Take over these trials, and compile what evaluates them."""
         self.update, self._carries, self.frozen, self._logged = update, carries, frozen, False
         self._remember()
         if self.job.plan.evals_at:
@@ -90,7 +90,7 @@ class Engine:
             self._evaluation = self.timer.compile(self._evaluate, carries[0], self._keys[0], 0, out_shardings=out)
 
     def advance(self, stop: int) -> None:
-        """Send every member to an update. The devices may still be at work when this returns: see :meth:`wait`."""
+        """Send every trial to an update. The devices may still be at work when this returns: see :meth:`wait`."""
         self._readings = []
         for block, keys in enumerate(self._keys):
             self.wait()  # one block at a time, so that its old arrays are gone before the next
@@ -100,14 +100,14 @@ class Engine:
         self.update, self._logged = stop, False
 
     def wait(self) -> None:
-        """Wait until every member has arrived."""
-        jax.block_until_ready(self._readings)  # not all the leaves of the members, which come with them
+        """Wait until every trial has arrived."""
+        jax.block_until_ready(self._readings)  # not all the leaves of the trials, which come with them
 
     def read(self) -> tuple[dict[str, np.ndarray], list[int]]:
-        """Metrics since the last call, and the members that have diverged since then.
+        """Metrics since the last call, and the trials that have diverged since then.
 
         Returns:
-            Means ``[M]`` by name, NaN over nothing and for members that are frozen; members frozen by this call.
+            Means ``[M]`` by name, NaN over nothing and for trials that are frozen; trials frozen by this call.
         """
         reading = self._fetch(self._readings)
         fresh = self._freeze(reading.diverged_at) if self.job.population is None else []
@@ -119,17 +119,17 @@ class Engine:
         return dict(zip(sorted(self._carries[0].sums), means.T, strict=True)), fresh
 
     def evaluate(self) -> Episodes:
-        """Play with every member: episodes ``[M, N]``."""
+        """Play with every trial: episodes ``[M, N]``."""
         pairs = zip(self._carries, self._keys, strict=True)
         return self._fetch([self.timer.run("eval", self._evaluation, *pair, self.update) for pair in pairs])
 
     def whole(self) -> Carry:
-        """All members as one, leaves ``[M, ...]``, those that are frozen as they were left."""
+        """All trials as one, leaves ``[M, ...]``, those that are frozen as they were left."""
         whole = self.blocks.join(self._carries)
         if self._logged:
             whole = whole.replace(sums=jax.tree.map(jnp.zeros_like, whole.sums))
-        for member, frozen in self.frozen.items():
-            whole = jax.tree.map(lambda leaf, left, m=member: leaf.at[m].set(left[0]), whole, frozen.carry)
+        for trial, frozen in self.frozen.items():
+            whole = jax.tree.map(lambda leaf, left, m=trial: leaf.at[m].set(left[0]), whole, frozen.carry)
         return whole
 
     def evolve(self, scores: np.ndarray) -> np.ndarray:
@@ -141,8 +141,8 @@ class Engine:
 
     @functools.cached_property
     def _selection(self):
-        """``(members, scores [M], update) -> (members, parents [M])``, compiled."""
-        pbt, columns, key = self.job.population, self.job.members.columns, self.job.key
+        """``(trials, scores [M], update) -> (trials, parents [M])``, compiled."""
+        pbt, columns, key = self.job.population, self.job.trials.columns, self.job.key
         assert pbt is not None and key is not None
         shape = (columns.num_points, columns.num_seeds)
 
@@ -159,35 +159,35 @@ class Engine:
             return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), carry), parents.reshape(-1)
 
         mesh = self.job.mesh
-        return jax.jit(select, out_shardings=(devices.split_if_even(mesh, columns.num_members), devices.copied(mesh)))
+        return jax.jit(select, out_shardings=(devices.split_if_even(mesh, columns.num_trials), devices.copied(mesh)))
 
     def hypers(self) -> PyTree:
         """Everybody's hyperparameters, NumPy arrays ``[M, ...]``."""
         return self._fetch([carry.hypers for carry in self._carries])
 
-    # --- members that diverge -----------------------------------------------------------------------------
+    # --- trials that diverge -----------------------------------------------------------------------------
 
     def _freeze(self, diverged_at: np.ndarray) -> list[int]:
-        """Set aside the members that have diverged and are not yet; returns them.
+        """Set aside the trials that have diverged and are not yet; returns them.
 
         Their lanes go on computing, so that the program, and with it every bit of the others, stays as it is; but
         what comes of it is not used.
         """
-        fresh = [member for member in np.flatnonzero(diverged_at != NEVER).tolist() if member not in self.frozen]
-        for member in fresh:
-            t = int(diverged_at[member])
+        fresh = [trial for trial in np.flatnonzero(diverged_at != NEVER).tolist() if trial not in self.frozen]
+        for trial in fresh:
+            t = int(diverged_at[trial])
             if self.job.debug_nans:
-                self._find_operation(member, t)
-            block, lane = divmod(member, self.blocks.size)
+                self._find_operation(trial, t)
+            block, lane = divmod(trial, self.blocks.size)
             carry = self._take(self._carries[block], lane)
             report = {
-                "member": self.job.members.columns.describe(member),
+                "trial": self.job.trials.columns.describe(trial),
                 "update": t,
                 "env_step": self.job.plan.step(t + 1),
-                "key": jax.random.key_data(self.job.members.keys[member]).tolist(),
+                "key": jax.random.key_data(self.job.trials.keys[trial]).tolist(),
                 "leaf": _first_not_finite(carry.states),
             }
-            self.frozen[member] = Frozen(carry, report)
+            self.frozen[trial] = Frozen(carry, report)
         return fresh
 
     def without_frozen(self, values: np.ndarray) -> np.ndarray:
@@ -200,7 +200,7 @@ class Engine:
         if self.job.debug_nans:
             self._snapshot = (self.update, list(self._carries), self._logged)  # kept, for nothing is donated
 
-    def _find_operation(self, member: int, t: int) -> None:
+    def _find_operation(self, trial: int, t: int) -> None:
         """Repeat the updates up to ``t`` from the last snapshot, and that one with a check after every operation.
 
         Raises:
@@ -209,7 +209,7 @@ class Engine:
         from jax.experimental import checkify
 
         assert self._snapshot is not None
-        block, _ = divmod(member, self.blocks.size)
+        block, _ = divmod(trial, self.blocks.size)
         start, carries, fresh = self._snapshot
         carry, _ = self._run(carries[block], self._keys[block], start, t, fresh)
         carry, keys = devices.whole((carry, self._keys[block]), self.job.mesh)
@@ -218,7 +218,7 @@ class Engine:
             errors=checkify.nan_checks | checkify.div_checks,
         )
         error, _ = jax.jit(checked)(carry)
-        who = f"{self.job.members.columns.describe(member)} diverged in update {t}"
+        who = f"{self.job.trials.columns.describe(trial)} diverged in update {t}"
         try:
             error.throw()
         except Exception as found:
@@ -235,21 +235,21 @@ class Engine:
         job = self.job
         return program.evaluate(job.algorithm, carry, keys, t, job.num_eval_episodes, job.mesh, job.adjust)
 
-    def _take(self, carry: Carry, member: int) -> Carry:
-        """One member, ``[1, ...]``, in arrays of its own, which outlive those that it came from."""
-        return devices.whole(_copy_of_member(carry, member), self.job.mesh)
+    def _take(self, carry: Carry, trial: int) -> Carry:
+        """One trial, ``[1, ...]``, in arrays of its own, which outlive those that it came from."""
+        return devices.whole(_copy_of_trial(carry, trial), self.job.mesh)
 
     def _fetch(self, blocks: list[PyTree]) -> PyTree:
         """Small results of every block as NumPy arrays ``[M, ...]``, on every process."""
         if jax.process_count() > 1:
             blocks = devices.whole(blocks, self.job.mesh)
         leaves = jax.tree.map(lambda *parts: np.concatenate(parts), *jax.device_get(blocks))
-        return jax.tree.map(lambda leaf: leaf[: self.blocks.num_members], leaves)
+        return jax.tree.map(lambda leaf: leaf[: self.blocks.num_trials], leaves)
 
 
 @jax.jit
-def _copy_of_member(carry: Carry, member: jax.Array) -> Carry:
-    return jax.tree.map(lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, member, 1), carry)
+def _copy_of_trial(carry: Carry, trial: jax.Array) -> Carry:
+    return jax.tree.map(lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, trial, 1), carry)
 
 
 def _compile_run(job: Job, blocks: Blocks, timer: Timer):
@@ -257,7 +257,7 @@ def _compile_run(job: Job, blocks: Blocks, timer: Timer):
         return program.run(job.algorithm, carry, keys, start, stop, fresh, job.mesh, job.adjust)
 
     def first_block() -> tuple[Carry, jax.Array]:
-        hypers, keys = jax.tree.map(lambda leaf: leaf[blocks.indices(0)], (job.members.hypers, job.members.keys))
+        hypers, keys = jax.tree.map(lambda leaf: leaf[blocks.indices(0)], (job.trials.hypers, job.trials.keys))
         return program.init(job.algorithm, hypers, keys), keys
 
     out = devices.split(job.mesh)

@@ -1,4 +1,4 @@
-"""What is to be run: an algorithm, its members, a plan; made from the options of a run and checked beforehand."""
+"""What is to be run: an algorithm, its trials, a plan; made from the options of a run and checked beforehand."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -14,8 +14,8 @@ from purerl.driver.hypers.schedules import Schedule
 from purerl.driver.hypers.sweep import Sweep
 from purerl.driver.options import RunOptions
 from purerl.driver.running import devices, program
-from purerl.driver.running.members import Members
 from purerl.driver.running.plan import Plan
+from purerl.driver.running.trials import Trials
 from purerl.driver.storage import records
 from purerl.types import PyTree
 
@@ -24,7 +24,7 @@ class Job(NamedTuple):
     """What is to be run. Nothing here changes during a run."""
 
     algorithm: Algorithm
-    members: Members
+    trials: Trials
     plan: Plan
     adjust: program.Adjust = program.unchanged  # schedules
     mesh: Mesh | None = None
@@ -51,14 +51,14 @@ class Job(NamedTuple):
             options.checkpoint_every,
             options.population,
         )
-        members = Members.of(hypers, key, options.num_seeds)
-        _check_population(options.population, members)
+        trials = Trials.of(hypers, key, options.num_seeds)
+        _check_population(options.population, trials)
         devices.check(options.mesh)
         return cls(
             algorithm=algorithm,
-            members=members,
+            trials=trials,
             plan=plan,
-            adjust=_adjust(options.schedules or {}, members, plan),
+            adjust=_adjust(options.schedules or {}, trials, plan),
             mesh=options.mesh,
             population=options.population,
             key=fold_in_name(key, "population"),
@@ -73,21 +73,21 @@ def settings(job: Job, key: jax.Array, options: RunOptions) -> dict[str, Any]:
     return {
         "algorithm": job.algorithm.spec.name,
         "settings": dict(job.algorithm.spec.settings),
-        "hypers": records.plain(job.members.base),
-        "sweep": {name: values.tolist() for name, values in job.members.columns.swept.items()},
+        "hypers": records.plain(job.trials.base),
+        "sweep": {name: values.tolist() for name, values in job.trials.columns.swept.items()},
         "key": jax.random.key_data(key).tolist(),
         "key_impl": str(jax.random.key_impl(key)),
         **options.record(),
     }
 
 
-def _adjust(given: Mapping[str, Schedule], members: Members, plan: Plan) -> program.Adjust:
+def _adjust(given: Mapping[str, Schedule], trials: Trials, plan: Plan) -> program.Adjust:
     """Schedules as a function of the number of updates.
 
     Raises:
         ValueError: for one of a name that does not exist.
     """
-    schedules.check(given, members.base)
+    schedules.check(given, trials.base)
     if not given:
         return program.unchanged
     return lambda hypers, t: schedules.apply(given, hypers, t / plan.num_updates)
@@ -105,9 +105,9 @@ def _check_evaluation(algorithm: Algorithm, eval_every: int | None) -> None:
         )
 
 
-def _check_population(pbt: PBT | None, members: Members) -> None:
+def _check_population(pbt: PBT | None, trials: Trials) -> None:
     if pbt is None:
         return
-    if not members.columns.swept:
+    if not trials.columns.swept:
         raise ValueError("A population needs a sweep of at least 2 points to start from: use grid or random_search.")
-    population.check(pbt, members.base, members.columns.num_points)
+    population.check(pbt, trials.base, trials.columns.num_points)

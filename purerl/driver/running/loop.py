@@ -47,7 +47,7 @@ def train(
 ) -> TrainResult:
     """Train an algorithm: several seeds, or several seeds of every point of a sweep, at once.
 
-    A *member* is one seed at one point. Seed ``i`` has the same randomness at every point, whatever ``num_seeds`` is.
+    A *trial* is one seed at one point. Seed ``i`` has the same randomness at every point, whatever ``num_seeds`` is.
 
     Args:
         algorithm: from a factory such as ``ppo(env, config)``.
@@ -57,7 +57,7 @@ def train(
         **changes: fields of :class:`purerl.driver.RunOptions` by name, such as ``num_env_steps=100_000, num_seeds=4``.
 
     Returns:
-        Final states, metrics and a summary. A member whose metrics stop being finite is frozen and reported, and the
+        Final states, metrics and a summary. A trial whose metrics stop being finite is frozen and reported, and the
         others go on as if nothing had happened.
 
     Raises:
@@ -70,18 +70,17 @@ def train(
     options = RunOptions(**changes) if options is None else dataclasses.replace(options, **changes)
     job = Job.of(algorithm, hypers, key, options)
     origin = Origin.of(options, job.plan)
-    _warn_of_deadlock(job.members.num_members)
+    _warn_of_deadlock(job.trials.num_trials)
     say = _notices(options.progress)
     _say_rounding(job.plan, options.num_env_steps, say)
-    timer, log = Timer(), Log(job.members.columns)
+    timer, log = Timer(), Log(job.trials.columns)
     with contextlib.ExitStack() as stack:
         store, saved = None, None
         if options.out_dir is not None:
             opened = open_store(options, job, log, settings(job, key, options), origin, say)
             store, saved = stack.enter_context(opened)
         stack.callback(log.close)  # also an interrupted run keeps what it has measured
-        at_once = options.members_at_once or (saved and saved.meta["members_on_device"])
-        engine = Engine.compile(job, timer, at_once, say)
+        engine = Engine.compile(job, timer, options.trials_at_once or _trials_on_device(saved), say)
         _begin(engine, saved)
         first_update = engine.update
         with stop_request() as request:
@@ -95,12 +94,19 @@ def train(
     return result
 
 
+def _trials_on_device(saved: Saved | None) -> int | None:
+    """How many trials shared a device when the checkpoint was written: as many again round alike."""
+    if saved is None:
+        return None
+    return saved.meta.get("trials_on_device") or saved.meta["members_on_device"]  # as older versions call it
+
+
 def _begin(engine: Engine, saved: Saved | None) -> None:
-    """Initialise the members, or take them from a checkpoint."""
+    """Initialise the trials, or take them from a checkpoint."""
     if saved is None:
         engine.start()
     else:
-        reports = {int(member): report for member, report in saved.meta["frozen"].items()}
+        reports = {int(trial): report for trial, report in saved.meta["frozen"].items()}
         engine.restore(saved.step, saved.state, reports)
 
 
@@ -115,9 +121,9 @@ def _finish(store: Store, result: TrainResult) -> None:
 
 def _run(engine: Engine, log: Log, store: Store | None, request: StopRequest, progress: bool, *, looked: bool) -> None:
     """Run the plan from where the engine stands to its end; ``looked``: what is to be done there is done."""
-    plan, num_members, piece = engine.job.plan, engine.job.members.num_members, 1
+    plan, num_trials, piece = engine.job.plan, engine.job.trials.num_trials, 1
     shows = progress and devices.is_writer()
-    with Progress(plan.num_env_steps, num_members, plan.step(engine.update), enabled=shows) as bar:
+    with Progress(plan.num_env_steps, num_trials, plan.step(engine.update), enabled=shows) as bar:
         while True:
             if not looked:
                 _look(engine, log, store)
@@ -125,8 +131,8 @@ def _run(engine: Engine, log: Log, store: Store | None, request: StopRequest, pr
             bar.update(plan.step(engine.update), _mean(log.latest_returns()))
             if engine.update >= plan.num_updates:
                 return
-            if len(engine.frozen) == num_members:
-                warnings.warn(f"All {num_members} members diverged: the run ends here.", stacklevel=3)
+            if len(engine.frozen) == num_trials:
+                warnings.warn(f"All {num_trials} trials diverged: the run ends here.", stacklevel=3)
                 return
             stopped_by = devices.agree(request.signal or 0, max)
             if stopped_by:
@@ -185,13 +191,13 @@ def _evolve(engine: Engine, log: Log) -> None:
     log.add(engine.job.plan.step(engine.update), {"parent": parents, **entry})
 
 
-def _report(engine: Engine, members: list[int]) -> None:
-    """Warn of members that have diverged."""
-    if not members:
+def _report(engine: Engine, trials: list[int]) -> None:
+    """Warn of trials that have diverged."""
+    if not trials:
         return
-    reports = [engine.frozen[member].report for member in members]
+    reports = [engine.frozen[trial].report for trial in trials]
     lines = [
-        f"{report['member']} at step {report['env_step']} (update {report['update']}, key {report['key']}, "
+        f"{report['trial']} at step {report['env_step']} (update {report['update']}, key {report['key']}, "
         f"first leaf not finite: {report['leaf'] or 'none, only a metric'})"
         for report in reports[:_MAX_REPORTS]
     ]
@@ -236,8 +242,8 @@ def _say_rounding(plan: Plan, num_env_steps: int, say: Callable[[str], None]) ->
         )
 
 
-def _warn_of_deadlock(num_members: int) -> None:
-    affected = jax.default_backend() == "cpu" and num_members > 1 and xla.jaxlib_can_deadlock()
+def _warn_of_deadlock(num_trials: int) -> None:
+    affected = jax.default_backend() == "cpu" and num_trials > 1 and xla.jaxlib_can_deadlock()
     if affected and not xla.has_deadlock_remedy():
         warnings.warn(
             "On the CPU, jaxlib below 0.11 can deadlock in programs vmapped over seeds. Remedy: install "

@@ -10,7 +10,7 @@ from purerl.driver.hypers.population import PBT
 class Plan(NamedTuple):
     """Numbers of updates after which to log, to evaluate, to let a population evolve, and to save."""
 
-    first_step: int  # environment steps of a member's initialisation
+    first_step: int  # environment steps of a trial's initialisation
     steps_per_update: int
     num_updates: int
     logs_at: frozenset[int]
@@ -21,7 +21,7 @@ class Plan(NamedTuple):
 
     @property
     def num_env_steps(self) -> int:
-        """Environment steps of each member."""
+        """Environment steps of each trial."""
         return self.step(self.num_updates)
 
     def step(self, update: int) -> int:

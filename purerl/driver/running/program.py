@@ -1,9 +1,9 @@
-"""The compiled half of the driver: initialise, update and evaluate a batch of members.
+"""The compiled half of the driver: initialise, update and evaluate a batch of trials.
 
-A *member* is one lone run: one seed at one point of a sweep. Members differ in their key and their hyperparameters,
+A *trial* is one lone run: one seed at one point of a sweep. Trials differ in their key and their hyperparameters,
 share the program, and never exchange anything. One compiled function runs any number of updates of all of them:
 ``fori_loop`` with traced bounds, vmapped. Metrics are summed on the device and the sums are carried from call to call,
-and update ``t`` of a member gets the key ``fold_in(run_key, t)``. So where a run is cut into pieces changes nothing,
+and update ``t`` of a trial gets the key ``fold_in(run_key, t)``. So where a run is cut into pieces changes nothing,
 bit for bit, neither in its states nor in its logs.
 """
 
@@ -18,7 +18,7 @@ from jax.sharding import Mesh, PartitionSpec
 from purerl.algorithm import Algorithm
 from purerl.types import Episodes, Mean, PyTree
 
-MEMBERS = "members"  # axis of a mesh over which members are split
+TRIALS = "trials"  # axis of a mesh over which trials are split
 NEVER = -1
 
 Adjust: TypeAlias = Callable[[PyTree, jax.Array], PyTree]  # (hypers, t) -> the hypers of update t
@@ -51,7 +51,7 @@ def seed_keys(key: jax.Array, num_seeds: int) -> jax.Array:
 
 
 def init(algorithm: Algorithm, hypers: PyTree, keys: jax.Array, mesh: Mesh | None = None) -> Carry:
-    """Members at their start, from their hyperparameters ``[M, ...]`` and root keys ``[M]``."""
+    """Trials at their start, from their hyperparameters ``[M, ...]`` and root keys ``[M]``."""
 
     def start(hypers: PyTree, key: jax.Array) -> Carry:
         init_key, run_key, _ = _streams(key)
@@ -60,7 +60,7 @@ def init(algorithm: Algorithm, hypers: PyTree, keys: jax.Array, mesh: Mesh | Non
         sums = jax.tree.map(lambda x: jnp.zeros(x.shape), jax.eval_shape(_as_means, metrics))
         return Carry(hypers, state, sums, jnp.int32(NEVER))
 
-    return over_members(lambda member, _: start(*member), mesh)((hypers, keys), ())
+    return over_trials(lambda trial, _: start(*trial), mesh)((hypers, keys), ())
 
 
 def run(
@@ -73,24 +73,24 @@ def run(
     mesh: Mesh | None = None,
     adjust: Adjust = unchanged,
 ) -> tuple[Carry, Reading]:
-    """Updates ``start <= t < stop`` of every member.
+    """Updates ``start <= t < stop`` of every trial.
 
     Args:
         algorithm: what to run.
-        carry: members, M.
+        carry: trials, M.
         keys: their root keys, ``[M]``.
         start: first update, ``[]``; traced, so it does not recompile.
         stop: one past the last update, ``[]``.
         fresh: whether to sum metrics from zero, because the sums so far have been logged, ``[]``.
-        mesh: devices to split the members over.
+        mesh: devices to split the trials over.
         adjust: ``(hypers, t) -> hypers`` that hold in update t: schedules.
 
     Returns:
-        The members, and what is to be read of them.
+        The trials, and what is to be read of them.
     """
 
-    def run_member(member: tuple[Carry, jax.Array], shared: tuple) -> tuple[Carry, Reading]:
-        (carry, key), (start, stop, fresh) = member, shared
+    def run_trial(trial: tuple[Carry, jax.Array], shared: tuple) -> tuple[Carry, Reading]:
+        (carry, key), (start, stop, fresh) = trial, shared
         _, run_key, _ = _streams(key)
         carry = carry.replace(sums=jax.tree.map(lambda x: jnp.where(fresh, 0, x), carry.sums))
 
@@ -111,7 +111,7 @@ def run(
         sums = jnp.stack([jnp.stack(mean) for _, mean in sorted(carry.sums.items())])
         return carry, Reading(sums, jnp.where(has_diverged, carry.diverged_at, last_if_nan))
 
-    return over_members(run_member, mesh)((carry, keys), (start, stop, fresh))
+    return over_trials(run_trial, mesh)((carry, keys), (start, stop, fresh))
 
 
 def evaluate(
@@ -123,19 +123,19 @@ def evaluate(
     mesh: Mesh | None = None,
     adjust: Adjust = unchanged,
 ) -> Episodes:
-    """Play ``num_episodes`` with every member after ``t`` updates, with randomness of evaluation and ``t`` alone.
+    """Play ``num_episodes`` with every trial after ``t`` updates, with randomness of evaluation and ``t`` alone.
 
     Returns:
         Episodes ``[M, N]``.
     """
 
-    def evaluate_member(member: tuple[PyTree, PyTree, jax.Array], t: jax.Array) -> Episodes:
-        hypers, state, key = member
+    def evaluate_trial(trial: tuple[PyTree, PyTree, jax.Array], t: jax.Array) -> Episodes:
+        hypers, state, key = trial
         _, _, eval_key = _streams(key)
         assert algorithm.spec.evaluate is not None
         return algorithm.spec.evaluate(adjust(hypers, t), state, jax.random.fold_in(eval_key, t), num_episodes)
 
-    return over_members(evaluate_member, mesh)((carry.hypers, carry.states, keys), t)
+    return over_trials(evaluate_trial, mesh)((carry.hypers, carry.states, keys), t)
 
 
 def num_bytes(compiled) -> int:
@@ -146,35 +146,35 @@ def num_bytes(compiled) -> int:
 
 
 def has_nan(state: PyTree) -> jax.Array:
-    """Whether a floating-point leaf of one member's state holds NaN, ``[]``."""
+    """Whether a floating-point leaf of one trial's state holds NaN, ``[]``."""
     flags = [jnp.isnan(x).any() for x in jax.tree.leaves(state) if jnp.issubdtype(x.dtype, jnp.floating)]
     return jnp.any(jnp.array(flags, bool))
 
 
-def over_members(function: Callable[[PyTree, PyTree], PyTree], mesh: Mesh | None) -> Callable[[PyTree, PyTree], PyTree]:
-    """``function(member, shared)`` for all members at once, each device of the mesh's axis ``members`` with its part.
+def over_trials(function: Callable[[PyTree, PyTree], PyTree], mesh: Mesh | None) -> Callable[[PyTree, PyTree], PyTree]:
+    """``function(trial, shared)`` for all trials at once, each device of the mesh's axis ``trials`` with its part.
 
     The devices run one and the same program on their parts and wait for nobody, which sharding by the partitioner
-    would not promise: a ``while_loop`` over members would ask all devices in every turn whether any goes on.
-    A lone member keeps its plain program, whose matrix products are not batched ones of one.
+    would not promise: a ``while_loop`` over trials would ask all devices in every turn whether any goes on.
+    A lone trial keeps its plain program, whose matrix products are not batched ones of one.
     """
 
-    def block(members: PyTree, shared: PyTree) -> PyTree:
-        if jax.tree.leaves(members)[0].shape[0] == 1:
-            lone = function(jax.tree.map(lambda x: x[0], members), shared)
+    def block(trials: PyTree, shared: PyTree) -> PyTree:
+        if jax.tree.leaves(trials)[0].shape[0] == 1:
+            lone = function(jax.tree.map(lambda x: x[0], trials), shared)
             return jax.tree.map(lambda x: x[None], lone)
-        return jax.vmap(function, in_axes=(0, None))(members, shared)
+        return jax.vmap(function, in_axes=(0, None))(trials, shared)
 
     if mesh is None:
         return block
-    split, same = PartitionSpec(MEMBERS), PartitionSpec()
+    split, same = PartitionSpec(TRIALS), PartitionSpec()
     # Axes of one device as well: where nothing is left to the partitioner, the program is that without a mesh.
-    ours = {name for name, size in mesh.shape.items() if name == MEMBERS or size == 1}
+    ours = {name for name, size in mesh.shape.items() if name == TRIALS or size == 1}
     return jax.shard_map(block, mesh=mesh, in_specs=(split, same), out_specs=split, axis_names=ours, check_vma=False)
 
 
 def _streams(key: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """A member's root key as three: for initialisation, updates and evaluation."""
+    """A trial's root key as three: for initialisation, updates and evaluation."""
     init_key, run_key, eval_key = jax.random.split(key, 3)
     return init_key, run_key, eval_key
 

@@ -1,4 +1,4 @@
-"""The progress bar: steps, steps per second over all members, and the current return."""
+"""The progress bar: steps, steps per second over all trials, and the current return."""
 
 import math
 
@@ -6,13 +6,13 @@ from tqdm import tqdm
 
 
 class Progress:
-    """A tqdm bar that counts environment steps of all members together. A context manager."""
+    """A tqdm bar that counts environment steps of all trials together. A context manager."""
 
-    def __init__(self, num_env_steps: int, num_members: int, start: int, enabled: bool) -> None:
-        self._num_members = num_members
+    def __init__(self, num_env_steps: int, num_trials: int, start: int, enabled: bool) -> None:
+        self._num_trials = num_trials
         self._bar = tqdm(
-            total=num_env_steps * num_members,
-            initial=start * num_members,
+            total=num_env_steps * num_trials,
+            initial=start * num_trials,
             unit="step",
             unit_scale=True,
             disable=not enabled,
@@ -26,7 +26,7 @@ class Progress:
         self._bar.close()
 
     def update(self, num_env_steps: int, mean_return: float) -> None:
-        """Show that every member has taken ``num_env_steps`` and earns ``mean_return``; NaN shows nothing."""
+        """Show that every trial has taken ``num_env_steps`` and earns ``mean_return``; NaN shows nothing."""
         if not math.isnan(mean_return):
             self._bar.set_postfix_str(f"return {mean_return:.1f}", refresh=False)
-        self._bar.update(num_env_steps * self._num_members - self._bar.n)
+        self._bar.update(num_env_steps * self._num_trials - self._bar.n)

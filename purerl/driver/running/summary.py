@@ -18,12 +18,12 @@ def result_of(engine: Engine, log: Log, first_update: int, num_env_steps: int) -
     """The run as arrays.
 
     Args:
-        engine: the members at the end.
+        engine: the trials at the end.
         log: all that was logged.
         first_update: with which the run began; above 0 where it was resumed or forked.
         num_env_steps: environment steps that were asked for.
     """
-    job, columns, whole = engine.job, engine.job.members.columns, engine.whole()
+    job, columns, whole = engine.job, engine.job.trials.columns, engine.whole()
     steps, metrics = log.arrays(name for name in log.curves if not name.startswith("eval_"))
     eval_steps, evals = log.arrays(name for name in log.curves if name == "eval_return")
 
@@ -36,7 +36,7 @@ def result_of(engine: Engine, log: Log, first_update: int, num_env_steps: int) -
         steps=steps,
         metrics=split(metrics, 1),
         eval_steps=eval_steps,
-        eval_returns=split(evals.get("eval_return", np.zeros((0, columns.num_members))), 1),
+        eval_returns=split(evals.get("eval_return", np.zeros((0, columns.num_trials))), 1),
         summary=_outcome(engine, log) | _facts(engine, first_update, num_env_steps) | _cost(engine, first_update),
         sweep=job.sweep,
     )
@@ -49,7 +49,7 @@ def _outcome(engine: Engine, log: Log) -> dict[str, Any]:
     """What was attained, and what diverged."""
     job, shape = engine.job, _shape(engine)
     returns = engine.without_frozen(log.latest_returns()).reshape(shape)
-    diverged = np.isin(np.arange(job.members.num_members), list(engine.frozen)).reshape(shape)
+    diverged = np.isin(np.arange(job.trials.num_trials), list(engine.frozen)).reshape(shape)
     evaluated = f"mean of {job.num_eval_episodes} evaluation episodes" if job.plan.evals_at else "training return"
     return {
         "num_diverged": len(engine.frozen),
@@ -63,7 +63,7 @@ def _outcome(engine: Engine, log: Log) -> dict[str, Any]:
 
 def _facts(engine: Engine, first_update: int, num_env_steps: int) -> dict[str, Any]:
     """What was run."""
-    job, columns = engine.job, engine.job.members.columns
+    job, columns = engine.job, engine.job.trials.columns
     return {
         "title": f"{job.algorithm.spec.name} on {job.algorithm.spec.settings.get('env', 'its environment')}",
         "num_env_steps": job.plan.step(engine.update),
@@ -79,11 +79,11 @@ def _facts(engine: Engine, first_update: int, num_env_steps: int) -> dict[str, A
 def _cost(engine: Engine, first_update: int) -> dict[str, Any]:
     """Time and memory that it took."""
     job, timer = engine.job, engine.timer
-    steps_run = (engine.update - first_update) * job.plan.steps_per_update * job.members.num_members
+    steps_run = (engine.update - first_update) * job.plan.steps_per_update * job.trials.num_trials
     return {
-        "members_on_device": engine.blocks.per_device,
+        "trials_on_device": engine.blocks.per_device,
         "num_blocks": engine.blocks.num_blocks,
-        "bytes_per_member": engine.bytes_per_member,
+        "bytes_per_trial": engine.bytes_per_trial,
         "env_steps_per_second": steps_run / max(timer.spent["run"], 1e-9),
         **timer.seconds(),
         **records.peak_memory(),
@@ -100,6 +100,6 @@ def _ranked(result: TrainResult) -> dict[str, Any]:
 
 
 def _shape(engine: Engine) -> tuple[int, ...]:
-    """The axes that members stand for: seeds, after the points of a sweep."""
-    columns = engine.job.members.columns
+    """The axes that trials stand for: seeds, after the points of a sweep."""
+    columns = engine.job.trials.columns
     return (columns.num_seeds,) if engine.job.sweep is None else (columns.num_points, columns.num_seeds)

@@ -19,7 +19,7 @@ MAX_TENSORBOARD_RUNS = 64
 
 
 class Columns(NamedTuple):
-    """What tells the members of a run apart in its log, M of them: point-major, P points of S seeds."""
+    """What tells the trials of a run apart in its log, M of them: point-major, P points of S seeds."""
 
     num_seeds: int
     swept: dict[str, np.ndarray]  # [P] by field; empty without a sweep
@@ -30,7 +30,7 @@ class Columns(NamedTuple):
         return len(next(iter(self.swept.values()))) if self.swept else 1
 
     @property
-    def num_members(self) -> int:
+    def num_trials(self) -> int:
         """M = P S."""
         return self.num_points * self.num_seeds
 
@@ -39,15 +39,15 @@ class Columns(NamedTuple):
         sweep = ["point", *self.swept] if self.swept else []
         return [*sweep, "seed", "step", "name", "value"]
 
-    def prefix(self, member: int) -> tuple[Any, ...]:
+    def prefix(self, trial: int) -> tuple[Any, ...]:
         """A row's first values, up to the seed."""
-        point, seed = divmod(member, self.num_seeds)
+        point, seed = divmod(trial, self.num_seeds)
         sweep = (point, *(values[point] for values in self.swept.values())) if self.swept else ()
         return (*sweep, seed)
 
-    def describe(self, member: int) -> str:
+    def describe(self, trial: int) -> str:
         """``"Seed 3"``, or ``"Seed 3 of point 5 (gamma=0.9)"``."""
-        point, seed = divmod(member, self.num_seeds)
+        point, seed = divmod(trial, self.num_seeds)
         values = " ".join(f"{name}={values[point]}" for name, values in self.swept.items())
         return f"Seed {seed} of point {point} ({values})" if self.swept else f"Seed {seed}"
 
@@ -104,15 +104,15 @@ class Log:
         """Steps ``[K]`` at which any of the metrics was logged, and their values ``[K, M]`` by name."""
         curves = {name: dict(zip(*self.curves[name], strict=True)) for name in names}
         steps = sorted(set().union(*curves.values()))
-        nothing = np.full(self.columns.num_members, np.nan)
+        nothing = np.full(self.columns.num_trials, np.nan)
         return np.array(steps, int), {
             name: np.array([curve.get(step, nothing) for step in steps]).reshape(len(steps), -1)
             for name, curve in curves.items()
         }
 
     def last(self, name: str) -> np.ndarray:
-        """The last value of a metric that each member has, ``[M]``; NaN where it has none."""
-        last = np.full(self.columns.num_members, np.nan)
+        """The last value of a metric that each trial has, ``[M]``; NaN where it has none."""
+        last = np.full(self.columns.num_trials, np.nan)
         for row in reversed(self.curves.get(name, ([], []))[1]):
             last = np.where(np.isnan(last), row, last)
             if not np.isnan(last).any():
@@ -120,10 +120,10 @@ class Log:
         return last
 
     def latest_returns(self, step: int | None = None) -> np.ndarray:
-        """The latest return of each member, ``[M]``: of evaluation if there is any, else of training; NaN without.
+        """The latest return of each trial, ``[M]``: of evaluation if there is any, else of training; NaN without.
 
         Args:
-            step: that of these is wanted, where it was logged: then a member without one has NaN, not an older one.
+            step: that of these is wanted, where it was logged: then a trial without one has NaN, not an older one.
         """
         name = "eval_return" if "eval_return" in self.curves else "episode_return"
         if step is not None and name in self.curves and self.curves[name][0][-1] == step:
@@ -136,7 +136,7 @@ class CsvFile:
 
     def __init__(self, path: pathlib.Path, columns: Columns) -> None:
         self.name = str(path)
-        self._prefixes = [columns.prefix(member) for member in range(columns.num_members)]
+        self._prefixes = [columns.prefix(trial) for trial in range(columns.num_trials)]
         self._pending = b""
         self._failed = False
         self._file = path.open("ab", buffering=0)  # what is written is with the system, whatever happens to us
@@ -191,7 +191,7 @@ class CsvFile:
 
 
 class TensorBoard:
-    """One TensorBoard run per member; per point, with the mean of its seeds, where members are many."""
+    """One TensorBoard run per trial; per point, with the mean of its seeds, where trials are many."""
 
     name = "The TensorBoard log"
 
@@ -200,17 +200,17 @@ class TensorBoard:
         from tensorboardX.proto.event_pb2 import SessionLog
         from tensorboardX.record_writer import RecordWriter
 
-        each = columns.num_members <= MAX_TENSORBOARD_RUNS
-        names = [_run_name(columns, member, each) for member in range(columns.num_members)]
-        self._members = {name: [i for i, other in enumerate(names) if other == name] for name in names}
-        if len(self._members) > MAX_TENSORBOARD_RUNS:
+        each = columns.num_trials <= MAX_TENSORBOARD_RUNS
+        names = [_run_name(columns, trial, each) for trial in range(columns.num_trials)]
+        self._trials = {name: [i for i, other in enumerate(names) if other == name] for name in names}
+        if len(self._trials) > MAX_TENSORBOARD_RUNS:
             warnings.warn(
-                f"{len(self._members)} points are too many for TensorBoard: {folders.METRICS} has them all.",
+                f"{len(self._trials)} points are too many for TensorBoard: {folders.METRICS} has them all.",
                 stacklevel=3,
             )
-            self._members = {}
+            self._trials = {}
         self._files = {}
-        for name in self._members:
+        for name in self._trials:
             (path / name).mkdir(parents=True, exist_ok=True)
             self._files[name] = RecordWriter(str(path / name / f"events.out.tfevents.{time.time_ns()}"))
             self._write(name, file_version="brain.Event:2")
@@ -222,8 +222,8 @@ class TensorBoard:
         from tensorboardX.proto.summary_pb2 import Summary
 
         with self._closed_by_errors():
-            for name, members in self._members.items():
-                there = {metric: row[members][~np.isnan(row[members])] for metric, row in values.items()}
+            for name, trials in self._trials.items():
+                there = {metric: row[trials][~np.isnan(row[trials])] for metric, row in values.items()}
                 means = {metric: x.mean() for metric, x in there.items() if x.size}
                 summary = Summary(value=[Summary.Value(tag=metric, simple_value=x) for metric, x in means.items()])
                 self._write(name, step=step, summary=summary)
@@ -257,7 +257,7 @@ class TensorBoard:
 
 
 class WeightsAndBiases:
-    """One run of Weights & Biases: every metric's mean over the members, and each member's own."""
+    """One run of Weights & Biases: every metric's mean over the trials, and each trial's own."""
 
     name = "The Weights & Biases log"
 
@@ -279,8 +279,8 @@ class WeightsAndBiases:
             if finite.size:
                 entry[metric] = float(finite.mean())
             entry |= {
-                f"{_run_name(self._columns, member, True)}/{metric}": float(value)
-                for member, value in enumerate(row)
+                f"{_run_name(self._columns, trial, True)}/{metric}": float(value)
+                for trial, value in enumerate(row)
                 if value == value and len(row) <= MAX_TENSORBOARD_RUNS
             }
         self._run.log({"env_steps": step, **entry}, step=step)
@@ -293,7 +293,7 @@ class WeightsAndBiases:
         self._run.finish()
 
 
-def _run_name(columns: Columns, member: int, each: bool) -> str:
-    point, seed = divmod(member, columns.num_seeds)
+def _run_name(columns: Columns, trial: int, each: bool) -> str:
+    point, seed = divmod(trial, columns.num_seeds)
     parts: Sequence[str] = ([f"point_{point}"] if columns.swept else []) + ([f"seed_{seed}"] if each else [])
     return "/".join(parts) or "mean"

@@ -17,8 +17,8 @@ from purerl.driver.hypers import schedules
 from purerl.driver.hypers.sweep import Sweep
 from purerl.driver.options import RunOptions
 from purerl.driver.running import program
-from purerl.driver.running.members import Members
 from purerl.driver.running.plan import Plan
+from purerl.driver.running.trials import Trials
 from purerl.driver.storage import folder as folders
 from purerl.driver.storage.checkpoint import Checkpoints
 from purerl.driver.storage.logs import Columns
@@ -41,22 +41,22 @@ class Recorded(NamedTuple):
 
 
 class Agents(NamedTuple):
-    """The members of a run, M, as a checkpoint holds them."""
+    """The trials of a run, M, as a checkpoint holds them."""
 
     run: Recorded
     step: int  # environment steps of each
     hypers: PyTree  # [M, ...] as they are at this step
     states: PyTree  # [M, ...]
-    columns: Columns  # which member is which
-    diverged: frozenset[int]  # members that were frozen by then
+    columns: Columns  # which trial is which
+    diverged: frozenset[int]  # trials that were frozen by then
 
-    def member(self, m: int) -> tuple[PyTree, PyTree]:
-        """Hyperparameters and state of one member."""
+    def trial(self, m: int) -> tuple[PyTree, PyTree]:
+        """Hyperparameters and state of one trial."""
         hypers, state = jax.tree.map(lambda leaf: leaf[m], (self.hypers, self.states))
         return hypers, state
 
     def agent(self, m: int, sample: bool = False) -> Agent:
-        """One member, to act with.
+        """One trial, to act with.
 
         Args:
             m: which.
@@ -65,7 +65,7 @@ class Agents(NamedTuple):
         Raises:
             ValueError: if nothing acts.
         """
-        return self.run.algorithm.agent(*self.member(m), sample)
+        return self.run.algorithm.agent(*self.trial(m), sample)
 
 
 def from_record(record: Mapping[str, Any]) -> Recorded:
@@ -95,7 +95,7 @@ def load_agents(folder: str | os.PathLike, step: int | None = None, best: bool =
     Args:
         folder: of the run, such as ``runs/ppo/TIME-ENV``.
         step: environment step of a checkpoint; None: of the last one that can be read.
-        best: take the checkpoint whose evaluation, the mean over all members, is the highest.
+        best: take the checkpoint whose evaluation, the mean over all trials, is the highest.
 
     Raises:
         ValueError: if the folder holds no run that can be made again, a checkpoint does not fit it, or, for the best
@@ -104,9 +104,9 @@ def load_agents(folder: str | os.PathLike, step: int | None = None, best: bool =
     """
     folder = pathlib.Path(folder)
     run = from_record(folders.read_config(folder))
-    members = Members.of(run.hypers, run.key, run.options.num_seeds)
+    trials = Trials.of(run.hypers, run.key, run.options.num_seeds)
     plan = Plan.of(run.algorithm, run.options.num_env_steps)
-    like = jax.eval_shape(lambda: program.init(run.algorithm, members.hypers, members.keys))
+    like = jax.eval_shape(lambda: program.init(run.algorithm, trials.hypers, trials.keys))
     with Checkpoints(folder / folders.CHECKPOINTS, read_only=True) as checkpoints:
         saved = checkpoints.load(like, _chosen(checkpoints, plan, folder, step, best))
     return Agents(
@@ -114,7 +114,7 @@ def load_agents(folder: str | os.PathLike, step: int | None = None, best: bool =
         step=plan.step(saved.step),
         hypers=schedules.apply(run.options.schedules or {}, saved.state.hypers, saved.step / plan.num_updates),
         states=saved.state.states,
-        columns=members.columns,
+        columns=trials.columns,
         diverged=frozenset(map(int, saved.meta["frozen"])),
     )
 

@@ -9,17 +9,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-_MEMBER = ["seed", "step", "name", "value"]  # the columns of metrics.csv; of a sweep, the last ones
+_TRIAL = ["seed", "step", "name", "value"]  # the columns of metrics.csv; of a sweep, the last ones
 
 
 class Metric(NamedTuple):
-    """One metric of all members of a run: points P of its sweep (1 where there is none) times seeds S."""
+    """One metric of all trials of a run: points P of its sweep (1 where there is none) times seeds S."""
 
-    steps: np.ndarray  # [K] environment steps at which any member has a value
-    values: np.ndarray  # [K, P, S] NaN where a member has none
+    steps: np.ndarray  # [K] environment steps at which any trial has a value
+    values: np.ndarray  # [K, P, S] NaN where a trial has none
 
     def last(self) -> np.ndarray:
-        """The last value of every member, ``[P, S]``; NaN for one that never had any."""
+        """The last value of every trial, ``[P, S]``; NaN for one that never had any."""
         present = ~np.isnan(self.values)
         last = len(self.steps) - 1 - np.argmax(present[::-1], axis=0)
         return np.take_along_axis(self.values, last[None], axis=0)[0]
@@ -59,7 +59,7 @@ def read_run(folder: str | os.PathLike) -> Run:
 
     Args:
         folder: of a run, such as ``runs/ppo/TIME-ENV``. A run that is going on, or was killed, can be read too: a last
-            line that is not finished is left out. Where a member has two values at one step, the last line counts.
+            line that is not finished is left out. Where a trial has two values at one step, the last line counts.
 
     Raises:
         ValueError: if the folder is not a run's, or a file in it is not what a run writes.
@@ -95,13 +95,13 @@ def _read_json(path: pathlib.Path) -> dict[str, Any]:
 def _read_metrics(path: pathlib.Path, config: Mapping[str, Any]) -> tuple[dict[str, np.ndarray], dict[str, Metric]]:
     """The swept fields and the metrics of a ``metrics.csv``.
 
-    A member that diverged at once has no rows: how many there are is for ``config`` to say, where it does.
+    A trial that diverged at once has no rows: how many there are is for ``config`` to say, where it does.
     """
     with path.open(encoding="utf-8") as file:
         lines = (line for line in file if line.endswith("\n"))  # the last one may be cut off in the middle of a number
         header = next(lines, "").rstrip().split(",")
         fields = header[1:-4] if header[0] == "point" else []
-        if header != ["point", *fields, *_MEMBER] and header != _MEMBER:
+        if header != ["point", *fields, *_TRIAL] and header != _TRIAL:
             raise ValueError(
                 f"{path} begins with {','.join(header)[:80]!r}, but a run writes 'seed,step,name,value', after "
                 f"'point,FIELD,...' for a sweep: give the folder of a run of this version."

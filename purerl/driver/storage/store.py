@@ -91,8 +91,8 @@ class Store:
         self.saved_at = time.monotonic()
         self._log.flush()
         meta = {
-            "members_on_device": engine.blocks.per_device,
-            "frozen": {str(member): frozen.report for member, frozen in engine.frozen.items()},
+            "trials_on_device": engine.blocks.per_device,
+            "frozen": {str(trial): frozen.report for trial, frozen in engine.frozen.items()},
             "metrics_bytes": devices.by_writer(lambda: 0 if self._csv is None else self._csv.size()),
         }
         self._checkpoints.save(engine.update, engine.whole(), meta, score)
@@ -196,7 +196,7 @@ def _open_logs(
     """Settings, and logs that end where the checkpoint stands."""
     (path / folder.SUMMARY).unlink(missing_ok=True)  # where it is, a run is finished
     files.write_json(path / folder.CONFIG, config)
-    metrics, columns = path / folder.METRICS, job.members.columns
+    metrics, columns = path / folder.METRICS, job.trials.columns
     if saved is None:
         metrics.unlink(missing_ok=True)
     else:
@@ -248,7 +248,7 @@ def _read_fork(fork: Origin, path: pathlib.Path, job: Job) -> Saved:
         saved = checkpoints.load(_like(job), fork.update)
 
     def copy_log() -> None:
-        text, columns = (fork.folder / folder.METRICS).read_bytes(), ",".join(job.members.columns.header())
+        text, columns = (fork.folder / folder.METRICS).read_bytes(), ",".join(job.trials.columns.header())
         if text.partition(b"\n")[0].strip().decode() != columns:
             raise FolderError(
                 f"{fork.folder} logged other columns than {columns}: fork it with the seeds and swept fields it has."
@@ -258,13 +258,13 @@ def _read_fork(fork: Origin, path: pathlib.Path, job: Job) -> Saved:
 
     devices.by_writer(copy_log)
     # A fork goes on with its own hyperparameters, unless a population has evolved them.
-    return saved if job.population else saved._replace(state=saved.state.replace(hypers=job.members.hypers))
+    return saved if job.population else saved._replace(state=saved.state.replace(hypers=job.trials.hypers))
 
 
 def _like(job: Job):
-    """Shapes of all members, and where they are to lie."""
-    like = jax.eval_shape(lambda: program.init(job.algorithm, job.members.hypers, job.members.keys))
-    sharding = devices.split_if_even(job.mesh, job.members.num_members)
+    """Shapes of all trials, and where they are to lie."""
+    like = jax.eval_shape(lambda: program.init(job.algorithm, job.trials.hypers, job.trials.keys))
+    sharding = devices.split_if_even(job.mesh, job.trials.num_trials)
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), like)
 
 

@@ -49,7 +49,7 @@ def test_flags_change_what_they_name_and_nothing_else(call, tmp_path):
     result = call(
         *("--env", "CartPole-v1", "--num-envs", "32", "--normalize-obs", "--objective", "kl", "--gamma", "0.5"),
         *("--num-env-steps", "1000", "--num-seeds", "3", "--seed", "7", "--eval-every", "0", "--log-every", "10"),
-        *("--num-eval-episodes", "5", "--members-at-once", "1", "--out-dir", tmp_path, "--no-progress"),
+        *("--num-eval-episodes", "5", "--trials-at-once", "1", "--out-dir", tmp_path, "--no-progress"),
         *("--small-loops", "--cpu-threads", "1", "--decay-steps", "50", "--overwrite", "--wandb", "project"),
         *("--checkpoint-every", "30", "--keep-checkpoints", "2", "--debug-nans"),
         of=experiment.EXPERIMENT,
@@ -67,7 +67,7 @@ def test_flags_change_what_they_name_and_nothing_else(call, tmp_path):
         "log_every": 10,
         "schedules": {},
         "population": None,
-        "members_at_once": 1,
+        "trials_at_once": 1,
         "mesh": None,
         "out_dir": tmp_path,
         "overwrite": True,
@@ -173,7 +173,7 @@ def test_every_point_of_a_sweep_is_completed(call):
         (["--num-points", "3"], "give --sweep with distributions, too"),
         (["--schedule", "rate=lin:0"], "no kind 'lin'. Near: 'linear'"),
         (["--evolve-every", "10"], "name the fields to evolve with --evolve"),
-        (["--member-devices", "99"], "need 99 devices; there are"),
+        (["--trial-devices", "99"], "need 99 devices; there are"),
         (["--resume", "x", "--fork", "y"], "No run in x: it has no config.json"),
     ],
 )

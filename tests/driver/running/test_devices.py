@@ -30,17 +30,17 @@ def test_on_eight_devices(report, check):
 def test_a_mesh_needs_its_devices():
     """Axes by name, over so many devices; more than there are, or none, is an error with both numbers."""
     mesh = devices.make_mesh()
-    assert dict(mesh.shape) == {"members": 1, "envs": 1}
-    assert devices.num_member_devices(mesh) == devices.num_member_devices(None) == 1
+    assert dict(mesh.shape) == {"trials": 1, "envs": 1}
+    assert devices.num_trial_devices(mesh) == devices.num_trial_devices(None) == 1
     there = jax.device_count()
-    with pytest.raises(ValueError, match=rf"members = {there + 1} times envs = 2 need .* devices; there are {there}\."):
-        devices.make_mesh(members=there + 1, envs=2)
-    with pytest.raises(ValueError, match="members = 0"):
-        devices.make_mesh(members=0)
+    with pytest.raises(ValueError, match=rf"trials = {there + 1} times envs = 2 need .* devices; there are {there}\."):
+        devices.make_mesh(trials=there + 1, envs=2)
+    with pytest.raises(ValueError, match="trials = 0"):
+        devices.make_mesh(trials=0)
 
 
 def test_a_mesh_of_another_kind_is_refused():
-    """A mesh without the axis of members: which axes it has, and how to make one."""
+    """A mesh without the axis of trials: which axes it has, and how to make one."""
     mesh = Mesh(jax.devices()[:1], ("batch",))
     with pytest.raises(ValueError, match=r"has the axes \('batch',\): make one with make_mesh"):
         toy.train(mesh=mesh)

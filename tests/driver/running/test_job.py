@@ -57,7 +57,7 @@ def test_settings_hold_all_that_it_takes_to_run_it_again():
     """Algorithm, settings, first hyperparameters, sweep, key, and the recorded options."""
     options = RunOptions(num_env_steps=80, num_seeds=3, extra_settings={"seed": 0})
     made = Job.of(toy(), grid(ToyHypers(), rate=[0.5, 2.0]), KEY, options)
-    assert made.sweep is not None and made.members.num_members == 6
+    assert made.sweep is not None and made.trials.num_trials == 6
     found = job.settings(made, KEY, options)
     assert found == {
         "algorithm": "toy",

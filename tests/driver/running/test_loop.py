@@ -131,11 +131,11 @@ def test_a_sweep_is_one_program(sweep):
     assert sweep[1] == len(traces) > 0
 
 
-@pytest.mark.parametrize("members_at_once", [1, None])
-def test_every_member_of_a_sweep_is_a_lone_run(sweep, members_at_once):
+@pytest.mark.parametrize("trials_at_once", [1, None])
+def test_every_trial_of_a_sweep_is_a_lone_run(sweep, trials_at_once):
     """Points come first, seeds second; seed s at point p is seed s of a run with the hyperparameters of p: bit for bit
     one at a time, and as the toy rounds alike everywhere, side by side too."""
-    result = train(**SWEEP_OPTIONS, members_at_once=members_at_once)
+    result = train(**SWEEP_OPTIONS, trials_at_once=trials_at_once)
     assert result.states.x.shape == (3, 2) and result.metrics["x"].shape == (4, 3, 2)
     np.testing.assert_array_equal(result.hypers.rate, [[rate] * 2 for rate in RATES])
     for p, rate in enumerate(RATES):
@@ -174,7 +174,7 @@ def population(tmp_path_factory) -> tuple[TrainResult, pathlib.Path]:
 
 
 def test_a_population_copies_the_best_of_its_seed(population):
-    """By the log: at each selection the worst member of each seed has the best one for parent, and half its rate; the
+    """By the log: at each selection the worst trial of each seed has the best one for parent, and half its rate; the
     others keep theirs. Returns are those of that very step."""
     result, folder = population
     table = {
@@ -295,7 +295,7 @@ def test_summary_and_config(run):
     np.testing.assert_allclose(summary["final_return_of_each_seed"], result.eval_returns[-1], rtol=1e-6)
     for name in ("trace", "compile", "run", "eval", "log", "checkpoint"):
         assert summary[f"{name}_seconds"] > 0, name
-    for name in ("env_steps_per_second", "peak_bytes", "bytes_per_member", "members_on_device", "num_blocks"):
+    for name in ("env_steps_per_second", "peak_bytes", "bytes_per_trial", "trials_on_device", "num_blocks"):
         assert summary[name] > 0, name
     assert config["algorithm"] == "toy" and config["settings"] == {"env": "nowhere", "sizes": [1, 2]}
     assert config["hypers"] == {"rate": 1.0, "limit": None, "calm": 0}  # JSON has no infinity

@@ -32,7 +32,7 @@ def test_in_two_processes(reports, check):
 
 
 def test_the_command_line_in_two_processes(tmp_path):
-    """PPO by two processes and by one with as many members on a device: the same log and agents, bit for bit.
+    """PPO by two processes and by one with as many trials on a device: the same log and agents, bit for bit.
 
     Only the first process writes and prints; one process alone reads what both have saved.
     """
@@ -43,7 +43,7 @@ def test_the_command_line_in_two_processes(tmp_path):
     assert "2 seeds, 192 steps each" in first.stdout and str(together) in first.stdout
     assert "steps" not in second.stdout and not second.stderr
 
-    done = programs.run("experiments.ppo", *PPO, "--members-at-once", 1, "--out-dir", alone, num_devices=1)
+    done = programs.run("experiments.ppo", *PPO, "--trials-at-once", 1, "--out-dir", alone, num_devices=1)
     assert "in 2 blocks of 1" in done.stdout, done.stderr
     assert (together / "metrics.csv").read_text() == (alone / "metrics.csv").read_text()
     one, two = load_agents(alone), load_agents(together)

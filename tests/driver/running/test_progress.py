@@ -18,7 +18,7 @@ def test_counts_the_steps_of_all_seeds(capsys):
 
 
 def test_a_resumed_run_begins_where_it_stands(capsys):
-    """At 25 of 100 steps of 4 members, before anything is run; what is counted from there is not counted twice."""
+    """At 25 of 100 steps of 4 trials, before anything is run; what is counted from there is not counted twice."""
     with Progress(100, 4, start=25, enabled=True) as bar:
         bar._bar.refresh()
         assert "100/400" in capsys.readouterr().err

@@ -70,7 +70,7 @@ def test_best_is_the_first_of_the_table():
     np.testing.assert_array_equal(made.final_returns, RETURNS)
 
 
-def test_members_of_a_population_have_hypers_of_their_own():
+def test_trials_of_a_population_have_hypers_of_their_own():
     """Where each seed evolved by itself, a point has the hyperparameters of every seed."""
     assert of_sweep(population={}).best().hypers.rate.shape == (3,)
 

@@ -28,4 +28,4 @@ def test_a_run_without_a_sweep_has_seeds_alone():
     assert result.states.x.shape == result.final_returns.shape == (6,)
     assert result.summary["num_points"] == 1 and "points" not in result.summary
     assert result.summary["final_return_is"] == "training return" and result.summary["resumed_at_step"] == 0
-    assert result.summary["bytes_per_member"] > 0 and result.summary["num_blocks"] == 1
+    assert result.summary["bytes_per_trial"] > 0 and result.summary["num_blocks"] == 1

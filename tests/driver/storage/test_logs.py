@@ -49,7 +49,7 @@ def purged_from(folder) -> list[int]:
 
 def test_columns():
     """A lone run has seeds; a sweep has its points and their values before them, point-major."""
-    assert (SEEDS.num_points, SEEDS.num_members, SWEEP.num_points, SWEEP.num_members) == (1, 2, 3, 6)
+    assert (SEEDS.num_points, SEEDS.num_trials, SWEEP.num_points, SWEEP.num_trials) == (1, 2, 3, 6)
     assert SEEDS.header() == ["seed", "step", "name", "value"]
     assert SWEEP.header() == ["point", "rate", "calm", "seed", "step", "name", "value"]
     assert [SEEDS.prefix(m) for m in range(2)] == [(0,), (1,)]
@@ -72,8 +72,8 @@ def test_arrays_have_gaps_where_there_was_nothing():
     assert log.arrays([])[0].size == 0
 
 
-def test_last_is_the_last_that_each_member_has():
-    """NaN does not count; a member or a metric without any value has NaN."""
+def test_last_is_the_last_that_each_trial_has():
+    """NaN does not count; a trial or a metric without any value has NaN."""
     log = Log(Columns(3, {}))
     for step, row in ((10, [1.0, 2.0, NAN]), (20, [3.0, NAN, NAN])):
         log.add(step, {"a": np.array(row)})
@@ -86,11 +86,11 @@ def test_last_is_the_last_that_each_member_has():
 
 @pytest.mark.parametrize("columns", [SEEDS, SWEEP], ids=["seeds", "sweep"])
 def test_csv_rows(tmp_path, columns):
-    """A header, then a row for each metric and member in order, none for NaN; numbers come back exactly."""
+    """A header, then a row for each metric and trial in order, none for NaN; numbers come back exactly."""
     log, path = Log(columns), tmp_path / "metrics.csv"
     sink = CsvFile(path, columns)
     log.attach(sink)
-    row = np.random.default_rng(0).normal(size=columns.num_members)
+    row = np.random.default_rng(0).normal(size=columns.num_trials)
     row[1] = NAN
     log.add(10, {"a": row, "b": row.astype(np.float32)})
     log.write()
@@ -191,8 +191,8 @@ def test_a_sink_that_fails_is_left_and_the_others_go_on(tmp_path):
 # --- TensorBoard ------------------------------------------------------------------------------------------
 
 
-def test_tensorboard_has_a_run_for_each_member(tmp_path):
-    """Folders by point and seed; their events have the member's values, none for NaN."""
+def test_tensorboard_has_a_run_for_each_trial(tmp_path):
+    """Folders by point and seed; their events have the trial's values, none for NaN."""
     sink = TensorBoard(tmp_path, SWEEP, purge_step=None)
     row = np.arange(6.0) / 4
     row[3] = NAN
@@ -204,11 +204,11 @@ def test_tensorboard_has_a_run_for_each_member(tmp_path):
         assert events(tmp_path / f"point_{point}" / f"seed_{seed}") == expected
 
 
-def test_tensorboard_of_many_members_has_means(tmp_path):
-    """More members than it can show: a run for each point, with the mean of the seeds that have a value."""
+def test_tensorboard_of_many_trials_has_means(tmp_path):
+    """More trials than it can show: a run for each point, with the mean of the seeds that have a value."""
     columns = Columns(logs.MAX_TENSORBOARD_RUNS, {"rate": np.array([0.5, 2.0])})
     sink = TensorBoard(tmp_path, columns, purge_step=None)
-    row = np.arange(float(columns.num_members))
+    row = np.arange(float(columns.num_trials))
     row[columns.num_seeds + 1] = NAN
     sink.add(10, {"a": row})
     sink.close()
@@ -224,7 +224,7 @@ def test_tensorboard_of_too_many_points_is_left_out(tmp_path):
     columns = Columns(1, {"rate": np.arange(logs.MAX_TENSORBOARD_RUNS + 1.0)})
     with pytest.warns(UserWarning, match="65 points are too many for TensorBoard: metrics.csv has them all"):
         sink = TensorBoard(tmp_path, columns, purge_step=None)
-    sink.add(10, {"a": np.zeros(columns.num_members)})
+    sink.add(10, {"a": np.zeros(columns.num_trials)})
     sink.close()
     assert list(tmp_path.iterdir()) == []
 
@@ -266,9 +266,9 @@ def wandb(monkeypatch):
     return told
 
 
-def test_wandb_gets_means_and_members(tmp_path, wandb):
+def test_wandb_gets_means_and_trials(tmp_path, wandb):
     """One run, named after the folder so that it can be resumed; per entry the mean of those that have a value, and
-    each member's own."""
+    each trial's own."""
     sink = WeightsAndBiases("project", SEEDS, {"a": 1}, tmp_path / "run")
     sink.add(10, {"x": np.array([1.0, 3.0]), "y": np.array([NAN, 2.0])})
     sink.close()
@@ -281,8 +281,8 @@ def test_wandb_gets_means_and_members(tmp_path, wandb):
     assert wandb.logged == [(10, entry)] and wandb.finished == 1
 
 
-def test_wandb_of_many_members_gets_means_alone(tmp_path, wandb):
-    """More members than can be told apart in a chart: only the mean."""
+def test_wandb_of_many_trials_gets_means_alone(tmp_path, wandb):
+    """More trials than can be told apart in a chart: only the mean."""
     columns = Columns(logs.MAX_TENSORBOARD_RUNS + 1, {})
     WeightsAndBiases("project", columns, {}, tmp_path).add(10, {"x": np.arange(65.0)})
     assert wandb.logged == [(10, {"env_steps": 10, "x": 32.0})]

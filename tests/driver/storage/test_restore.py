@@ -29,11 +29,11 @@ def test_agents_are_those_at_the_end_of_the_run(known, tmp_path):
     assert_same(agents.states, result.states)
     assert_same(agents.hypers, result.hypers)
     assert (agents.step, agents.diverged, agents.columns.num_seeds) == (80, frozenset(), 3)
-    assert_same(agents.member(2)[1], jax.tree.map(lambda leaf: leaf[2], result.states))
+    assert_same(agents.trial(2)[1], jax.tree.map(lambda leaf: leaf[2], result.states))
 
 
 def test_agents_act_and_carry(known, tmp_path):
-    """A member meets an episode with its carry and acts by its own state, for one observation; sampled if asked for."""
+    """A trial meets an episode with its carry and acts by its own state, for one observation; sampled if asked for."""
     train(num_seeds=3, out_dir=tmp_path / "run")
     agents = restore.load_agents(tmp_path / "run")
     agent = agents.agent(1)
@@ -46,7 +46,7 @@ def test_agents_act_and_carry(known, tmp_path):
 
 
 def test_agents_of_a_sweep_with_a_schedule(known, tmp_path):
-    """Members are point-major, and hyperparameters stand where the schedule has brought them by that step."""
+    """Trials are point-major, and hyperparameters stand where the schedule has brought them by that step."""
     swept = sweep.grid(ToyHypers(), rate=[1.0, 4.0])
     train(hypers=swept, num_seeds=2, schedules={"rate": linear(0.0)}, checkpoint_every=20, out_dir=tmp_path / "run")
     agents = restore.load_agents(tmp_path / "run", step=60)
@@ -73,7 +73,7 @@ def test_no_checkpoint_is_the_best_without_an_evaluation(known, tmp_path):
         restore.load_agents(tmp_path / "run", best=True)
 
 
-def test_diverged_members_are_known(known, tmp_path):
+def test_diverged_trials_are_known(known, tmp_path):
     """The seed that was frozen, by its number."""
     worst, limit = limit_for_one(3)
     quietly(train, hypers=ToyHypers(limit=limit), num_seeds=3, out_dir=tmp_path / "run")

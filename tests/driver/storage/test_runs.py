@@ -102,8 +102,8 @@ def test_a_sweep_has_points(sweep):
     assert set(run.metrics) == {"episode_return", "loss"}
 
 
-def test_the_last_value_of_every_member():
-    """The latest one that is there; none for a member without any."""
+def test_the_last_value_of_every_trial():
+    """The latest one that is there; none for a trial without any."""
     nan = np.nan
     values = np.array([[[1.0, 2.0, nan]], [[3.0, nan, nan]], [[nan, nan, nan]]])
     np.testing.assert_array_equal(Metric(np.arange(3), values).last(), [[3.0, 2.0, nan]])

@@ -12,7 +12,7 @@ import pytest
 
 from purerl.driver import PBT, Interrupted, TrainResult, cosine, grid, linear
 from purerl.driver.running import loop, program
-from purerl.driver.running.members import Members
+from purerl.driver.running.trials import Trials
 from purerl.driver.storage import records
 from purerl.driver.storage.checkpoint import Checkpoints
 from purerl.driver.storage.folder import FolderError
@@ -37,7 +37,7 @@ KINDS = {
     "lone": {},
     "seeds": {"num_seeds": 3},
     "sweep": {"hypers": grid(ToyHypers(), rate=RATES[:2]), "num_seeds": 2},
-    "blocks": {"hypers": grid(ToyHypers(), rate=RATES[:3]), "num_seeds": 2, "members_at_once": 4},
+    "blocks": {"hypers": grid(ToyHypers(), rate=RATES[:3]), "num_seeds": 2, "trials_at_once": 4},
     "schedules": {"num_seeds": 2, "schedules": {"rate": linear(0.0)}},
     "population": {
         "algorithm": toy_of_returns(lambda state: state.x),
@@ -252,9 +252,9 @@ def test_changed_code_is_said_but_does_not_stop_it(tmp_path, monkeypatch):
     assert config_of(tmp_path)["sources"]["new.py"] == "1" * 16  # the next time it is no news
 
 
-def test_frozen_members_stay_frozen(tmp_path):
-    """A member diverged before the stop, before it had logged anything: resumed, it is as in the run in one, and the
-    other members' log is complete."""
+def test_frozen_trials_stay_frozen(tmp_path):
+    """A trial diverged before the stop, before it had logged anything: resumed, it is as in the run in one, and the
+    other trials' log is complete."""
     worst, limit = limit_for_one(4)
     options = {"hypers": ToyHypers(limit=limit), "num_seeds": 4, "log_every": 20}
     result = quietly(train, **options, out_dir=tmp_path / "whole")
@@ -278,8 +278,8 @@ def test_the_last_and_the_best_are_kept(tmp_path, best_after, kept):
     options = {"eval_every": 20, "checkpoint_every": 10, "keep_checkpoints": 2, "log_every": 10}
     peaked = toy_of_returns(lambda state: -abs(state.num_updates - best_after))
     result = train(peaked, num_seeds=2, **options, out_dir=tmp_path)
-    members = Members.of(ToyHypers(), KEY, 2)
-    like = jax.eval_shape(lambda: program.init(peaked, members.hypers, members.keys))
+    trials = Trials.of(ToyHypers(), KEY, 2)
+    like = jax.eval_shape(lambda: program.init(peaked, trials.hypers, trials.keys))
     with Checkpoints(tmp_path / "checkpoints", read_only=True) as checkpoints:
         assert (checkpoints.steps(), checkpoints.best_step()) == (kept, best_after)
         best = checkpoints.load(like, best_after).state.states
@@ -376,7 +376,7 @@ def test_without_a_step_a_fork_starts_at_the_end(parent, tmp_path):
     ],
 )
 def test_what_cannot_be_forked(parent, tmp_path, options, error, message):
-    """A step that is none or not there, other shapes or members, no run: refused, with what there is."""
+    """A step that is none or not there, other shapes or trials, no run: refused, with what there is."""
     _, folder = parent
     with pytest.raises(error, match=message):
         train(**OPTIONS | {"num_seeds": 2, "fork": folder, "out_dir": tmp_path / "fork"} | options)
@@ -392,8 +392,8 @@ def test_a_fork_does_not_overwrite_its_parent(parent):
     assert sorted(folder.rglob("*")) == before
 
 
-def test_frozen_members_of_a_fork_stay_frozen(tmp_path):
-    """With a limit that nobody exceeds from then on, a member that diverged is still as it was left."""
+def test_frozen_trials_of_a_fork_stay_frozen(tmp_path):
+    """With a limit that nobody exceeds from then on, a trial that diverged is still as it was left."""
     worst, limit = limit_for_one(3)
     options = {"num_seeds": 3, "num_env_steps": 20, "log_every": 10}
     parent = quietly(train, hypers=ToyHypers(limit=limit), **options, out_dir=tmp_path / "parent")

@@ -103,7 +103,7 @@ def test_everything_of_a_run_is_reproduced(monkeypatch, tmp_path, capsys):
     kept = tmp_path / "results" / "toy" / "nowhere"
     swept = sweep.grid(ToyHypers(limit=2.0), rate=[1.0, 2.0, 4.0])
     population = PBT(every=20, names=("rate",))
-    options = {"schedules": {"limit": linear(3.0)}, "members_at_once": 4, "eval_every": 40, "log_every": 20}
+    options = {"schedules": {"limit": linear(3.0)}, "trials_at_once": 4, "eval_every": 40, "log_every": 20}
     train(hypers=swept, num_seeds=2, population=population, out_dir=kept, **options)
     code, said = reproduced(capsys, tmp_path / "results", "--out-dir", "again")
     assert code == 0 and said["now"].endswith("the same in every seed")

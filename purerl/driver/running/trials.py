@@ -1,4 +1,4 @@
-"""The members of a run, one seed at one point each, and the blocks in which they take turns on the devices."""
+"""The trials of a run, one seed at one point each, and the blocks in which they take turns on the devices."""
 
 import functools
 import math
@@ -16,8 +16,8 @@ from purerl.driver.storage.logs import Columns
 from purerl.types import PyTree
 
 
-class Members(NamedTuple):
-    """Hyperparameters and keys of M = P S members; member ``m`` is seed ``m mod S`` at point ``m // S``."""
+class Trials(NamedTuple):
+    """Hyperparameters and keys of M = P S trials; trial ``m`` is seed ``m mod S`` at point ``m // S``."""
 
     hypers: PyTree  # [M, ...]
     keys: jax.Array  # [M]
@@ -25,12 +25,12 @@ class Members(NamedTuple):
     columns: Columns
 
     @property
-    def num_members(self) -> int:
+    def num_trials(self) -> int:
         """M."""
-        return self.columns.num_members
+        return self.columns.num_trials
 
     @classmethod
-    def of(cls, hypers: PyTree | Sweep, key: jax.Array, num_seeds: int) -> "Members":
+    def of(cls, hypers: PyTree | Sweep, key: jax.Array, num_seeds: int) -> "Trials":
         """Every seed at every point. Seed ``i`` has the same key at each."""
         if isinstance(hypers, Sweep):
             points, base, swept = hypers.hypers, hypers.point(0), dict(hypers.values)
@@ -49,57 +49,57 @@ class Members(NamedTuple):
 
 
 class Blocks(NamedTuple):
-    """How M members are spread: in so many equal blocks, one after the other, each over all devices of a mesh.
+    """How M trials are spread: in so many equal blocks, one after the other, each over all devices of a mesh.
 
-    Where M is not a multiple, the last member is repeated to fill up; its copies are dropped again. What a member
+    Where M is not a multiple, the last trial is repeated to fill up; its copies are dropped again. What a trial
     computes depends on how many share a device with it (the rounding of batched products), and on nothing else from one
     mesh to another; without a mesh the compiler may round otherwise, too.
     """
 
-    num_members: int
+    num_trials: int
     num_blocks: int
     per_device: int
     mesh: Mesh | None
 
     @property
     def size(self) -> int:
-        """Members of a block."""
-        return self.per_device * devices.num_member_devices(self.mesh)
+        """Trials of a block."""
+        return self.per_device * devices.num_trial_devices(self.mesh)
 
     @classmethod
-    def of(cls, num_members: int, at_once: int | None, mesh: Mesh | None) -> "Blocks":
-        """The fewest blocks of at most ``at_once`` members on each device, as small as they can be."""
-        num_devices = devices.num_member_devices(mesh)
-        per_device = math.ceil(num_members / num_devices)
-        num_blocks = 1 if at_once is None else math.ceil(num_members / (min(at_once, per_device) * num_devices))
-        return cls(num_members, num_blocks, math.ceil(num_members / (num_blocks * num_devices)), mesh)
+    def of(cls, num_trials: int, at_once: int | None, mesh: Mesh | None) -> "Blocks":
+        """The fewest blocks of at most ``at_once`` trials on each device, as small as they can be."""
+        num_devices = devices.num_trial_devices(mesh)
+        per_device = math.ceil(num_trials / num_devices)
+        num_blocks = 1 if at_once is None else math.ceil(num_trials / (min(at_once, per_device) * num_devices))
+        return cls(num_trials, num_blocks, math.ceil(num_trials / (num_blocks * num_devices)), mesh)
 
     def indices(self, block: int) -> np.ndarray:
-        """The members of a block."""
-        return np.minimum(np.arange(block * self.size, (block + 1) * self.size), self.num_members - 1)
+        """The trials of a block."""
+        return np.minimum(np.arange(block * self.size, (block + 1) * self.size), self.num_trials - 1)
 
     def split(self, tree: PyTree) -> list[PyTree]:
         """Leaves ``[M, ...]`` as one tree per block, on the devices."""
-        if self.num_blocks == 1 and self.size == self.num_members:
+        if self.num_blocks == 1 and self.size == self.num_trials:
             sharding = devices.split(self.mesh)
             return [tree if sharding is None else devices.placed(tree, sharding)]
         select = _jitted(_select, devices.split(self.mesh))
         return [select(tree, self.indices(block)) for block in range(self.num_blocks)]
 
     def join(self, blocks: list[PyTree]) -> PyTree:
-        """The members of all blocks, leaves ``[M, ...]``."""
-        if self.num_blocks == 1 and self.size == self.num_members:
+        """The trials of all blocks, leaves ``[M, ...]``."""
+        if self.num_blocks == 1 and self.size == self.num_trials:
             return blocks[0]
-        sharding = devices.split_if_even(self.mesh, self.num_members)
-        return _jitted(_join, sharding, static_argnums=1)(blocks, self.num_members)
+        sharding = devices.split_if_even(self.mesh, self.num_trials)
+        return _jitted(_join, sharding, static_argnums=1)(blocks, self.num_trials)
 
 
 def _select(tree: PyTree, indices: jax.Array) -> PyTree:
     return jax.tree.map(lambda leaf: leaf[indices], tree)
 
 
-def _join(blocks: list[PyTree], num_members: int) -> PyTree:
-    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves)[:num_members], *blocks)
+def _join(blocks: list[PyTree], num_trials: int) -> PyTree:
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves)[:num_trials], *blocks)
 
 
 @functools.cache  # so that it is compiled once for each of its shapes
