@@ -12,7 +12,7 @@ import numpy as np
 from purerl import mdp
 from purerl.algorithms.tabular.control import ControlConfig, ControlHypers, ControlRollout, control, control_rollout
 from purerl.algorithms.tabular.n_step import n_step
-from purerl.algorithms.tabular.update_rule import ControlTransition, UpdateRule
+from purerl.algorithms.tabular.update_rule import ControlTransition, UpdateRule, no_transition
 from purerl.envs.base import Environment
 from purerl.envs.mdp import environment
 from purerl.kernels import exploration
@@ -86,6 +86,22 @@ def tables_after(rule: UpdateRule, steps: ControlTransition, hypers: ControlHype
         return jax.lax.scan(learn, rule.init(hypers, NUM_STATES, NUM_ACTIONS), steps)[1]
 
     return np.asarray(jax.jit(run)(jax.tree.map(jnp.asarray, steps)))
+
+
+def all_transitions(process: mdp.MDP) -> tuple[jax.Array, ControlTransition]:
+    """``P[s, a, s']`` and every step ``s, a, s'`` of a process, by a uniform behaviour with step size 1, ``[K]``."""
+    num_actions = process.transition.shape[1]
+    s, a, after = (jnp.asarray(x, jnp.int32) for x in np.indices(process.transition.shape).reshape(3, -1))
+    steps = jax.tree.map(lambda x: jnp.broadcast_to(x, s.shape), no_transition()).replace(
+        obs=s,
+        action=a,
+        probability=jnp.full(s.shape, 1 / num_actions),
+        step_size=jnp.ones(s.shape),
+        reward=process.reward[s, a, after],
+        terminated=process.terminal[after],
+        next_obs=after,
+    )
+    return process.transition[s, a, after], steps
 
 
 def assert_learns_as(rule: UpdateRule, loop: Callable, **settings: Any) -> None:

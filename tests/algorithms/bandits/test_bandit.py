@@ -4,29 +4,36 @@ import jax
 import numpy as np
 import pytest
 
-import purerl
 from purerl.algorithms.bandits.bandit import BanditConfig, bandit
 from purerl.algorithms.bandits.epsilon_greedy import EpsilonGreedyHypers, epsilon_greedy
 from purerl.algorithms.bandits.ucb1 import ucb1
-from purerl.driver.hypers.sweep import grid
 from purerl.envs import bandits as problems
 from purerl.spaces import Box
 from tests.support.bandit_games import KEY
 
 
-def test_the_driver_runs_and_sweeps_bandits():
-    """Three seeds of two exploration rates: each seed's game is the same at both, metrics are finite, act is greedy."""
+def test_every_seed_has_its_own_game_whatever_the_agent():
+    """Three seeds of two exploration rates: each seed's game is the same at both, and no two seeds share one."""
     algorithm = bandit(problems.gaussian(4), epsilon_greedy, BanditConfig(num_steps=10))
-    sweep = grid(EpsilonGreedyHypers(), epsilon=[0.0, 1.0])
-    result = purerl.train(algorithm, sweep, KEY, num_env_steps=200, num_seeds=3, progress=False)
-    theta = np.asarray(result.states.problem.theta)
-    assert theta.shape == (2, 3, 4, 1)
-    np.testing.assert_array_equal(theta[0], theta[1])
-    assert len(np.unique(theta[0])) == 12
-    assert set(result.metrics) == {"reward", "regret", "optimal"}
-    assert all(np.all(np.isfinite(values)) for values in result.metrics.values())
-    state = jax.tree.map(lambda x: x[0, 0], result.states)
-    _, action = algorithm.agent(EpsilonGreedyHypers(), state).act((), state.obs, KEY)
+    keys = jax.random.split(KEY, 3)
+    low, high = (
+        jax.vmap(lambda key, e=epsilon: algorithm.init(EpsilonGreedyHypers(epsilon=e), key))(keys)
+        for epsilon in (0.0, 1.0)
+    )
+    theta = np.asarray(low.problem.theta)
+    assert theta.shape == (3, 4, 1)
+    np.testing.assert_array_equal(theta, high.problem.theta)
+    assert len(np.unique(theta)) == 12
+
+
+def test_update_reports_regret_and_the_agent_is_greedy():
+    """The metrics of ten pulls are finite means; the deployed agent pulls the arm of the highest estimate."""
+    algorithm = bandit(problems.gaussian(4), epsilon_greedy, BanditConfig(num_steps=10))
+    hypers = EpsilonGreedyHypers(epsilon=0.5)
+    state, metrics = jax.jit(algorithm.update)(hypers, algorithm.init(hypers, KEY), KEY)
+    assert set(metrics) == {"reward", "regret", "optimal"}
+    assert all(np.isfinite(value) for value in metrics.values())
+    _, action = algorithm.agent(hypers, state).act((), state.obs, KEY)
     assert action == np.argmax(state.statistics.value)
 
 

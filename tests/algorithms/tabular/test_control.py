@@ -102,17 +102,19 @@ def test_exploring_starts_are_uniform():
     assert first.sum() > 10
 
 
-def test_the_driver_trains_and_evaluates():
-    """Two seeds through the driver: finite metrics; the greedy action is the first of the best; an episode that would
-    go round for ever is truncated."""
+def test_greedy_agent_is_evaluated_until_the_step_limit():
+    """The greedy action is the first of the best; an episode that would go round for ever is stopped and counted as it
+    stands; an update reports returns, lengths and errors."""
     env = purerl.envs.make("CliffWalking")
-    algorithm = sarsa(env, ControlConfig(num_steps=50, max_episode_steps=30))
-    result = purerl.train(algorithm, ControlHypers(), KEY, num_env_steps=500, num_seeds=2, progress=False)
-    assert set(result.metrics) == {"episode_return", "episode_length", "td_error"}
-    assert np.all(np.isfinite(result.metrics["td_error"]))
-    fresh = algorithm.init(ControlHypers(), KEY)
-    assert algorithm.agent(ControlHypers(), fresh).act((), jnp.int32(36), KEY)[1] == 0
-    episodes = jax.jit(lambda key: algorithm.spec.evaluate(ControlHypers(), fresh, key, 3))(KEY)
+    algorithm, hypers = sarsa(env, ControlConfig(num_steps=50, max_episode_steps=30)), ControlHypers()
+    fresh = algorithm.init(hypers, KEY)
+    assert set(jax.eval_shape(algorithm.update, hypers, fresh, KEY)[1]) == {
+        "episode_return",
+        "episode_length",
+        "td_error",
+    }
+    assert algorithm.agent(hypers, fresh).act((), jnp.int32(36), KEY)[1] == 0
+    episodes = jax.jit(lambda key: algorithm.spec.evaluate(hypers, fresh, key, 3))(KEY)
     np.testing.assert_array_equal(episodes.lengths, 30)  # up, against the border
     np.testing.assert_array_equal(episodes.returns, -30)
 

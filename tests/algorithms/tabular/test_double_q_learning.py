@@ -7,8 +7,11 @@ import pytest
 
 from purerl.algorithms.tabular.control import ControlConfig, ControlHypers
 from purerl.algorithms.tabular.double_q_learning import double, double_q_learning
+from purerl.algorithms.tabular.n_step import n_step
 from purerl.algorithms.tabular.q_learning import q_learning
+from purerl.algorithms.tabular.update_rule import no_transition
 from purerl.envs.base import Environment
+from purerl.kernels import exploration
 from purerl.spaces import Discrete
 from tests.oracles import control as oracle
 from tests.support.tabular_history import (
@@ -43,6 +46,26 @@ def lottery(num_tickets: int = 10) -> Environment:
     return Environment("lottery", reset, step, Discrete(2), Discrete(num_tickets))
 
 
+@pytest.mark.covers("q-learning")
+def test_double_learning_has_no_maximisation_bias():
+    """Tables of independent noise around the true value -0.1 of ten actions: on average the target of Q-learning is
+    the expected maximum, that of double learning is the true value, within four standard errors."""
+    hypers, num_tables = ControlHypers(gamma=1.0), 20_000
+    q = -0.1 + jax.random.normal(KEY, (num_tables, 2, 2, 10))
+    step = no_transition().replace(next_obs=jnp.int32(1), step_size=jnp.ones(()))
+
+    def target(rule, q):
+        tables = rule.init(hypers, 2, 10).replace(q=q)
+        learned, _ = rule.learn(hypers, tables, step, lambda value, _: exploration.greedy(value))
+        return learned.q
+
+    doubled = jax.jit(jax.vmap(lambda q: target(double(), q)[0, 0, 0]))(q)  # the first table learns
+    single = jax.jit(jax.vmap(lambda q: target(n_step(1, "expected", on_policy=False), q)[0, 0]))(q[:, 0])
+    assert abs(np.mean(doubled) + 0.1) < 4 * np.std(doubled) / np.sqrt(num_tables)
+    assert abs(np.mean(single) + 0.1 - 1.5388) < 4 * np.std(single) / np.sqrt(num_tables)  # E max of ten normals
+
+
+@pytest.mark.deep
 @pytest.mark.covers("q-learning")
 def test_double_q_learning_is_not_misled_by_luck():
     """400 runs of the textbook's example by the uniform policy: left is worth -0.1, but the luckiest ticket's estimate

@@ -11,8 +11,10 @@ from purerl.algorithms.tabular.n_step import n_step
 from purerl.algorithms.tabular.q_learning import q_learning
 from purerl.algorithms.tabular.value_iteration import value_iteration
 from purerl.envs.mdp import environment
+from purerl.kernels import exploration
 from tests.oracles import control as oracle
 from tests.support.tabular_history import (
+    all_transitions,
     assert_learns_as,
 )
 
@@ -26,6 +28,29 @@ def test_q_learning_is_the_loop():
     assert_learns_as(n_step(1, "expected", on_policy=False), oracle.one_step, kind="mean")
 
 
+@pytest.mark.usefixtures("x64")
+@pytest.mark.covers("q-learning", "offline-tax")
+def test_q_star_is_the_fixed_point_whoever_acts():
+    """Over all steps with their probabilities the mean update of every pair is 0 at Q*, to 1e-12, and the Bellman
+    error elsewhere: the behaviour policy plays no part."""
+    process, rule = mdp.random_mdp(jax.random.key(3), 5, 3, gamma=0.8), n_step(1, "expected", on_policy=False)
+    best = mdp.lookahead(process, value_iteration(process, tolerance=1e-14).value)
+    probability, steps = all_transitions(process)
+
+    def mean_update(q: jax.Array) -> jax.Array:
+        def change(step):
+            tables = rule.init(ControlHypers(), 5, 3).replace(q=q)
+            learned, _ = rule.learn(ControlHypers(gamma=0.8), tables, step, lambda value, _: exploration.greedy(value))
+            return learned.q - q
+
+        return jnp.tensordot(probability, jax.vmap(change)(steps), 1)
+
+    np.testing.assert_allclose(mean_update(best), 0.0, atol=1e-12)
+    other = jnp.asarray(np.random.default_rng(0).normal(size=(5, 3)))
+    np.testing.assert_allclose(mean_update(other), mdp.optimality_backup_q(process, other) - other, atol=1e-12)
+
+
+@pytest.mark.deep
 @pytest.mark.covers("q-learning", "offline-tax")
 def test_q_learning_finds_q_star_whoever_acts():
     """32 runs on a random process by the uniform policy, alpha = 1 / N^0.7: the largest error of any pair falls below
