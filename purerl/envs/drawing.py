@@ -88,14 +88,16 @@ def drawing_of(env: Environment | Game) -> Draw:
     """The function that draws ``env``: :data:`DRAWINGS` by name, else :func:`draw_text` of a game, else
     :func:`draw_grid` where observations are a grid.
 
-    Sizes that are parameters of an environment, such as the pole's length, are drawn at their defaults.
+    A variant such as ``CartPole-v1/positions`` is drawn as what its name begins with. Sizes that are parameters of an
+    environment, such as the pole's length, are drawn at their defaults.
 
     Raises:
         ValueError: if there is none.
     """
     shape = env.observation_space.shape
-    if env.name in DRAWINGS:
-        return DRAWINGS[env.name]
+    for name in (env.name, env.name.partition("/")[0]):
+        if name in DRAWINGS:
+            return DRAWINGS[name]
     if isinstance(env, Game):
         return functools.partial(draw_text, show=env.show)
     if _is_grid(shape):
@@ -211,18 +213,20 @@ def draw_text(axes: "Axes", state: Any, obs: np.ndarray, show: Callable[[Any], s
         obs: not used.
         show: ``(state) -> str``.
     """
-    text = show(state)
-    lines = text.splitlines()
-    # As large as fits: a character is about 0.6 of its size wide, a line 1.3 of it high.
-    width, height = _SIZE[0] * 0.9 * 72 / (0.6 * max(map(len, lines))), _SIZE[1] * 0.8 * 72 / (1.3 * len(lines))
-    size = min(width, height, _LARGEST_TEXT)
-    axes.text(0.5, 0.5, text, family="monospace", fontsize=size, ha="center", va="center", transform=axes.transAxes)
+    _text(axes, show(state))
+
+
+def draw_memory_chain(axes: "Axes", state: Any, obs: np.ndarray) -> None:
+    """The context of the memory chain, shown or hidden, and the time that is left until the question."""
+    context = " ".join("1" if bit > 0 else "0" for bit in obs[2:]) if np.any(obs[2:]) else "hidden"
+    _text(axes, f"context: {context}\ntime left: {max(obs[0], 0.0):.1f}")
 
 
 DRAWINGS: dict[str, Draw] = {
     "Acrobot-v1": draw_acrobot,
     "CartPole-v1": draw_cart_pole,
     "FourRooms-misc": draw_four_rooms,
+    "MemoryChain-bsuite": draw_memory_chain,
     "MountainCar-v0": functools.partial(draw_mountain_car, goal=0.5),
     "MountainCarContinuous-v0": functools.partial(draw_mountain_car, goal=0.45),
     "Pendulum-v1": draw_pendulum,
@@ -305,6 +309,15 @@ def _legend(axes: "Axes", entries: list[tuple[str, np.ndarray]]) -> None:
         y = 1.0 - (i + 0.5) / _LEGEND_LINES
         axes.text(1.04, y, "■", color=colour, fontsize=9, va="center", transform=axes.transAxes)
         axes.text(1.11, y, name, color="0.25", fontsize=8, va="center", transform=axes.transAxes)
+
+
+def _text(axes: "Axes", text: str) -> None:
+    """Lines in the middle of the axes."""
+    lines = text.splitlines()
+    # As large as fits: a character is about 0.6 of its size wide, a line 1.3 of it high.
+    width, height = _SIZE[0] * 0.9 * 72 / (0.6 * max(map(len, lines))), _SIZE[1] * 0.8 * 72 / (1.3 * len(lines))
+    size = min(width, height, _LARGEST_TEXT)
+    axes.text(0.5, 0.5, text, family="monospace", fontsize=size, ha="center", va="center", transform=axes.transAxes)
 
 
 def _rods(axes: "Axes", points: list) -> None:

@@ -139,7 +139,9 @@ def test_wrappers_do_not_change_the_picture():
     assert set(shapes) == {((1, 8), (1, 8))}
 
 
-@pytest.mark.parametrize("name", [*CLASSIC, *MINATAR, "Catch-bsuite", "FourRooms-misc", "Pong-misc", "DeepSea-bsuite"])
+@pytest.mark.parametrize(
+    "name", [*CLASSIC, *MINATAR, "Catch-bsuite", "FourRooms-misc", "Pong-misc", "DeepSea-bsuite", "MemoryChain-bsuite"]
+)
 def test_environments_by_name(name):
     """Each is drawn, by itself and below a wrapper, and its picture is not blank."""
     env = time_limit(make(name), 3)
@@ -231,6 +233,25 @@ def test_the_rooms_agent_walks_between_the_walls():
     agent = reactive(lambda seen, key: env.action_space.sample(key)[None])
     drawing.frames(env, agent, jax.random.key(0), 60, draw)
     assert len(wall) > 2 and not any(wall)
+
+
+def test_variant_is_drawn_as_what_its_name_begins_with():
+    """CartPole without velocities, whose name has a second part."""
+    env = make("CartPole-v1")
+    assert drawing.drawing_of(env._replace(name="CartPole-v1/positions")) is drawing.drawing_of(env)
+
+
+def test_memory_chain_shows_its_context_at_first_alone():
+    """The bit of the state in the first frame, then none; and the time until the question."""
+    texts, env = [], make("MemoryChain-bsuite")
+
+    def draw(axes, state, obs):
+        drawing.draw_memory_chain(axes, state, obs)
+        texts.append((axes.texts[0].get_text(), int(state.context[0])))
+
+    drawing.frames(env, ZERO, jax.random.key(0), 3, draw)
+    assert texts[0][0] == f"context: {texts[0][1]}\ntime left: 1.0"
+    assert all(text.startswith("context: hidden") for text, _ in texts[1:]) and len(texts) == 4
 
 
 def test_catch_shows_the_observed_cells():

@@ -1,6 +1,5 @@
-"""AlphaZero, part by part and on tic-tac-toe."""
+"""AlphaZero: outcomes, losses and symmetries by hand, and tic-tac-toe from self-play."""
 
-import dataclasses
 import functools
 
 import jax
@@ -10,10 +9,8 @@ import pytest
 
 from purerl import envs
 from purerl.algorithms.games import alphazero as az
-from purerl.algorithms.games import saved
-from purerl.algorithms.games.alphazero import AlphaZeroConfig, AlphaZeroHypers, Lesson, alphazero
+from purerl.algorithms.games.alphazero import AlphaZeroConfig, AlphaZeroHypers, TrainingTarget, alphazero
 from purerl.envs import games
-from purerl.types import Transition
 
 KEY = jax.random.key(0)
 TINY = AlphaZeroConfig(
@@ -29,26 +26,15 @@ TINY = AlphaZeroConfig(
 )
 
 
-def steps_of(reward, turn, terminated):
-    nothing = jnp.zeros(np.shape(reward))
-    return Transition(
-        obs=nothing,
-        action=nothing,
-        reward=jnp.asarray(reward, jnp.float32),
-        terminated=jnp.asarray(terminated, bool),
-        truncated=jnp.zeros(np.shape(reward), bool),
-        next_obs=nothing,
-        info={"turn": jnp.asarray(turn, jnp.float32)},
-    )
-
-
 @pytest.mark.covers("alphazero")
 def test_outcomes_by_hand():
     """A game of three moves that the last mover wins, one where a player moves twice, and one that goes on."""
-    reward = [0, 0, 1, 0, 0, -1, 0, 0]
-    ended = [0, 0, 1, 0, 0, 1, 0, 0]
-    turn = [-1, -1, 0, 1, -1, 0, -1, -1]
-    outcome, known = az.outcomes(steps_of(*(np.array(x)[:, None] for x in (reward, turn, ended))))
+    reward = jnp.array([0, 0, 1, 0, 0, -1, 0, 0], jnp.float32)[:, None]
+    terminated = jnp.array([0, 0, 1, 0, 0, 1, 0, 0], bool)[:, None]
+    player = jnp.array([0, 1, 0, 0, 0, 1, 0, 1, 0])[:, None]  # before every move and after the last
+    turn = az.turns(player, terminated)
+    np.testing.assert_array_equal(turn[:, 0], [-1, -1, 0, 1, -1, 0, -1, -1])
+    outcome, known = az.outcomes(reward, turn, terminated)
     np.testing.assert_array_equal(outcome[:6, 0], [1, -1, 1, 1, 1, -1])
     np.testing.assert_array_equal(known[:, 0], [1, 1, 1, 1, 1, 1, 0, 0])
 
@@ -59,29 +45,29 @@ def test_losses_by_hand():
     rng = np.random.default_rng(0)
     logits, policy = rng.normal(size=(5, 4)), rng.dirichlet(np.ones(4), size=5)
     value, outcome, known = rng.uniform(-1, 1, 5), rng.choice([-1.0, 0.0, 1.0], 5), np.array([1, 0, 1, 1, 0], bool)
-    lesson = Lesson(jnp.zeros(5), jnp.asarray(policy), jnp.asarray(outcome), jnp.asarray(known))
-    terms = az.losses(jnp.asarray(logits), jnp.asarray(value), lesson)
+    target = TrainingTarget(jnp.zeros(5), jnp.asarray(policy), jnp.asarray(outcome), jnp.asarray(known))
+    terms = az.losses(jnp.asarray(logits), jnp.asarray(value), target)
     log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
     np.testing.assert_allclose(terms["policy_loss"], -(policy * log_p).sum(-1).mean(), rtol=1e-5)
     np.testing.assert_allclose(terms["value_loss"], ((outcome - value) ** 2)[known].mean(), rtol=1e-5)
 
     def policy_loss(logits):
-        return az.losses(logits, jnp.asarray(value), lesson)["policy_loss"]
+        return az.losses(logits, jnp.asarray(value), target)["policy_loss"]
 
     np.testing.assert_allclose(jax.grad(policy_loss)(jnp.log(policy)), 0, atol=1e-6)
-    unknown = lesson.replace(known=jnp.zeros(5, bool))
+    unknown = target.replace(known=jnp.zeros(5, bool))
     assert az.losses(jnp.asarray(logits), jnp.asarray(value), unknown)["value_loss"] == 0
 
 
-def test_lessons_are_turned_as_a_whole():
-    """The first stone of Connect Four in column 2, as it is or in the mirror, and with it what is known of columns."""
+def test_symmetries_apply_to_board_and_policy_alike():
+    """The first stone of Connect Four in column 2, as it is or in the mirror, and the policy of columns with it."""
     game = envs.make("pgx/connect_four")
     _, state = game.reset(KEY)
     obs, *_ = game.step(KEY, state, jnp.int32(2))
     policy = jnp.arange(7.0) / 21
-    lesson = Lesson(obs, policy, jnp.float32(1), jnp.array(True))
-    lessons = jax.tree.map(lambda x: jnp.broadcast_to(x, (64, *x.shape)), lesson)
-    turned = az._turned(game.symmetries, lessons, KEY)
+    target = TrainingTarget(obs, policy, jnp.float32(1), jnp.array(True))
+    targets = jax.tree.map(lambda x: jnp.broadcast_to(x, (64, *x.shape)), target)
+    turned = az.apply_symmetries(game.symmetries, targets, KEY)
     mirrored = np.asarray(turned.policy[:, 0] > 0.2)
     assert 15 < mirrored.sum() < 49
     for one, is_mirrored in zip(range(64), mirrored, strict=True):
@@ -109,7 +95,7 @@ def trained(num_updates):
 
 @pytest.mark.covers("alphazero")
 @pytest.mark.covers("self-play")
-def test_learns_tic_tac_toe_from_itself():
+def test_learns_tic_tac_toe_from_self_play():
     """In 60 updates from random play to beating it in most games; the network comes to agree with its searches."""
     algorithm, state, metrics = trained(60)
     evaluate = jax.jit(algorithm.spec.evaluate, static_argnums=3)
@@ -121,8 +107,8 @@ def test_learns_tic_tac_toe_from_itself():
 
 
 def test_no_game_leaks_into_the_next():
-    """The replay of self-play: boards gain a stone a move until a new game begins, illegal moves have no share of a
-    policy, and outcomes alternate within a game, which nobody loses by a move of its own."""
+    """The replay of self-play: boards gain a stone a move until a new game begins, illegal moves have no probability,
+    and outcomes alternate within a game, which nobody loses by a move of its own."""
     _, state, _ = trained(60)
     kept = jax.tree.map(np.asarray, state.replay.ring.items)  # rows, environments
     stones = kept.obs.reshape(*kept.known.shape, 9, 2).sum((-1, -2))
@@ -165,27 +151,3 @@ def test_other_environments_are_refused():
     with pytest.raises(ValueError, match='torso="residual" needs observations'):
         alphazero(envs.make("pgx/kuhn_poker"))
     assert isinstance(envs.make("pgx/tic_tac_toe"), games.Game)
-
-
-def test_a_network_in_a_file(tmp_path):
-    """It comes back as it was; a damaged file, another game, other sizes and pickled objects are refused."""
-    game = envs.make("pgx/tic_tac_toe")
-    params = alphazero(game, TINY).init(AlphaZeroHypers(), KEY).params
-    path = tmp_path / "network.npz"
-    saved.save(path, game, TINY, params)
-    config, loaded = saved.load(path, game)
-    assert config == TINY
-    jax.tree.map(np.testing.assert_array_equal, loaded, params)
-    with pytest.raises(ValueError, match="plays pgx/tic_tac_toe, not pgx/connect_four"):
-        saved.load(path, envs.make("pgx/connect_four"))
-    saved.save(path, game, dataclasses.replace(TINY, num_channels=32), params)
-    with pytest.raises(ValueError, match="is missing or is not float32"):
-        saved.load(path, game)
-    path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(ValueError, match="no network saved by purerl, or is damaged"):
-        saved.load(path, game)
-    np.savez(path, about=np.array([object()]))
-    with pytest.raises(ValueError, match="no network saved by purerl, or is damaged"):
-        saved.load(path, game)
-    with pytest.raises(FileNotFoundError):
-        saved.load(tmp_path / "nothing.npz", game)
