@@ -7,6 +7,7 @@ import pathlib
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -54,8 +55,11 @@ def compiled_in(folder: pathlib.Path) -> Iterator[None]:
 
 
 def run(module: str, *arguments: object, num_devices: int) -> Finished:
-    """One process to its end."""
-    with _started([(module, *arguments)], num_devices) as (process,):
+    """One process to its end, which compiles none of its programs twice."""
+    with (
+        tempfile.TemporaryDirectory() as compiled,
+        _started([(module, *arguments)], num_devices, compiled) as (process,),
+    ):
         return _finished(process)
 
 
@@ -81,11 +85,16 @@ def run_pair(module: str, *arguments: object, num_devices: int, coordinated: Seq
 
 
 @contextlib.contextmanager
-def _started(commands: Sequence[tuple], num_devices: int) -> Iterator[list[subprocess.Popen]]:
-    """Processes that do not outlive the block."""
+def _started(
+    commands: Sequence[tuple], num_devices: int, compiled: str | None = None
+) -> Iterator[list[subprocess.Popen]]:
+    """Processes that do not outlive the block; they keep what they compile in a folder, if one is given."""
     # Programs that are compiled with less care are there in half the time; what is asked is only how they are split.
     flags = f"--xla_force_host_platform_device_count={num_devices} --xla_backend_optimization_level=0"
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
+    if compiled is not None:
+        environment |= {"JAX_COMPILATION_CACHE_DIR": compiled, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+        environment |= {"JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1"}
     processes: list[subprocess.Popen] = []
     try:
         for command in commands:

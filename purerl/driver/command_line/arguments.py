@@ -1,4 +1,4 @@
-"""From the words of a command line to the settings of a run: flags come from four records, a flag for every field."""
+"""Flags of the command line: its words parsed into the settings of a run, a flag for every field of four records."""
 
 import argparse
 import dataclasses

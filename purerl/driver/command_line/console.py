@@ -1,4 +1,4 @@
-"""What a command line says on a terminal and how it ends: one line and an exit code for what a user can put right."""
+"""Errors and messages of a command line: one line and an exit code for what a user can put right."""
 
 import contextlib
 import shlex

@@ -1,4 +1,4 @@
-"""What an experiment module declares, and how its settings come back from the ``config.json`` of a run."""
+"""Experiments: an algorithm with presets, and how its settings come back from the ``config.json`` of a run."""
 
 import dataclasses
 import importlib

@@ -1,4 +1,4 @@
-"""From a command line to a finished run, for any experiment."""
+"""Launch an experiment: from a command line to a finished run."""
 
 import dataclasses
 import datetime

@@ -1,4 +1,4 @@
-"""Hyperparameters that change over a run, as functions of how much of it is done.
+"""Schedules: hyperparameters that change over a run, as functions of how much of it is done.
 
 A schedule is any ``(initial, progress) -> value``: ``initial`` is the hyperparameter's own value, so that one schedule
 serves a whole sweep of them and a new value does not recompile; ``progress`` goes from 0 to 1.

@@ -1,4 +1,4 @@
-"""Many settings at once: a record of hyperparameters whose every leaf has a leading axis of points, P.
+"""Sweeps, by grid and random search: hyperparameters whose every leaf has a leading axis of points, P.
 
 A grid and a random search are lists of points; a sweep is such a list stacked, ready for ``vmap``.
 """

@@ -1,4 +1,4 @@
-"""What is on the devices during a run: the compiled programs, and the trials they move forward."""
+"""The engine of a run: compiled programs on the devices, the trials they move forward, and trials that diverge."""
 
 import functools
 import math

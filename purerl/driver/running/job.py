@@ -1,4 +1,4 @@
-"""What is to be run: an algorithm, its trials, a plan; made from the options of a run and checked beforehand."""
+"""Jobs: an algorithm, its trials and a plan, made from the options of a run and checked before it begins."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple

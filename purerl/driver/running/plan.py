@@ -1,4 +1,4 @@
-"""A run in updates: how many, and what is to be done after which."""
+"""The plan of a run: how many updates, and after which to log, evaluate, evolve and save."""
 
 import math
 from typing import NamedTuple

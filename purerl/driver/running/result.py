@@ -1,4 +1,4 @@
-"""What a training run gives back."""
+"""Result of a training run: final states, metrics, returns with their interval, the points of a sweep ranked."""
 
 import dataclasses
 import pathlib

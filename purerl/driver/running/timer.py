@@ -1,4 +1,4 @@
-"""Where the seconds of a run go."""
+"""Timer: seconds of tracing, compiling, running, evaluating, logging and saving."""
 
 import contextlib
 import time

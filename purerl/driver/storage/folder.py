@@ -1,4 +1,4 @@
-"""The folder of a run: who may write to it, and whether what is in it belongs to the run that is about to start."""
+"""The folder of a run: a lock on it, and whether what is in it belongs to the run that is about to start."""
 
 import contextlib
 import json

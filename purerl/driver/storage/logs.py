@@ -1,4 +1,4 @@
-"""Metrics as they come in: kept in memory as arrays, appended to ``metrics.csv``, TensorBoard and Weights & Biases."""
+"""Logs of metrics: kept in memory as arrays, appended to ``metrics.csv``, TensorBoard and Weights & Biases."""
 
 import contextlib
 import csv

@@ -1,4 +1,4 @@
-"""What a run writes down about itself: settings, versions, source files, memory."""
+"""Provenance of a run: hyperparameters as plain numbers, versions, digests of source files, git commit, memory."""
 
 import hashlib
 import importlib.metadata

@@ -1,4 +1,4 @@
-"""A run from what is in its folder: made again from its record, or its agents from a checkpoint."""
+"""Load a run from its folder: made again from its ``config.json``, or its agents from a checkpoint."""
 
 import dataclasses
 import os

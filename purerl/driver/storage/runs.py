@@ -1,4 +1,4 @@
-"""Reading what a run left in its folder, finished or not."""
+"""Read the folder of a run, finished or not: ``config.json``, ``metrics.csv``, ``summary.json``."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What a run keeps in its folder: settings, logs, checkpoints, results. And how it takes them up again."""
+"""Writing and resuming the folder of a run: settings, logs, checkpoints, results."""
 
 import contextlib
 import os
