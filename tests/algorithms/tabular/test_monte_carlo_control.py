@@ -50,6 +50,7 @@ def test_on_policy_ratios_are_one():
     np.testing.assert_allclose(off_policy, tables_after(returns(first_visit=False), step, hypers), atol=1e-12)
 
 
+@pytest.mark.deep
 @pytest.mark.covers("mc")
 def test_monte_carlo_control_finds_a_good_policy():
     """16 runs in a random process that ends: exploring starts, and weighted importance sampling from a half random
