@@ -166,41 +166,6 @@ def test_target_network_updates():
         np.testing.assert_allclose(state.target_params, np.broadcast_to(expected, passed.shape).ravel(), rtol=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"num_envs": 0}, r"DQNConfig.num_envs = 0: it must be at least 1"),
-        ({"n_step": 0}, r"DQNConfig.n_step = 0: it must be at least 1"),
-        ({"num_gradient_steps": -1}, r"DQNConfig.num_gradient_steps = -1: it must be at least 1"),
-        ({"num_warmup_steps": 1025}, r"num_warmup_steps = 1025 is not a positive multiple of num_envs = 8.* is: 1032"),
-        ({"num_warmup_steps": 0}, r"num_warmup_steps = 0: it must be at least 1"),
-        ({"replay_capacity": 1001}, r"replay_capacity = 1001 is not a positive multiple of num_envs = 8.* is: 1008"),
-        ({"replay_capacity": 512}, r"replay_capacity = 512 must hold the warm-up.*: at least 1024 are needed"),
-        (
-            {"replay_capacity": 1024, "batch_size": 1030},
-            r"replay_capacity = 1024 must hold .* a batch: at least 1032 are needed",
-        ),
-        ({"target": "mean"}, r"DQNConfig.target = 'mean': choose one of max, double, munchausen"),
-        ({"distribution": "gauss"}, r"DQNConfig.distribution = 'gauss': choose one of mean, c51, quantile, iqn"),
-        ({"dueling": "min"}, r"DQNConfig.dueling = 'min': choose one of none, mean, max"),
-        ({"target_update": "soft"}, r"DQNConfig.target_update = 'soft': choose one of hard, polyak"),
-        ({"torso": "rnn"}, r"DQNConfig.torso = 'rnn': choose one of mlp, cnn"),
-        ({"activation": "swish"}, r"DQNConfig.activation = 'swish': choose one of tanh, relu"),
-        ({"distribution": "c51", "num_atoms": 1}, r"DQNConfig.num_atoms = 1: C51 needs at least 2"),
-        (
-            {"distribution": "c51", "target": "munchausen"},
-            r'"munchausen" needs distribution = "mean", but it is \'c51\'',
-        ),
-        ({"n_step": 3, "target": "munchausen"}, r'target = "munchausen" needs n_step = 1, but n_step = 3'),
-    ],
-    ids=lambda value: "-".join(f"{k}-{v}" for k, v in value.items()) if isinstance(value, dict) else "",
-)
-def test_configs_that_are_refused(changes, message):
-    """Each names the field, what it was, and what would do."""
-    with pytest.raises(ValueError, match=message):
-        DQNConfig(**changes)
-
-
 def test_continuous_actions_are_refused():
     """The error names the environment and its actions."""
     with pytest.raises(ValueError, match=r"busy: DQN needs Discrete actions, but the action space is Box"):

@@ -1,5 +1,6 @@
 """Offline DQN: Q* with full coverage, overestimation without it, the fixed point of conservative Q-learning."""
 
+import functools
 from typing import Any
 
 import jax
@@ -102,6 +103,7 @@ def test_full_coverage_finds_optimal_values_and_the_conservative_fixed_point():
         assert np.all((policy * q[RUNNING]).sum(axis=1) < (policy * backed_up(q)[RUNNING]).sum(axis=1))
 
 
+@pytest.mark.deep
 @pytest.mark.covers("offline-tax", "dqn")
 def test_actions_that_the_dataset_lacks_are_overestimated_without_the_penalty():
     """One action a state: without penalty untried ones keep the values of chance, and the rest is wrong with them.
@@ -129,31 +131,40 @@ def test_actions_that_the_dataset_lacks_are_overestimated_without_the_penalty():
     assert np.all((policy * penalised[RUNNING]).sum(axis=1) < value)
 
 
+STEP: Any = {
+    "obs": np.array([[0.5, -1.0]], np.float32),
+    "action": np.array([1], np.int32),
+    "reward": np.array([2.0], np.float32),
+    "terminated": np.array([False]),
+    "truncated": np.array([True]),
+    "next_obs": np.array([[1.0, 0.3]], np.float32),
+}
+
+
+@functools.cache
+def lone_transition():
+    """The algorithm of a dataset of one transition, with ``init`` and ``update`` compiled."""
+    config = DQNConfig(num_envs=3, num_steps=5, batch_size=4, hidden_sizes=(8,), num_warmup_steps=3, replay_capacity=15)
+    algorithm = offline_dqn(busy_env(), Transition(**STEP, info={}), config)
+    return algorithm, jit(algorithm.init), jit(algorithm.update)
+
+
 @pytest.mark.covers("offline-tax", "dqn")
 @pytest.mark.parametrize("weight", [0.0, 0.7], ids=["plain", "conservative"])
 def test_update_in_float64(weight):
     """Parameters and metrics after a step on the one transition that there is, against NumPy in float64."""
-    steps: Any = {
-        "obs": np.array([[0.5, -1.0]], np.float32),
-        "action": np.array([1], np.int32),
-        "reward": np.array([2.0], np.float32),
-        "terminated": np.array([False]),
-        "truncated": np.array([True]),
-        "next_obs": np.array([[1.0, 0.3]], np.float32),
-    }
-    config = DQNConfig(num_envs=3, num_steps=5, batch_size=4, hidden_sizes=(8,), num_warmup_steps=3, replay_capacity=15)
-    algorithm = offline_dqn(busy_env(), Transition(**steps, info={}), config)
+    algorithm, init, update = lone_transition()
     hypers = DQNHypers(learning_rate=0.1, gamma=0.9, adam_epsilon=0.1, max_grad_norm=8.0, cql_weight=weight)
-    before = jit(algorithm.init)(hypers, jax.random.key(3))
-    after, metrics = jit(algorithm.update)(hypers, before, jax.random.key(4))
+    before = init(hypers, jax.random.key(3))
+    after, metrics = update(hypers, before, jax.random.key(4))
 
     online = oracle.layers(before.params)
-    q = oracle.q_values(online, steps["obs"])[0]
-    error = 2.0 + 0.9 * oracle.q_values(online, steps["next_obs"])[0].max() - q[1]
+    q = oracle.q_values(online, STEP["obs"])[0]
+    error = 2.0 + 0.9 * oracle.q_values(online, STEP["next_obs"])[0].max() - q[1]
     assert abs(error) > 1  # where the Huber loss is straight
     policy = np.exp(q) / np.exp(q).sum()
     slope = weight * (policy - np.eye(3)[1]) - np.eye(3)[1] * np.sign(error)
-    grads = oracle.gradient(online, np.repeat(steps["obs"], 3, axis=0), np.arange(3), slope)
+    grads = oracle.gradient(online, np.repeat(STEP["obs"], 3, axis=0), np.arange(3), slope)
     expected = oracle.first_adam_step(online, grads, 0.1, 0.1, 8.0)
     for pair, expected_pair in zip(oracle.layers(after.params), expected, strict=True):
         for x, y in zip(pair, expected_pair, strict=True):

@@ -117,26 +117,6 @@ def test_learns_the_values_of_probes(name):
     np.testing.assert_array_equal(evaluated, {"observation-action": 1.0}.get(name, 4.0))
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"num_envs": 0}, r"PQNConfig.num_envs = 0: it must be at least 1"),
-        ({"num_epochs": 0}, r"PQNConfig.num_epochs = 0: it must be at least 1"),
-        (
-            {"num_minibatches": 15},
-            r"num_minibatches = 15 does not divide num_envs \* num_steps = 32 \* 64 = 2048.* is 16",
-        ),
-        ({"activation": "swish"}, r"PQNConfig.activation = 'swish': choose one of tanh, relu, silu, gelu"),
-        ({"torso": "rnn"}, r"PQNConfig.torso = 'rnn': choose"),
-    ],
-    ids=["num_envs", "num_epochs", "num_minibatches", "activation", "torso"],
-)
-def test_configs_that_are_refused(changes, message):
-    """Each names the field, what it was, and what would do."""
-    with pytest.raises(ValueError, match=message):
-        PQNConfig(**changes)
-
-
 def test_continuous_actions_are_refused():
     """The error names the environment and its actions."""
     with pytest.raises(ValueError, match=r"busy: PQN needs Discrete actions, but the action space is Box"):

@@ -153,16 +153,16 @@ BUSY = R2D2Config(
     hidden_sizes=(8, 6),
     memory_size=5,
 )
-ROWS, WRITTEN = 45, slice(20, 30)  # rows of the ring, and those that an update after the warm-up writes
+ROWS = 45  # of the ring
 NET = parts.make_network(busy_env(), BUSY)
 
 
 class Busy:
-    """R2D2 in a busy environment of both kinds of end, compiled once: ``init``, ``update`` and ``learn``."""
+    """R2D2 in a busy environment of both kinds of end, compiled once: ``init``, ``collect`` and ``learn``."""
 
     def __init__(self) -> None:
         self.algorithm = r2d2(busy_env(), BUSY)
-        self.init, self.update = jit(self.algorithm.init), jit(self.algorithm.update)
+        self.init, self.collect = jit(self.algorithm.init), jit(self._collect)
         self.learn = jit(self._learn)
 
     @functools.cached_property
@@ -173,6 +173,12 @@ class Busy:
         """A start whose target network is another than the online one."""
         state, other = self.starts
         return state.replace(target_params=other.params, num_env_steps=jnp.int32(num_env_steps))
+
+    def _collect(self, state, key):
+        """Transitions ``[10, 3]``, and the environments afterwards."""
+        epsilon = parts.epsilons(HYPERS, state.num_env_steps, 3)
+        envs, transitions, _ = parts.collect_rollout(busy_env(), NET, state.params, state.envs, key, epsilon, 10)
+        return transitions, envs
 
     def _learn(self, state, key):
         """A gradient step and the end of an update, the sequences learnt from, and where they start."""
@@ -234,8 +240,8 @@ def test_gradient_step_in_float64():
     """
     agent = busy()
     start = agent.start()
-    # One update, so that priorities differ; then Adam forgets it.
-    before = agent.update(HYPERS, start, jax.random.key(1))[0].replace(opt_state=start.opt_state)
+    # One step, so that priorities differ; then Adam forgets it.
+    before = agent.learn(start, jax.random.key(1))[0].replace(opt_state=start.opt_state)
     after, metrics, batch, indices = jax.device_get(agent.learn(before, jax.random.key(2)))
     row, env, weight = indices.row, indices.env, indices.weight
     assert np.ptp(weight) > 0.1
@@ -309,14 +315,13 @@ def test_no_gradient_reaches_the_burn_in():
 
 @pytest.mark.covers("rnnstate")
 def test_stored_memory_is_that_before_the_step():
-    """From row to row of the replay: one step of the network after the memory before, or zeros where an episode ended.
+    """From step to step of a rollout: one step of the network after the memory before, or zeros where an episode ended.
 
-    The running environments go on with the one after the last row.
+    The running environments go on with the one after the last step, and the replay keeps those of the warm-up.
     """
     agent = busy()
     before = agent.start()
-    after, _ = agent.update(HYPERS, before, jax.random.key(3))
-    items = jax.tree.map(lambda x: x[WRITTEN], after.replay.ring.items)
+    items, envs = agent.collect(before, jax.random.key(3))
     memory, ended = before.envs.carry, items.terminated | items.truncated
     assert np.asarray(ended).any() and not np.asarray(ended).all()
     for t in range(10):
@@ -324,7 +329,7 @@ def test_stored_memory_is_that_before_the_step():
             np.testing.assert_allclose(ours, stored[t], rtol=1e-4, atol=1e-6)
         memory, _ = network_step(before.params, tuple(x[t] for x in items.extras), items.obs[t])
         memory = reset_where(memory, ended[t])
-    for ours, carried in zip(memory, after.envs.carry, strict=True):
+    for ours, carried in zip(memory, envs.carry, strict=True):
         np.testing.assert_allclose(ours, carried, rtol=1e-4, atol=1e-6)
     for x in before.replay.ring.items.extras:
         assert np.asarray(x[:20]).any() and not np.asarray(x[20:]).any()
@@ -341,10 +346,11 @@ def test_act_carries_the_memory():
     memory = tuple(jnp.linspace(-1, 1, 20).reshape(2, 2, 5))
     obs = jnp.array([[1.0, -2.0], [3.0, 0.5]])
     expected, q = network_step(state.params, memory, obs)
-    after, best = algorithm.act(HYPERS, state, memory, Seen(obs), KEY)
+    act = jit(lambda sample: algorithm.act(HYPERS, state, memory, Seen(obs), KEY, sample), static_argnums=0)
+    after, best = act(False)
     np.testing.assert_array_equal(best, jnp.argmax(q, axis=-1))
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5), after, expected)
-    _, action = algorithm.act(HYPERS, state, memory, Seen(obs), KEY, sample=True)
+    _, action = act(True)
     np.testing.assert_array_equal(action, np.floor(np.asarray(jax.random.uniform(KEY, (2,))) * 3))
     fresh = rollout.reset(busy_env(), KEY, 3, algorithm.start())
     assert all(x.shape == (3, 5) and not np.asarray(x).any() for x in fresh.carry)
@@ -358,7 +364,7 @@ def test_each_environment_has_its_own_epsilon(num_env_steps, epsilon):
     state = agent.start(num_env_steps)
     greedy = np.zeros(3)
     for key in jax.random.split(jax.random.key(5), 30):
-        items = jax.tree.map(lambda x: x[WRITTEN], agent.update(HYPERS, state, key)[0].replay.ring.items)
+        items, _ = agent.collect(state, key)
         flat = jax.tree.map(lambda x: x.reshape(30, *x.shape[2:]), items)
         best = np.asarray(network_step(state.params, flat.extras, flat.obs)[1]).argmax(-1)
         greedy += np.sum((best == np.asarray(flat.action)).reshape(10, 3), axis=0)
@@ -369,38 +375,8 @@ def test_each_environment_has_its_own_epsilon(num_env_steps, epsilon):
 # --- what it refuses --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"num_envs": 0}, r"R2D2Config.num_envs = 0: it must be at least 1"),
-        ({"memory_size": 0}, r"R2D2Config.memory_size = 0: it must be at least 1"),
-        ({"n_step": 0}, r"R2D2Config.n_step = 0: it must be at least 1"),
-        ({"burn_in": -1}, r"R2D2Config.burn_in = -1: it must be at least 0"),
-        ({"overlap": -1}, r"R2D2Config.overlap = -1: it must be at least 0"),
-        ({"overlap": 16}, r"R2D2Config.overlap = 16 must be less than sequence_length = 16"),
-        ({"num_warmup_steps": 1025}, r"num_warmup_steps = 1025 is not a positive multiple of num_envs = 8.* is: 1032"),
-        (
-            {"num_warmup_steps": 184},
-            r"num_warmup_steps = 184 must hold .* burn_in \+ sequence_length = 24 .* least 192",
-        ),
-        (
-            {"replay_capacity": 1000},
-            r"capacity = 1000 is not a positive multiple of num_envs \* \(sequence_length - overlap\) = 64.* is: 1024",
-        ),
-        ({"replay_capacity": 1024}, r"replay_capacity = 1024 must hold the warm-up.*: at least 1216 are needed"),
-        ({"dueling": "min"}, r"R2D2Config.dueling = 'min': choose one of none, mean, max"),
-        ({"target_update": "soft"}, r"R2D2Config.target_update = 'soft': choose one of hard, polyak"),
-    ],
-    ids=lambda value: "-".join(f"{k}-{v}" for k, v in value.items()) if isinstance(value, dict) else "",
-)
-def test_configs_that_are_refused(changes, message):
-    """Each names the field, what it was, and what would do."""
-    with pytest.raises(ValueError, match=message):
-        R2D2Config(**changes)
-
-
 def test_smallest_accepted_replay_can_be_sampled():
-    """The capacity that an error asks for is one with which a prioritised replay, the pickier one, can be traced."""
+    """A prioritised replay, the pickier one, of the capacity that an error asks for can be made and filled."""
     for changes in ({}, {"batch_size": 700}, {"num_steps": 300}):
         sizes: dict[str, Any] = {**changes, "num_warmup_steps": 192}
         with pytest.raises(ValueError, match="at least") as refused:
@@ -408,9 +384,8 @@ def test_smallest_accepted_replay_can_be_sampled():
         needed = int(str(refused.value).split("at least ")[1].split()[0])
         algorithm = r2d2(memory_probe(), R2D2Config(**sizes, replay_capacity=needed))
         state = jax.eval_shape(algorithm.init, R2D2Hypers(), KEY)
-        jax.eval_shape(algorithm.update, R2D2Hypers(), state, KEY)
         items = jax.eval_shape(lambda ring: ring.items, state.replay.ring)
-        assert items.reward.shape == (needed // 8, 8)
+        assert items.reward.shape == (needed // 8, 8) and needed // 8 >= R2D2Config(**sizes).num_steps
 
 
 def test_continuous_actions_are_refused():

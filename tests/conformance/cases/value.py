@@ -33,7 +33,7 @@ _OTHER_DQN = DQNHypers(
     exploration_steps=50.0,
     target_update_every=5.0,
     tau=0.1,
-    huber_delta=0.1,
+    huber_delta=2.0,
     v_min=-1.0,
     v_max=10.0,
     munchausen_alpha=0.5,
@@ -69,9 +69,13 @@ def _dqn(unused: dict[str, str], **config: Any) -> Case:
         unused=unused,
         refused=(
             *at_least_one("num_envs", "num_steps", "batch_size", "n_step", "num_gradient_steps"),
-            *unknown_choice("target", "dueling", "distribution", "target_update"),
+            *unknown_choice("target", "dueling", "distribution", "loss", "target_update", "torso", "activation"),
             ({"num_warmup_steps": 15}, r"num_warmup_steps = 15 is not a positive multiple of num_envs = 2.* is: 16"),
             ({"replay_capacity": 4}, r"replay_capacity = 4 must hold the warm-up.*: at least 16 are needed"),
+            (
+                {"replay_capacity": 16, "batch_size": 19},
+                r"replay_capacity = 16 must hold .* a batch: at least 20 are needed",
+            ),
             ({"distribution": "c51", "num_atoms": 1}, r"num_atoms = 1: C51 needs at least 2"),
             ({"target": "munchausen", "distribution": "quantile"}, r'"munchausen" needs distribution = "mean"'),
             ({"target": "munchausen", "n_step": 3}, r'"munchausen" needs n_step = 1'),
@@ -164,6 +168,7 @@ CASES = {
         learned=params,
         refused=(
             *at_least_one("num_envs", "num_steps", "num_epochs", "num_minibatches"),
+            *unknown_choice("torso", "activation"),
             ({"num_envs": 3, "num_steps": 10, "num_minibatches": 4}, r"num_minibatches = 4 does not divide .* = 30\."),
         ),
     ),
@@ -195,8 +200,9 @@ CASES = {
         unused=_HARD,
         refused=(
             *at_least_one("num_envs", "memory_size", "n_step", "batch_size"),
-            *unknown_choice("dueling", "target_update"),
+            *unknown_choice("dueling", "target_update", "torso", "activation"),
             ({"burn_in": -1}, r"R2D2Config.burn_in = -1: it must be at least 0"),
+            ({"overlap": -1}, r"R2D2Config.overlap = -1: it must be at least 0"),
             ({"overlap": 3}, r"R2D2Config.overlap = 3 must be less than sequence_length = 3"),
             ({"num_warmup_steps": 15}, r"num_warmup_steps = 15 is not a positive multiple of num_envs = 2.* is: 16"),
             ({"num_warmup_steps": 8}, r"num_warmup_steps = 8 must hold .* burn_in \+ sequence_length = 5 .* least 10"),
