@@ -1,7 +1,7 @@
 """What the last commits touched: algorithms whose deep laws `.ci/run` checks, and notebooks that it runs.
 
-``python -m tests.conformance.touched algorithms`` prints names of the conformance list, ``... notebooks`` paths. Changes
-count from where the branch left the main one, or else over the last ten commits; what is not committed counts, too.
+``python -m tests.conformance.touched algorithms`` prints names of the conformance list, ``... notebooks`` paths.
+Changes count from where the branch left the main one, or else over the last ten commits, and what is not committed.
 """
 
 import json
@@ -74,7 +74,7 @@ def imports(path: pathlib.Path) -> set[str]:
     """Modules that a notebook names in its imports."""
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
-    found = {name for name in re.findall(r"^import ([\w.]+)", code, re.MULTILINE)}
+    found = set(re.findall(r"^import ([\w.]+)", code, re.MULTILINE))
     for package, names in re.findall(r"^from ([\w.]+) import \(?([\w, \n]+)", code, re.MULTILINE):
         found |= {package, *(f"{package}.{name}" for name in re.findall(r"\w+", names))}
     return found
