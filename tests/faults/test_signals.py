@@ -24,7 +24,9 @@ def uninterrupted(start, tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.deep)]
+)
 def test_the_command_that_is_printed_goes_on(uninterrupted, start, tmp_path, number, code):
     """A signal in the middle: the exit code says which, and the command printed ends the run as if nothing had been."""
     folder = tmp_path / "a run"  # its name must be quoted

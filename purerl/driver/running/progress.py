@@ -26,7 +26,7 @@ class Progress:
         self._bar.close()
 
     def update(self, num_env_steps: int, mean_return: float) -> None:
-        """Show that every trial has taken ``num_env_steps`` and earns ``mean_return``; NaN shows nothing."""
+        """Show that every trial has taken ``num_env_steps``, and the mean return; NaN shows nothing."""
         if not math.isnan(mean_return):
             self._bar.set_postfix_str(f"return {mean_return:.1f}", refresh=False)
         self._bar.update(num_env_steps * self._num_trials - self._bar.n)
