@@ -1,5 +1,6 @@
 """The README's code runs as it stands there, only shorter, and its commands are understood."""
 
+import importlib.util
 import pathlib
 import re
 import shlex
@@ -10,7 +11,9 @@ from experiments.ppo import EXPERIMENT
 from purerl.driver.command_line import arguments
 from purerl.driver.hypers import schedules
 
-README = (pathlib.Path(__file__).parent.parent / "README.md").read_text()
+ROOT = pathlib.Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("notebooks/*.md"), *ROOT.glob("benchmarks/*.md")]
 SHORTER = {
     "num_env_steps=200_000, num_seeds=4": "num_env_steps=2_048, num_seeds=2",
     "num_env_steps=50_000": "num_env_steps=2_048",
@@ -46,3 +49,13 @@ def test_commands_are_understood(command):
     assert (arguments.swept(parsed) is not None) == bool(parsed.launch.sweep)
     arguments.population(parsed.launch, parsed.options.num_env_steps)
     schedules.parse(parsed.launch.schedule)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_modules_and_links_of_the_pages_exist(page):
+    """What a page tells one to run as a module is one, and what it links to in the repository is there."""
+    text = page.read_text(encoding="utf-8")
+    for module in set(re.findall(r"python -m ((?:experiments|benchmarks|tests|purerl)[\w.]*\w)", text)):
+        assert importlib.util.find_spec(module), module
+    for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):
+        assert (page.parent / link).exists(), link
