@@ -50,7 +50,7 @@ def _tabular(source: str, factory: Callable[..., Algorithm], *settings: Any, use
         other_hypers=_OTHER,
         kind="tabular",
         sources=(f"tabular/{source}.py", "tabular/control.py"),
-        learned=lambda state: state.tables,
+        learned=lambda state: state.tables.q,
         unused={name: "of other rules or explorations" for name in vars(_OTHER) if name not in used},
         refused=(*at_least_one("num_steps", "max_episode_steps"), *unknown_choice("exploration")),
     )
