@@ -1,8 +1,8 @@
 """Every formula with its function, source and tests: ``python -m tests.equations`` makes docs/equations.md.
 
 The page is made of the docstrings of ``purerl/``. A public function is listed if its docstring has an equation: code in
-double backticks at the end of its first line, after a colon, or a paragraph that begins with it. Its source is the
-paragraph ``Source: ...``, and its tests are those that refer to it, themselves or through their helpers. Constants may
+double backticks in its first line, after a colon or as ``name = ...``, or a paragraph that begins with it. Its source
+is what follows ``Source:``, and its tests are those that refer to it, themselves or through helpers. Constants may
 have a docstring of their own, a string in the line after them. ``--check`` writes nothing and exits with 1 where the
 page is out of date.
 
@@ -29,7 +29,8 @@ MAX_TESTS = 3  # named beside each function; the rest are counted
 _SECTIONS = ("Args:", "Returns:", "Raises:", "Attributes:", "Source:")
 _CODE = r"``(?:(?!``).)+``"
 _MATHS = re.compile(r"[=<>^+*/|]| - |_\{|\b(?:E|max|min|sum|prod|log|exp|argmax|clip|sqrt)(?![a-z])")
-_TYPES = re.compile(r"\[[^\]]*\]|->|\([^()]*\)(?= ->)|\.\.\.")  # shapes, arrows and what a function takes
+_STRONG_MATHS = re.compile(r" [+*-]?= | / | ~ |\^|\bsum |\bsum_")
+_TYPES = re.compile(r"(?<![\w)])\[[^\]]*\]|->|\([^()]*\)(?= ->)|\.\.\.")
 
 
 class Equation(NamedTuple):
@@ -56,7 +57,9 @@ def _docstrings(tree: ast.Module) -> Iterator[tuple[str, str]]:
     """``(name, docstring)`` of the functions, the classes and the constants of a module."""
     for node, following in itertools.zip_longest(tree.body, tree.body[1:]):
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
-            yield node.name, ast.get_docstring(node) or ""
+            text = ast.get_docstring(node) or ""
+            if isinstance(node, ast.FunctionDef) or "Source:" in text:  # a network's; other records only hold numbers
+                yield node.name, text
         elif isinstance(node, ast.Assign) and isinstance(following, ast.Expr):
             target, text = node.targets[0], following.value
             if isinstance(target, ast.Name) and isinstance(text, ast.Constant):
@@ -67,22 +70,20 @@ def parse(docstring: str) -> tuple[str, tuple[str, ...], str]:
     """``(statement, equations, source)`` of a docstring; no equations if it has none."""
     paragraphs = [" ".join(paragraph.split()) for paragraph in re.split(r"\n\s*\n", docstring.strip())]
     statement, equations = _first_line(paragraphs[0])
-    body, source = True, ""
-    for paragraph in paragraphs[1:]:
-        body = body and not paragraph.startswith(_SECTIONS)
-        if body and paragraph.startswith("``") and _is_maths(equation := _sentence(paragraph)):
-            equations.append(equation)
-        elif paragraph.startswith("Source:"):
-            source = paragraph.removeprefix("Source:").strip().rstrip(".")
-    return statement, tuple(_inline(equation) for equation in equations), _inline(source)
+    body = itertools.takewhile(lambda paragraph: not paragraph.startswith(_SECTIONS), paragraphs[1:])
+    sentences = [_sentence(paragraph) for paragraph in body if paragraph.startswith("``")]
+    equations += [sentence for sentence in sentences if _MATHS.search(_computed(sentence))]
+    sources = re.findall(r"\bSources?: (.*)", "\n".join(paragraphs))
+    return statement, tuple(map(_inline, equations)), _inline(" ".join(sources).rstrip("."))
 
 
 def _first_line(line: str) -> tuple[str, list[str]]:
-    """``what it is: ``equation``, ...`` in two."""
-    match = re.match(rf"((?:(?!``).|{_CODE})*?): ({_CODE}.*)", line)
-    if match and _is_maths(match[2]):
-        return _inline(match[1]), [_sentence(match[2])]
-    return _inline(line.rstrip(".")), []
+    """``what it is: ``equation``, ...`` in two, or what it is, ``name = equation``."""
+    for separator, maths in ((": ", _MATHS), (",? ", _STRONG_MATHS)):
+        match = re.match(rf"(\w(?:(?!``).|{_CODE})*?){separator}({_CODE}.*)", line)
+        if match and maths.search(_computed(re.match(_CODE, match[2])[0] if maths is _STRONG_MATHS else match[2])):
+            return _inline(match[1]), [_sentence(match[2])]
+    return _inline(_sentence(line)), []
 
 
 def _sentence(text: str) -> str:
@@ -91,9 +92,9 @@ def _sentence(text: str) -> str:
     return match[0] if match else text
 
 
-def _is_maths(text: str) -> bool:
-    """Whether the code in it computes something, and is not a signature, a shape or a name."""
-    return any(_MATHS.search(_TYPES.sub("", code)) for code in re.findall(_CODE, text))
+def _computed(text: str) -> str:
+    """The code in a text, without what only says types: shapes, arrows and what a function takes."""
+    return " ".join(_TYPES.sub("", code) for code in re.findall(_CODE, text))
 
 
 def _inline(text: str) -> str:

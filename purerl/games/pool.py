@@ -75,7 +75,7 @@ def win_rate(pool: Pool) -> jax.Array:
 def probabilities(pool: Pool, kind: Kind = "uniform", exponent: Scalar = 1.0) -> jax.Array:
     """Opponent sampling probabilities: uniform, latest, or prioritised fictitious self-play (PFSP).
 
-    ``uniform``: all alike. ``latest``: the newest alone. ``hard``: ``(1 - x)^p``, those that beat us. ``even``:
+    ``uniform``: all alike; ``latest``: the newest alone; ``hard``: ``(1 - x)^p``, those that beat us; ``even``:
     ``(x (1 - x))^p``, those of our strength. ``x`` is our :func:`win_rate`. Where all weights are 0, because all are
     always beaten, it is uniform.
 

@@ -25,6 +25,8 @@ def fixed_range(lowest: Scalar, highest: Scalar) -> Callable[[Node], jax.Array]:
 def min_max(node: Node) -> jax.Array:
     """Min-max normalised ``Q`` among siblings: 0 to 1 between the extremes of a node and its children, ``[B, A]``.
 
+    ``(Q - min) / (max - min)``
+
     An unvisited action has 0.
 
     Source: Schrittwieser et al. 2020 (MuZero), appendix B (5), with the extremes of a node in place of the tree's.

@@ -50,5 +50,5 @@ def _ascend(
 gradient = BanditAgent("gradient-bandit", _no_preferences, _softmax, _ascend)
 """Gradient bandit: stochastic gradient ascent, ``H_a += alpha (r - baseline) (1[a pulled] - pi_a)``.
 
-Sutton & Barto 2018, (2.12).
+Source: Sutton & Barto 2018, (2.12).
 """

@@ -57,7 +57,11 @@ def remember(config: DynaConfig, tables: DynaTables, transition: DynaTransition)
 def learnt_mdp(config: DynaConfig, tables: DynaTables, gamma: float) -> MDP:
     """Learnt model as a finite MDP of S + 1 states, the last of which is the end.
 
+    ``P[s, a, s'] = N[s, a, s'] / N[s, a]``, and ``R[s, a]`` the mean reward, in the model of counts
+
     Pairs that were never tried stay where they are. The start is uniform.
+
+    Source: Sutton & Barto 2018, section 8.4.
     """
     probabilities = MODELS[config.model].probabilities(tables.model)
     num_states, num_actions, num_outcomes = probabilities.shape

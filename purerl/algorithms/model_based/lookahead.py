@@ -194,6 +194,8 @@ def model(env: Environment, evaluate_leaf: LeafEvaluator, gamma: Scalar) -> Call
 def playout_evaluator(env: Environment, *, gamma: Scalar, depth: int, num_samples: int = 1) -> LeafEvaluator:
     """Leaf evaluator by random playouts: no preference among actions, and their mean discounted return.
 
+    ``mean of sum_{t<H} gamma^t r_t``
+
     Args:
         env: the model.
         gamma: discount, in [0, 1].
@@ -201,7 +203,7 @@ def playout_evaluator(env: Environment, *, gamma: Scalar, depth: int, num_sample
         num_samples: playouts of which the mean is taken, at least 1, static.
 
     Returns:
-        A evaluate_leaf, which has no parameters; its logits are ``[B, 0]`` where actions are not numbers.
+        A leaf evaluator, which has no parameters; its logits are ``[B, 0]`` where actions are not numbers.
     """
     space = env.action_space
     num_actions = space.n if isinstance(space, Discrete) else 0

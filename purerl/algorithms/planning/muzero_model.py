@@ -54,6 +54,8 @@ def value_support(config: MuZeroConfig) -> jax.Array:
 def to_distribution(x: jax.Array, atoms: jax.Array, epsilon: Scalar) -> jax.Array:
     """Two-hot categorical distribution of a number: ``h(x)``, shared between the two atoms that it lies between.
 
+    ``p_i = max(0, 1 - |h(x) - z_i|)`` of atoms one apart
+
     Args:
         x: ``[...]``, a reward or a value.
         atoms: ``[N]``, on the scale of h; what lies beyond them becomes the outermost.

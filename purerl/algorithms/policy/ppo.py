@@ -249,8 +249,12 @@ def scale_reward(
 ) -> tuple[jax.Array, PPOState]:
     """Rewards divided by the running standard deviation of the discounted return, where the config asks for it.
 
+    ``r / std(R)`` with ``R_t = r_t + gamma R_{t-1}`` within an episode; the mean is not subtracted.
+
     Returns:
         The rewards to learn from ``[T, B]``, and the state with its statistics of the discounted return.
+
+    Source: Engstrom et al. 2020 (arXiv 2005.12729).
     """
     if not config.normalize_reward:
         return transitions.reward, state
@@ -339,6 +343,8 @@ def minibatch_step(
     loss: Callable, config: PPOConfig, hypers: PPOHypers, kl_coef: jax.Array, carry: tuple, batch: Batch
 ) -> tuple[tuple, Metrics]:
     """One gradient step with decayed learning rate and clip range; none where ``early_stop`` has stopped the update.
+
+    ``x (1 - decay min(k / decay_steps, 1))`` for both, after k gradient steps of the run
 
     Args:
         loss: :func:`loss` of a network, ``(params, hypers, clip_epsilon, kl_coef, batch) -> (loss, terms)``.

@@ -38,9 +38,11 @@ def off_policy_monte_carlo(
 ) -> StateValues:
     """Off-policy Monte Carlo prediction by importance sampling, from episodes of another policy.
 
-    With ``W_t = prod_{k>=t} rho_k``: "ordinary" takes means of ``W_t G_t``, unbiased, and of a variance that may be
-    infinite; "per-decision" means of ``X_t = rho_t (r_t + gamma X_{t+1})``, unbiased too, where an action does not
-    answer for rewards before it; "weighted" the weighted mean ``sum W_t G_t / sum W_t``, biased, consistent, and never
+    ``W_t G_t``, ``X_t = rho_t (r_t + gamma X_{t+1})`` or ``sum W_t G_t / sum W_t``, with ``W_t = prod_{k>=t} rho_k``
+
+    "ordinary" takes means of ``W_t G_t``, unbiased, and of a variance that may be
+    infinite; "per-decision" means of ``X_t``, unbiased too, where an action does not
+    answer for rewards before it; "weighted" the weighted mean, biased, consistent, and never
     outside the range of the returns.
 
     Args:

@@ -194,7 +194,12 @@ def collect(
 
 
 def make_batch(net: QNetwork, hypers: PQNHypers, params: PyTree, transitions: Transition) -> Batch:
-    """A rollout with its lambda-returns of Peng's Q(lambda), ``[T, B]``, by the values at hand."""
+    """A rollout with its lambda-returns of Peng's Q(lambda), ``[T, B]``, by the values at hand.
+
+    ``G_t = r_t + gamma ((1 - lambda) max_a Q(s_{t+1}, a) + lambda G_{t+1})``
+
+    Source: Gallici et al. 2024 (arXiv 2407.04811), section 4.
+    """
     next_value = targets.max_value(q_values(net, params, transitions.next_obs))
     target = returns.lambda_returns(
         transitions.reward, next_value, transitions.terminated, transitions.truncated, hypers.gamma, hypers.lambda_

@@ -362,7 +362,12 @@ def loss(
 ) -> tuple[jax.Array, tuple[jax.Array, Metrics]]:
     """R2D2's loss: squared error of n-step Double DQN targets on the scale of h, after the burn-in.
 
+    ``1/2 E[w (Q(o_t, a_t) - h(sum_{k<n} gamma^k r_{t+k} + gamma^n h^-1(Q_target(o_{t+n}, b))))^2]`` with
+    ``b = argmax_b Q(o_{t+n}, b)``
+
     With weights ``[M]`` of sequences. Returns the loss ``[]``; priorities ``[M]`` and metrics.
+
+    Source: Kapturowski et al. 2019, section 2.3.
     """
     steps = jax.tree.map(lambda x: x[config.burn_in :], batch.steps)
     q, selector = sequence_values(net, config, params, batch)
