@@ -93,6 +93,7 @@ def trained(num_updates):
     return algorithm, *train(KEY)
 
 
+@pytest.mark.deep
 @pytest.mark.covers("alphazero")
 @pytest.mark.covers("self-play")
 def test_learns_tic_tac_toe_from_self_play():
@@ -103,13 +104,12 @@ def test_learns_tic_tac_toe_from_self_play():
     before = evaluate(AlphaZeroHypers(), algorithm.init(AlphaZeroHypers(), KEY), KEY, 200).returns
     assert returns.mean() > max(0.5, before.mean() + 0.3), (returns.mean(), before.mean())
     assert metrics["policy_loss"][-5:].mean() < metrics["policy_loss"][:5].mean() - 0.3
-    assert all(np.all(np.isfinite(x)) for x in jax.tree.leaves(metrics["value_loss"]))
 
 
 def test_no_game_leaks_into_the_next():
     """The replay of self-play: boards gain a stone a move until a new game begins, illegal moves have no probability,
     and outcomes alternate within a game, which nobody loses by a move of its own."""
-    _, state, _ = trained(60)
+    _, state, metrics = trained(12)
     kept = jax.tree.map(np.asarray, state.replay.ring.items)  # rows, environments
     stones = kept.obs.reshape(*kept.known.shape, 9, 2).sum((-1, -2))
     taken = kept.obs.reshape(*kept.known.shape, 9, 2).any(-1)
@@ -126,6 +126,7 @@ def test_no_game_leaks_into_the_next():
     inside = kept.known[:-1] & kept.known[1:] & (stones[1:] == stones[:-1] + 1)
     inside[written : written + 1] = False
     assert np.all(mine[inside])
+    assert all(np.all(np.isfinite(x)) for x in jax.tree.leaves(metrics["value_loss"]))
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,6 @@ from tests.support.muzero_setup import (
     BUSY,
     ENDS,
     EPSILON,
-    GAMMA,
     HYPERS,
     KEY,
     SMALL,
@@ -41,21 +40,26 @@ def one_update():
     env = busy_env()
     algorithm, net, replay = muzero(env, BUSY), network(env, BUSY), make_replay(BUSY)
 
+    init_key, noise_key, other_key, update_key = jax.random.split(KEY, 4)
+
     @jit
-    def run(key):
-        init_key, noise_key, other_key, update_key = jax.random.split(key, 4)
+    def start():
         state = algorithm.init(HYPERS, init_key)
         params, other = (disturbed(state.params, key) for key in (noise_key, other_key))
-        before = state.replace(params=params, target_params=other)
-        after, metrics = algorithm.update(HYPERS, before, update_key)
-        _, learn_key = jax.random.split(update_key)
-        sample_key, action_key, search_key = jax.random.split(jax.random.split(learn_key, 1)[0], 3)
-        sampled, _ = sample_sequences(BUSY, replay, after, sample_key)
-        sampled = reanalyze(env, net, BUSY, HYPERS, before.target_params, sampled, search_key)
-        any_action = jax.random.randint(action_key, (K, len(ENDS)), 0, 3)
-        return before, after, metrics, sampled, training_targets(sampled, any_action, GAMMA, N)
+        return state.replace(params=params, target_params=other)
 
-    return jax.device_get(run(KEY))
+    @jit
+    def sampled_and_targets(hypers, before, after, key):
+        sample_key, action_key, search_key = jax.random.split(key, 3)
+        sampled, _ = sample_sequences(BUSY, replay, after, sample_key)
+        sampled = reanalyze(env, net, BUSY, hypers, before.target_params, sampled, search_key)
+        any_action = jax.random.randint(action_key, (K, len(ENDS)), 0, 3)
+        return sampled, training_targets(sampled, any_action, hypers.gamma, N)
+
+    before = start()
+    after, metrics = jit(algorithm.update)(HYPERS, before, update_key)
+    (step_key,) = jax.random.split(jax.random.split(update_key)[1], 1)
+    return jax.device_get((before, after, metrics, *sampled_and_targets(HYPERS, before, after, step_key)))
 
 
 @pytest.mark.covers("muzero")
@@ -132,6 +136,7 @@ def fork():
     return mdp.make(np.eye(4)[leads_to], reward, gamma=GAMMA_OF_THE_FORK, terminal=np.arange(4) == 3), leads_to
 
 
+@pytest.mark.deep
 @pytest.mark.covers("muzero", "latent-model")
 def test_learns_a_model_with_the_values_of_the_environment():
     """A fork with an end, truncated every six steps: along all 12 paths of two actions, the model predicts as the

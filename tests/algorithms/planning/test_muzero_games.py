@@ -17,7 +17,6 @@ from tests.support.muzero_setup import GAMMA, KEY
 from tests.support.nim import MOST, STONES, heaps, nim
 from tests.support.ppo_setup import jit
 
-UPDATES = 120
 ATOMS = jnp.arange(-1.0, 2.0)
 SMALL = dataclasses.replace(muzero_setup.SMALL, replay_capacity=4096, opponent="random", max_moves=10)
 HYPERS = MuZeroHypers(learning_rate=1e-2, gamma=GAMMA, value_weight=1.0, l2=0.0, target_update_every=500.0)
@@ -34,7 +33,7 @@ def exact_values():
 
 
 @functools.cache
-def trained():
+def trained(num_updates):
     """The algorithm, its state and metrics, and a batch of sequences from its replay, some of them reanalyzed."""
     game = nim()
     algorithm = muzero(game, SMALL)
@@ -46,7 +45,7 @@ def trained():
             return algorithm.update(HYPERS.replace(learning_rate=HYPERS.learning_rate * left), state, key)
 
         init_key, key = jax.random.split(key)
-        inputs = 1 - jnp.arange(UPDATES) / UPDATES, jax.random.split(key, UPDATES)
+        inputs = 1 - jnp.arange(num_updates) / num_updates, jax.random.split(key, num_updates)
         state, metrics = jax.lax.scan(update, algorithm.init(HYPERS, init_key), inputs)
         sampled, _ = sample_sequences(SMALL, make_replay(SMALL), state, key)
         return state, metrics, reanalyze(game, network(game, SMALL), SMALL, HYPERS, state.target_params, sampled, key)
@@ -58,11 +57,11 @@ def trained():
 def test_illegal_moves_are_never_made():
     """In all of the replay nobody paid for one; in no sequence, reanalyzed or not, had one any probability.
 
-    Nor is it paid for in an evaluation with actions drawn as in the rollouts, half of which a random player loses;
-    observations are kept as they are, and the first player is told from the second.
+    Nor is it paid for in an evaluation with actions drawn as in the rollouts; observations are kept as they are, and
+    the first player is told from the second.
     """
-    algorithm, state, metrics, sampled = trained()
-    kept = jax.tree.map(np.asarray, state.replay.ring.items)
+    algorithm, state, metrics, sampled = trained(10)
+    kept = jax.tree.map(lambda x: np.asarray(x[: int(state.replay.ring.size)]), state.replay.ring.items)
     heap = kept.obs.argmax(-1)
     assert kept.obs.dtype == bool and heap.min() == 1
     np.testing.assert_array_equal(kept.legal, np.arange(MOST) < heap[..., None])
@@ -70,16 +69,19 @@ def test_illegal_moves_are_never_made():
     for steps in (kept, sampled):
         assert np.all(np.asarray(steps.policy)[~np.asarray(steps.legal)] == 0)
     returns = jit(algorithm.spec.evaluate, static_argnums=(3, 4))(HYPERS, state, KEY, 301, True).returns
-    assert returns.shape == (301,) and set(np.unique(returns)) == {-1.0, 1.0} and returns.mean() > 0.2
+    assert returns.shape == (301,) and set(np.unique(returns)) == {-1.0, 1.0}
     first, number = metrics["first_player_return"]
     assert "episode_return" not in metrics and abs(first.sum()) < number.sum()
     assert not np.any(metrics["drawn"].total)
 
 
+@pytest.mark.deep
 @pytest.mark.covers("muzero")
 def test_learns_the_values_of_a_game():
-    """From self-play alone: values of all heaps within 0.1 of exact ones, and an optimal move in each."""
-    algorithm, state, *_ = trained()
+    """From self-play alone: values of all heaps within 0.1 of exact ones, and an optimal move in each; a random player
+    loses more than half of the games."""
+    algorithm, state, *_ = trained(120)
+    assert jit(algorithm.spec.evaluate, static_argnums=(3, 4))(HYPERS, state, KEY, 301, True).returns.mean() > 0.2
     value, best = exact_values()
     seen, net = heaps(range(1, STONES + 1)), network(nim(), SMALL)
 
