@@ -54,7 +54,7 @@ SHOWN = jnp.zeros((DELAY + 1, 2, 2)).at[0, :, 0].set(jnp.array([-1.0, 1.0])).at[
 
 @pytest.mark.covers("rnnstate", "dqn", "per", "dueling", "double-dqn", "target-net")
 def test_memory_probe_has_its_true_values():
-    """A cue, three steps, the question: all action values of both episodes within 0.02 of the truth, for three seeds.
+    """A cue, three steps, the question: all action values of both episodes within 0.02 of the truth, for two seeds.
 
     In greedy evaluation every answer is right.
     """
@@ -67,7 +67,7 @@ def test_memory_probe_has_its_true_values():
         _, scaled = net.apply(state.params, net.memory.start(2), SHOWN, jnp.zeros((DELAY + 1, 2), bool))
         return scaled[..., 0], algorithm.spec.evaluate(QUICK, state, eval_key, 16)
 
-    scaled, episodes = jit(jax.vmap(run))(jax.random.split(KEY, 3))
+    scaled, episodes = jit(jax.vmap(run))(jax.random.split(KEY, 2))
     right = np.array([[1, -1], [-1, 1]])  # [B, A]
     truth = np.stack([np.full((2, 2), GAMMA ** (DELAY - t)) for t in range(DELAY)] + [right])
     np.testing.assert_allclose(unscaled(np.asarray(scaled)) - truth, 0, atol=0.02)
