@@ -29,6 +29,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Register our marks, so that a misspelt mark is an error under ``--strict-markers``."""
     config.addinivalue_line("markers", "covers(*ids): the rows of tests/systems.csv that this test proves")
     config.addinivalue_line("markers", "deep: not in `make test`, which has a cheaper test of the property")
+    config.addinivalue_line("markers", "deep_law: deep for all but one algorithm of each kind of state")
 
 
 _CPU_SECONDS: dict[str, float] = {}  # by test

@@ -6,11 +6,6 @@ from tests.conformance import touched
 from tests.conformance.algorithms import REPRESENTATIVES
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Register the mark of the deep laws."""
-    config.addinivalue_line("markers", "deep_law: deep for all but one algorithm of each kind of state")
-
-
 @pytest.hookimpl(tryfirst=True)  # before pytest selects by marks
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark deep laws, and leave out the algorithms that were not asked for."""
@@ -20,7 +15,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         deep = touched.algorithms(touched.files())
     left_out = []
     for item in items:
-        name = item.callspec.params.get("runs") if hasattr(item, "callspec") else None
+        mine = item.path.name == "test_conformance.py" and hasattr(item, "callspec")
+        name = item.callspec.params.get("runs") if mine else None
         if item.get_closest_marker("deep_law") and name not in (*REPRESENTATIVES, *deep):
             item.add_marker("deep")
         if chosen and name is not None and name not in chosen:
