@@ -61,9 +61,9 @@ def _docstrings(tree: ast.Module) -> Iterator[tuple[str, str]]:
             if isinstance(node, ast.FunctionDef) or "Source:" in text:  # a network's; other records only hold numbers
                 yield node.name, text
         elif isinstance(node, ast.Assign) and isinstance(following, ast.Expr):
-            target, text = node.targets[0], following.value
-            if isinstance(target, ast.Name) and isinstance(text, ast.Constant):
-                yield target.id, inspect.cleandoc(str(text.value))
+            target, docstring = node.targets[0], following.value
+            if isinstance(target, ast.Name) and isinstance(docstring, ast.Constant):
+                yield target.id, inspect.cleandoc(str(docstring.value))
 
 
 def parse(docstring: str) -> tuple[str, tuple[str, ...], str]:
@@ -79,10 +79,12 @@ def parse(docstring: str) -> tuple[str, tuple[str, ...], str]:
 
 def _first_line(line: str) -> tuple[str, list[str]]:
     """``what it is: ``equation``, ...`` in two, or what it is, ``name = equation``."""
-    for separator, maths in ((": ", _MATHS), (",? ", _STRONG_MATHS)):
-        match = re.match(rf"(\w(?:(?!``).|{_CODE})*?){separator}({_CODE}.*)", line)
-        if match and maths.search(_computed(re.match(_CODE, match[2])[0] if maths is _STRONG_MATHS else match[2])):
-            return _inline(match[1]), [_sentence(match[2])]
+    after_a_colon = re.match(rf"(\w(?:(?!``).|{_CODE})*?): ({_CODE}.*)", line)
+    if after_a_colon and _MATHS.search(_computed(after_a_colon[2])):
+        return _inline(after_a_colon[1]), [_sentence(after_a_colon[2])]
+    inside = re.match(rf"(\w(?:(?!``).)*?),? (({_CODE}).*)", line)
+    if inside and _STRONG_MATHS.search(_computed(inside[3])):
+        return _inline(inside[1]), [_sentence(inside[2])]
     return _inline(_sentence(line)), []
 
 

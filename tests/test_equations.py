@@ -36,6 +36,7 @@ def test_equation_is_the_sentence_that_begins_a_paragraph_with_code():
         ("Greedy value: ``max_a q_a``.", ("Greedy value", ("`max_a q_a`",))),
         ("Double value: ``q_b`` with ``b = argmax_a s_a``.", ("Double value", ("`q_b` with `b = argmax_a s_a`",))),
         ("Bellman operator: ``z_j -> r + d z_j``.", ("Bellman operator", ("`z_j -> r + d z_j`",))),
+        ("Importance weights ``w = 1 / p``: scaled. Exact.", ("Importance weights", ("`w = 1 / p`: scaled",))),
         ("Mean of 1.5 values ``x``: see :func:`mean`.", ("Mean of 1.5 values `x`: see `mean`", ())),
         ("Made by one factory: ``ppo(env, config) -> Algorithm``.", None),
         ("Network: ``[..., A * N] -> [..., A]``.", None),
