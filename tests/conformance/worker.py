@@ -19,6 +19,7 @@ from purerl.xla import set_cpu_flags
 set_cpu_flags()
 
 import jax  # noqa: E402  (the flags come before JAX)
+import jax.numpy as jnp  # noqa: E402
 
 from purerl.driver.running import devices, program  # noqa: E402
 from purerl.driver.storage.checkpoint import Checkpoints  # noqa: E402
@@ -42,7 +43,7 @@ def resume(name: str, folder: str) -> None:
 def mesh(name: str, folder: str) -> None:
     """Two runs, each over two devices: what they were on one device, up to the rounding of sums in another order."""
     mesh, algorithm = devices.make_mesh(2, 2), with_ending(CASES[name])
-    trials = jax.tree.map(lambda x: x[jax.numpy.array(ON_MESH)], Runs(CASES[name], name).trials)
+    trials = jax.tree.map(lambda x: x[jnp.array(ON_MESH)], Runs(CASES[name], name).trials)
 
     def run(hypers, keys):
         carry = program.init(algorithm, hypers, keys, mesh)
@@ -53,7 +54,7 @@ def mesh(name: str, folder: str) -> None:
         assert_near(jax.device_get(found), checkpoints.load(jax.eval_shape(run_plain(algorithm), *trials)).state)
 
 
-def run_plain(algorithm):
+def states_at_start(algorithm):
     """``(hypers, keys) -> states``, for their shapes."""
     return lambda hypers, keys: program.init(algorithm, hypers, keys).states
 
