@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import pytest
 from jax.sharding import AbstractMesh, AxisType, Mesh
 
-from purerl import rollout
+from purerl import rollout, sharding, types
 from purerl.driver.running import devices
 from purerl.envs.probes import delayed_reward
 from tests.support import on_devices, programs, toy
@@ -57,7 +57,7 @@ def test_one_process_agrees_with_itself():
 def test_without_a_mesh_a_rollout_is_as_it_was():
     """A batch is the same object, and nothing in the program says where arrays lie."""
     batch = {"x": jnp.zeros(6)}
-    assert rollout.split(batch)["x"] is batch["x"]
+    assert sharding.shard(batch)["x"] is batch["x"]
     assert "sharding_constraint" not in str(_traced_rollout(6))
 
 
@@ -65,7 +65,7 @@ def test_a_rollout_heeds_the_axis_of_environments():
     """On a mesh with such an axis, states and transitions are split over it, wherever the axis B stands."""
     with jax.sharding.use_abstract_mesh(ENVS_OF_FOUR):
         text = str(_traced_rollout(8))
-    assert devices.ENVS == rollout.ENVS
+    assert devices.ENVS == types.ENVS
     assert "spec=P('envs',)" in text and "spec=P(None, 'envs')" in text
 
 
@@ -82,6 +82,7 @@ def _traced_rollout(num_envs: int):
 
     def play(key: jax.Array):
         envs = rollout.reset(env, key, num_envs)
-        return rollout.rollout(env, lambda obs, _: jnp.zeros(num_envs, int), envs, key, jnp.zeros(3), 3)
+        actions = jnp.zeros((3, num_envs), int)
+        return rollout.rollout(env, lambda carry, seen, action: (carry, action, ()), envs, key, actions, 3)
 
     return jax.make_jaxpr(play)(jax.random.key(0))
