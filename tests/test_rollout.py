@@ -13,6 +13,7 @@ from purerl.spaces import Box
 from purerl.types import Mean
 
 T, B = 9, 3
+START = np.int32(0)  # the carry of a fresh episode
 
 
 def noisy_env() -> Environment:
@@ -51,8 +52,9 @@ def counting_env(length: int = 4) -> Environment:
     return Environment("counting", reset, step, Box(0.0, jnp.inf, ()), Box(-1.0, 1.0, ()))
 
 
-def policy(obs, noise):
-    return obs["start"][:, 0] + noise
+def policy(carry, seen, noise):
+    """The carry counts the steps of the episode; remembered are the carry before the step, and the state seen."""
+    return carry + 1, seen.obs["start"][:, 0] + noise, {"carry": carry, "time": seen.env_state["time"]}
 
 
 @functools.cache
@@ -64,7 +66,7 @@ def played(small_reset_bytes: int):
         patch.setattr(rollout, "_SMALL_RESET_BYTES", small_reset_bytes)
 
         def run(reset_key, key):
-            return rollout.rollout(env, policy, rollout.reset(env, reset_key, B), key, noise, T)
+            return rollout.rollout(env, policy, rollout.reset(env, reset_key, B, START), key, noise, T, START)
 
         return noise, jax.jit(run)(jax.random.key(0), jax.random.key(1))
 
@@ -87,6 +89,7 @@ def test_equals_a_python_loop():
             expected = (obs, action, reward, terminated, truncated, next_obs, info)
             actual = (now.obs, now.action, now.reward, now.terminated, now.truncated, now.next_obs, now.info)
             jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), actual, expected)
+            assert now.extras["carry"] == now.extras["time"] == length  # the carry began anew with its episode
             total, length, obs = total + float(reward), length + 1, next_obs
             if terminated | truncated:
                 ends.add(("terminated" if terminated else "truncated", length))
@@ -97,7 +100,7 @@ def test_equals_a_python_loop():
         after = jax.tree.map(lambda x, i=i: x[i], envs)
         jax.tree.map(np.testing.assert_array_equal, (after.obs, after.state), (obs, state))
         np.testing.assert_allclose(after.episode_return, total, rtol=1e-5, atol=1e-5)
-        assert after.episode_length == length
+        assert after.episode_length == after.carry == length
     assert ends >= {("terminated", 2), ("truncated", 3), ("terminated", 4)}  # the loop has seen every kind of end
     np.testing.assert_allclose(metrics["episode_return"].total, sum(returns), rtol=1e-5)
     assert metrics["episode_length"] == Mean(sum(lengths), len(lengths))
@@ -130,7 +133,9 @@ def test_episode_metrics_over_two_rollouts():
         episode_length=jnp.zeros(2),
     )
     play = jax.jit(
-        lambda envs, key: rollout.rollout(env, lambda obs, _: jnp.zeros(2), envs, key, jnp.zeros(2), num_steps=2)
+        lambda envs, key: rollout.rollout(
+            env, lambda carry, seen, _: (carry, jnp.zeros(2), ()), envs, key, jnp.zeros(2), num_steps=2
+        )
     )
     first, _, metrics = play(envs, jax.random.key(0))
     assert metrics == {"episode_return": Mean(0, 0), "episode_length": Mean(0, 0)}
@@ -156,14 +161,14 @@ def random_length_env(max_length: int) -> Environment:
     return Environment("random-length", reset, step, Box(0.0, 0.0, ()), Box(0.0, jnp.inf, ()))
 
 
-def test_episodes_are_whole_and_remember():
-    """The action counts the steps in the policy's memory, so a return is L (L - 1) / 2: nothing is lost, and an
+def test_episodes_are_whole_and_carry():
+    """The action counts the steps in the policy's carry, so a return is L (L - 1) / 2: nothing is lost, and an
     environment that has finished stays as it was while others go on."""
 
-    def count(memory, obs, key):
-        return memory + 1.0, memory
+    def count(carry, seen, key):
+        return carry + 1.0, carry, ()
 
-    result = jax.jit(lambda key: rollout.episodes(random_length_env(6), count, key, 40, memory=jnp.zeros(40)))(
+    result = jax.jit(lambda key: rollout.episodes(random_length_env(6), count, key, 40, jnp.zeros(())))(
         jax.random.key(3)
     )
     lengths = np.asarray(result.lengths)
@@ -172,20 +177,22 @@ def test_episodes_are_whole_and_remember():
 
 
 def test_episodes_that_never_end_are_cut():
-    """``max_steps`` ends the loop; what was earned until then stands."""
+    """``max_steps`` ends the loop; the return until then stands."""
     env = counting_env(length=10**6)
-    result = rollout.episodes(env, lambda memory, obs, key: (memory, jnp.zeros(2)), jax.random.key(0), 2, max_steps=3)
+    result = rollout.episodes(
+        env, lambda carry, seen, key: (carry, jnp.zeros(2), ()), jax.random.key(0), 2, max_steps=3
+    )
     np.testing.assert_array_equal(result.lengths, 3)
     np.testing.assert_array_equal(result.returns, 1 + 2 + 3)
 
 
 def test_episodes_give_each_step_a_key_of_its_own():
-    """A policy that remembers its last draw and earns 1 where it draws the same again, in another step or
-    environment, earns nothing."""
+    """A policy that carries its last sample, with reward 1 where it samples the same again in another step or
+    environment, has a return of 0."""
 
-    def draw(last, obs, key):
-        now = jax.random.normal(key, obs.shape)
-        return now, jnp.any(now[:, None] == last, axis=1) + jnp.sum(now[:, None] == now, axis=1) - 1.0
+    def sample(last, seen, key):
+        now = jax.random.normal(key, seen.obs.shape)
+        return now, jnp.any(now[:, None] == last, axis=1) + jnp.sum(now[:, None] == now, axis=1) - 1.0, ()
 
-    returns = jax.jit(lambda key: rollout.episodes(random_length_env(6), draw, key, 8, memory=jnp.zeros(8)).returns)
+    returns = jax.jit(lambda key: rollout.episodes(random_length_env(6), sample, key, 8, jnp.zeros(())).returns)
     np.testing.assert_array_equal(returns(jax.random.key(0)), 0.0)
