@@ -269,11 +269,12 @@ def scale_actions(env: Environment) -> Environment:
 
     ``action_space`` goes on to describe the environment's own actions.
     """
-    if isinstance(env.action_space, Discrete):
+    space = env.action_space
+    if isinstance(space, Discrete):
         return env
 
     def step(key: jax.Array, state: PyTree, action: jax.Array) -> tuple:
-        return env.step(key, state, scale_to_box(action, env.action_space))
+        return env.step(key, state, scale_to_box(action, space))
 
     return _derive(env, step=step)
 

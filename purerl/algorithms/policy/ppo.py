@@ -359,8 +359,10 @@ def minibatch_step(
     clip_epsilon = hypers.clip_epsilon * (1 - hypers.clip_decay * elapsed)
     learning_rate = hypers.learning_rate * (1 - hypers.learning_rate_decay * elapsed)
     optimizer = optimizers.adam(hypers.max_grad_norm, hypers.adam_epsilon)
-    *new, terms = gradient_step(loss, optimizer, learning_rate, params, opt_state, hypers, clip_epsilon, kl_coef, batch)
-    new = (*new, num_steps + 1)
+    *stepped, terms = gradient_step(
+        loss, optimizer, learning_rate, params, opt_state, hypers, clip_epsilon, kl_coef, batch
+    )
+    new = (*stepped, num_steps + 1)
     if config.early_stop:
         stopped = stopped | (terms["approximate_kl"] > 1.5 * hypers.target_kl)
         new = jax.tree.map(lambda o, n: jnp.where(stopped, o, n), (params, opt_state, num_steps), new)
