@@ -17,6 +17,7 @@ import numpy as np
 from flax import struct
 
 from purerl.envs.base import Environment
+from purerl.envs.games import Game
 from purerl.envs.wrappers import episode_statistics
 from purerl.kernels.recurrence import forward_linear_recurrence
 from purerl.sharding import shard
@@ -37,7 +38,7 @@ class Envs(struct.PyTreeNode):
     carry: PyTree = ()  # [B, ...] of the policy
 
 
-def reset(env: Environment, key: jax.Array, num_envs: int, carry: PyTree = ()) -> Envs:
+def reset(env: Environment | Game, key: jax.Array, num_envs: int, carry: PyTree = ()) -> Envs:
     """Start ``num_envs`` environments.
 
     Args:
@@ -52,7 +53,7 @@ def reset(env: Environment, key: jax.Array, num_envs: int, carry: PyTree = ()) -
 
 
 def rollout(
-    env: Environment,
+    env: Environment | Game,
     policy: Callable,
     envs: Envs,
     key: jax.Array,
@@ -205,6 +206,6 @@ def _where(flag: jax.Array, yes: PyTree, no: PyTree) -> PyTree:
     return jax.tree.map(lambda y, n: jnp.where(flag.reshape(flag.shape + (1,) * (n.ndim - 1)), y, n), yes, no)
 
 
-def _reset_bytes(env: Environment) -> int:
+def _reset_bytes(env: Environment | Game) -> int:
     shapes = jax.eval_shape(env.reset, jax.random.key(0))
     return sum(int(np.prod(x.shape)) * x.dtype.itemsize for x in jax.tree.leaves(shapes))

@@ -33,7 +33,7 @@ ARROWS = {
     "optimizers.py": ("types",),
     "target_network.py": ("types",),
     "sharding.py": ("types",),
-    "rollout.py": ("envs.base", "envs.wrappers", "kernels", "sharding", "types"),
+    "rollout.py": ("envs.base", "envs.games", "envs.wrappers", "kernels", "sharding", "types"),
     "update.py": ("sharding", "types"),
     "algorithms": (
         *("algorithms", "agent", "algorithm", "config_checks", "optimizers", "rollout", "sharding", "target_network"),
