@@ -104,7 +104,9 @@ def evaluating(game: Game, config: AlphaZeroConfig) -> Callable:
             logits, value = net.apply(params, jnp.where(total[:, None, None, None] > 1e9, 0, obs))
             return total + value + logits[:, 0], None
 
-        return jax.lax.scan(evaluate, jnp.zeros(config.num_envs), length=config.num_steps * (config.num_simulations + 1))
+        return jax.lax.scan(
+            evaluate, jnp.zeros(config.num_envs), length=config.num_steps * (config.num_simulations + 1)
+        )
 
     return run
 

@@ -12,7 +12,9 @@ SYSTEMS = {"alpha": "the first", "beta": "the second", "gamma": "the third"}
 
 def test_modules_are_found_through_helpers_fixtures_and_parameters():
     """A test's modules are those it names itself, through another file's helpers, and in its decorators."""
-    assert modules_used("tests/theory/test_policy_gradient.py", "test_past_rewards_drop_out_of_the_policy_gradient") == (
+    assert modules_used(
+        "tests/theory/test_policy_gradient.py", "test_past_rewards_drop_out_of_the_policy_gradient"
+    ) == (
         "purerl.kernels.distributions",
         "purerl.kernels.surrogates",
     )
