@@ -49,7 +49,7 @@ def network(env: Environment | Game, config: MuZeroConfig) -> LatentModel:
 def value_support(config: MuZeroConfig) -> jax.Array:
     """Atoms of the distributions of rewards and values, on the scale of h: integers ``[2 support_size + 1]``."""
     # Evaluated now, also while tracing: a constant of the program has the same rounding wherever it is used.
-    with jax.core.eval_context():
+    with jax.ensure_compile_time_eval():
         return distributional.support(-config.support_size, config.support_size, 2 * config.support_size + 1)
 
 
