@@ -236,7 +236,7 @@ def test_a_sweep_through_the_driver_is_its_lone_runs(runs):
     )
     together = runs.run(runs.start, 0, 3)
     for point, i in enumerate((FIRST, CHANGED)):
-        assert_near(row(result.states, point), row(together.states, i))
+        assert_near(jax.tree.map(lambda x, point=point: x[point], result.states), row(together.states, i))
 
 
 @pytest.mark.deep_law
