@@ -4,9 +4,9 @@
 Changes count from where the branch left the main one, or else over the last ten commits, and what is not committed.
 """
 
+import ast
 import json
 import pathlib
-import re
 import subprocess
 import sys
 
@@ -73,10 +73,13 @@ def notebooks(changed: set[str]) -> list[str]:
 def imports(path: pathlib.Path) -> set[str]:
     """Modules that a notebook names in its imports."""
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-    code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
-    found = set(re.findall(r"^import ([\w.]+)", code, re.MULTILINE))
-    for package, names in re.findall(r"^from ([\w.]+) import \(?([\w, \n]+)", code, re.MULTILINE):
-        found |= {package, *(f"{package}.{name}" for name in re.findall(r"\w+", names))}
+    lines = [line for cell in cells if cell["cell_type"] == "code" for line in "".join(cell["source"]).splitlines()]
+    found: set[str] = set()
+    for node in ast.walk(ast.parse("\n".join(line for line in lines if not line.startswith(("%", "!"))))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
     return found
 
 
