@@ -268,12 +268,7 @@ def scale_reward(
 
 
 def make_batch(
-    net: ActorCritic,
-    config: PPOConfig,
-    hypers: PPOHypers,
-    state: PPOState,
-    transitions: Transition,
-    reward: jax.Array,
+    net: ActorCritic, config: PPOConfig, hypers: PPOHypers, state: PPOState, transitions: Transition, reward: jax.Array
 ) -> Batch:
     """Values, log-probabilities, GAE advantages and value targets of a rollout, in one pass over ``[T, B]``."""
     obs = normalize(config, state.obs_moments, transitions.obs)

@@ -8,9 +8,8 @@ each, then take ``num_gradient_steps`` steps on
     G_t = h(r_t + ... + gamma^{n-1} r_{t+n-1} + gamma^n h^-1(Q_target(o_{t+n}, m'_{t+n}, b))),
     b = argmax_b Q(o_{t+n}, m_{t+n}, b),
 
-over sequences from the replay. Their stored memory is stale: other parameters wrote it. So each network first reads
-``burn_in`` steps to find a memory m of its own, the target network m', and learns from those after them. h brings
-returns of any size near each other.
+over sequences from the replay. Their stored memory is stale, so each network first reads ``burn_in`` steps to find a
+memory of its own (m, the target network m'), and learns from those after them. h brings returns near each other.
 """
 
 import dataclasses
@@ -280,8 +279,7 @@ def epsilon_greedy(
     """The memory after an observation, and the epsilon-greedy action; resets are the caller's.
 
     Args:
-        net: the network.
-        params: its parameters.
+        net, params: the network.
         memory: before the observation, ``[B, size]`` each.
         obs: ``[B, ...]``.
         epsilon: share of uniform actions, ``[B]`` or one for all; with 0 the action is greedy.
@@ -362,8 +360,7 @@ def loss(
 ) -> tuple[jax.Array, tuple[jax.Array, Metrics]]:
     """R2D2's loss: squared error of n-step Double DQN targets on the scale of h, after the burn-in.
 
-    ``1/2 E[w (Q(o_t, a_t) - h(sum_{k<n} gamma^k r_{t+k} + gamma^n h^-1(Q_target(o_{t+n}, b))))^2]`` with
-    ``b = argmax_b Q(o_{t+n}, b)``
+    ``1/2 E[w (Q(o_t, a_t) - h(sum_k gamma^k r_{t+k} + gamma^n h^-1(Q'(o_{t+n}, argmax_b Q(o_{t+n}, b)))))^2]``
 
     With weights ``[M]`` of sequences. Returns the loss ``[]``; priorities ``[M]`` and metrics.
 
