@@ -242,7 +242,8 @@ def test_variant_is_drawn_as_what_its_name_begins_with():
 
 
 def test_memory_chain_shows_its_context_at_first_alone():
-    """The bit of the state in the first frame, then none; and the time until the question."""
+    """The bit of the state in the first frames (gymnax observes the state before a step), then none; and the time until
+    the question."""
     texts, env = [], make("MemoryChain-bsuite")
 
     def draw(axes, state, obs):
@@ -250,8 +251,8 @@ def test_memory_chain_shows_its_context_at_first_alone():
         texts.append((axes.texts[0].get_text(), int(state.context[0])))
 
     drawing.frames(env, ZERO, jax.random.key(0), 3, draw)
-    assert texts[0][0] == f"context: {texts[0][1]}\ntime left: 1.0"
-    assert all(text.startswith("context: hidden") for text, _ in texts[1:]) and len(texts) == 4
+    assert texts[0][0] == texts[1][0] == f"context: {texts[0][1]}\ntime left: 1.0"
+    assert all(text.startswith("context: hidden") for text, _ in texts[2:]) and len(texts) == 4
 
 
 def test_catch_shows_the_observed_cells():
