@@ -99,7 +99,7 @@ lock:
 	  --python-version 3.11 --all-extras --annotation-style line $(ARGS) pyproject.toml --output-file $(LOCK)
 
 clean:
-	rm -rf .venv .venvs build dist .pytest_cache .ruff_cache .mypy_cache *.egg-info
+	rm -rf .venv .venvs build dist .pytest_cache .jax_cache .ruff_cache .mypy_cache *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Shell commands that set `found` to a Python that suits and can make virtual environments, or say what is wrong.

@@ -12,7 +12,7 @@ import sys
 
 ROOT = pathlib.Path(__file__).parents[2]
 NUM_COMMITS = 10
-MOST_ALGORITHMS = 8  # the deep laws of one take up to a minute
+MOST_ALGORITHMS = 4  # the deep laws of one take up to a minute
 MOST_NOTEBOOKS = 2  # with small settings, each takes about a minute
 
 

@@ -53,6 +53,7 @@ def trained(num_updates):
     return algorithm, *train(KEY)
 
 
+@pytest.mark.deep
 @pytest.mark.covers("muzero")
 def test_illegal_moves_are_never_made():
     """In all of the replay nobody paid for one; in no sequence, reanalyzed or not, had one any probability.

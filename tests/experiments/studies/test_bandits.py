@@ -21,6 +21,7 @@ KEY = jax.random.key(0)
 MEANS = (0.9, 0.3, 0.1)
 
 
+@pytest.mark.deep
 @pytest.mark.covers("bandit", "ucb")
 def test_regret_stays_below_the_theorems():
     """500 games of 1000 pulls of three Bernoulli arms: UCB1 below Auer's bound (which uniform pulls exceed), KL-UCB

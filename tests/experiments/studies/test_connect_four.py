@@ -197,6 +197,7 @@ def test_positions_that_are_none_are_refused(game, line, values):
         experiment.reach(game, {(0,): (0.0,) * 7, line: values})
 
 
+@pytest.mark.deep
 @pytest.mark.covers("alphazero")
 def test_command_scores_every_checkpoint(game, few, solved, run, tmp_path, capsys):
     """A row a checkpoint. The network is evaluated again position by position in NumPy; the search's share is
