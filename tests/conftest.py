@@ -5,22 +5,21 @@ import os
 import pathlib
 import re
 
-# Both settings are read when JAX starts, and importing anything of purerl may import JAX.
+# These are read when JAX is imported, and importing anything of purerl imports JAX.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# Compiled programs are kept on disk: small operations recur in every module, and everything in the next run. For each
+# worker by itself, since two that write one file would disturb each other.
+CACHE = pathlib.Path(__file__).parents[1] / ".jax_cache" / os.environ.get("PYTEST_XDIST_WORKER", "alone")
+os.environ["JAX_COMPILATION_CACHE_DIR"] = str(CACHE)
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
-from purerl.xla import set_cpu_flags
+from purerl.xla import set_cpu_flags  # noqa: E402
 
 set_cpu_flags()
 # Most of the suite's time is compiling small programs, which LLVM does in half the time if it optimises nothing.
 if "xla_backend_optimization_level" not in os.environ.get("XLA_FLAGS", ""):
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0".strip()
-
-# The rest is compiling again: the same small operations in every module, and everything in the next run. So programs
-# are kept on disk, for each worker by itself, since two that write one file would disturb each other.
-CACHE = pathlib.Path(__file__).parents[1] / ".jax_cache" / os.environ.get("PYTEST_XDIST_WORKER", "alone")
-os.environ["JAX_COMPILATION_CACHE_DIR"] = str(CACHE)
-os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
-os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 import jax  # noqa: E402
 import pytest  # noqa: E402

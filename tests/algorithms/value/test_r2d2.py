@@ -52,6 +52,7 @@ DELAY = 3
 SHOWN = jnp.zeros((DELAY + 1, 2, 2)).at[0, :, 0].set(jnp.array([-1.0, 1.0])).at[DELAY, :, 1].set(1.0)
 
 
+@pytest.mark.deep
 @pytest.mark.covers("rnnstate", "dqn", "per", "dueling", "double-dqn", "target-net")
 def test_memory_probe_has_its_true_values():
     """A cue, three steps, the question: all action values of both episodes within 0.02 of the truth, for two seeds.

@@ -8,6 +8,8 @@ from purerl.driver import TrainResult, grid
 from purerl.driver.running import result
 from tests.support.toy import ToyHypers
 
+pytestmark = pytest.mark.usefixtures("pictures")
+
 NAN = np.nan
 RATES = [0.5, 1.0, 2.0, 4.0]
 # The best interquartile mean is that of point 2; point 0 has a diverged seed; of point 3 nothing is left.

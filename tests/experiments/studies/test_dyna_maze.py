@@ -51,6 +51,7 @@ def test_steps_per_episode_fall_with_planning():
         assert lengths(n)[:, -10:].mean() < 20
 
 
+@pytest.mark.deep
 @pytest.mark.covers("dyna")
 def test_prioritized_sweeping_needs_fewer_backups():
     """30 runs of random actions until the greedy way has 14 steps: a tenth of Dyna-Q's backups on average, and every
@@ -68,6 +69,7 @@ def test_prioritized_sweeping_needs_fewer_backups():
     assert prioritized.max() < np.median(uniform)
 
 
+@pytest.mark.deep
 @pytest.mark.covers("dyna")
 @pytest.mark.parametrize("name", ["blocking", "shortcut"])
 def test_dyna_q_plus_adapts(name):
