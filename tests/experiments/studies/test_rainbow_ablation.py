@@ -60,6 +60,7 @@ def tiny(monkeypatch, tmp_path) -> list[str]:
     return ["--env", "CartPole-v1", "--num-seeds", "2", "--out-dir", str(tmp_path), "--no-progress"]
 
 
+@pytest.mark.deep
 @pytest.mark.covers("rainbow")
 def test_command_from_end_to_end(tiny, tmp_path, capsys):
     """Two seeds of Rainbow and of DQN: a table, two images, a summary, and two folders, each run by its name."""

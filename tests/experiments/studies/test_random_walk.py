@@ -9,6 +9,7 @@ import pytest
 from experiments.studies import random_walk as experiment
 
 
+@pytest.mark.deep
 @pytest.mark.covers("nstep-td", "lambda-return", "td-lambda")
 def test_least_errors_of_the_19_state_walk():
     """100 runs of the 19-state walk: the least error over step sizes is within 0.01 and two standard errors of each
