@@ -113,8 +113,8 @@ def test_everything_of_a_run_is_reproduced(monkeypatch, tmp_path, capsys):
 def test_an_interrupted_rerun_says_how_to_go_on(results, capsys, monkeypatch):
     """The exit code of the signal and a command that takes up the very folder."""
 
-    def interrupted(*_, out_dir, **__):
-        raise Interrupted("interrupted at step 3.", signal.SIGTERM, out_dir)
+    def interrupted(algorithm, hypers, key, options):
+        raise Interrupted("interrupted at step 3.", signal.SIGTERM, options.out_dir)
 
     monkeypatch.setattr(reproduce, "train", interrupted)
     with pytest.raises(SystemExit) as exit_:
