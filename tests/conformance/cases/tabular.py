@@ -62,12 +62,12 @@ CASES = {
     "q-learning": _tabular("q_learning", q_learning, uses=("target_epsilon",)),
     "off-policy-sarsa": _tabular("sarsa", off_policy_sarsa, 2, uses=("target_epsilon",)),
     "tree-backup": _tabular("tree_backup", tree_backup, 3, uses=("target_epsilon",)),
-    "q-sigma": _tabular("q_sigma", q_sigma, 3, uses=("target_epsilon", "sigma"), exploration="boltzmann"),
+    "q-sigma": _tabular("q_sigma", q_sigma, 3, uses=("sigma",), exploration="boltzmann"),
     "double-q-learning": _tabular("double_q_learning", double_q_learning, uses=("target_epsilon",), exploration="ucb"),
     "double-expected-sarsa": _tabular("double_q_learning", double_expected_sarsa),
     "sarsa-lambda": _tabular("sarsa_lambda", sarsa_lambda, uses=("lambda_",)),
     "true-online-sarsa-lambda": _tabular("sarsa_lambda", sarsa_lambda, "dutch", uses=("lambda_",)),
-    "q-lambda": _tabular("q_lambda", q_lambda, "replacing", uses=("lambda_",)),
+    "q-lambda": _tabular("q_lambda", q_lambda, "replacing", uses=("target_epsilon", "lambda_")),
     "monte-carlo": _tabular("monte_carlo_control", monte_carlo),
     "off-policy-monte-carlo": _tabular(
         "monte_carlo_control", off_policy_monte_carlo, uses=("target_epsilon",), exploring_starts=True
