@@ -137,6 +137,7 @@ def visit_step_size(step_size: Scalar, count: jax.Array, decay: Scalar) -> jax.A
 
 
 def check_steps(where: str, gamma: Scalar, step_size: Scalar, decay: Scalar) -> None:
+    """Discount, step size and its decay lie in [0, 1], unless they are traced."""
     check_range(where, gamma=(gamma, 0, 1), step_size=(step_size, 0, 1), decay=(decay, 0, 1))
 
 
