@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import pytest
 
-from purerl.files import atomic_path
+from tests.support.pages import publish
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 SYSTEMS = ROOT / "tests" / "systems.csv"
@@ -280,17 +280,8 @@ def main(arguments: list[str] | None = None) -> int:
     if wrong := problems(proofs, systems):
         print("\n".join(wrong), file=sys.stderr)
         return 1
-    page, name = render(proofs, systems), PAGE.relative_to(ROOT)
-    if PAGE.is_file() and PAGE.read_text(encoding="utf-8") == page:
-        print(f"{name} is up to date.")
-        return 0
-    if check:
-        print(f"{name} is out of date; run `python -m tests.coverage`.", file=sys.stderr)
-        return 1
-    with atomic_path(PAGE) as temporary:
-        temporary.write_text(page, encoding="utf-8")
-    print(f"Wrote {name}.")
-    return 0
+    page, name = render(proofs, systems), PAGE.relative_to(ROOT).as_posix()
+    return publish(page, PAGE, name, "python -m tests.coverage", check)
 
 
 if __name__ == "__main__":

@@ -20,8 +20,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from purerl.files import atomic_path
 from tests.coverage import ROOT, names_used
+from tests.support.pages import publish
 
 PAGE = ROOT / "docs" / "equations.md"
 EXCLUDED = ("purerl.envs", "purerl.types", "purerl.config_checks")  # rules of environments, shapes, sizes: no theory
@@ -213,17 +213,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.equations", description=__doc__.partition("\n")[0])
     parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if out of date")
     check = parser.parse_args(arguments).check
-    page, name = render(collect(), users_by_name(), theorems()), PAGE.relative_to(ROOT)
-    if PAGE.is_file() and PAGE.read_text(encoding="utf-8") == page:
-        print(f"{name} is up to date.")
-        return 0
-    if check:
-        print(f"{name} is out of date; run `python -m tests.equations`.", file=sys.stderr)
-        return 1
-    with atomic_path(PAGE) as temporary:
-        temporary.write_text(page, encoding="utf-8")
-    print(f"Wrote {name}.")
-    return 0
+    page, name = render(collect(), users_by_name(), theorems()), PAGE.relative_to(ROOT).as_posix()
+    return publish(page, PAGE, name, "python -m tests.equations", check)
 
 
 if __name__ == "__main__":
