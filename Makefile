@@ -9,7 +9,7 @@ ARGS   ?=#                        more arguments for the command behind a target
 SMOKE  ?=#                        SMOKE=1 runs the notebooks with small settings, and leaves the files alone
 
 RUN  = $(VENV)/bin/python
-DEMO = -m experiments.ppo --env CartPole-v1 --num-seeds 8 --curve curve.png
+DEMO = -m purerl train ppo --env CartPole-v1 --num-seeds 8 --curve curve.png
 TEST = -m pytest -n logical --maxprocesses 8 --dist worksteal
 LOCK = requirements.lock
 UV_VENV = .venvs/uv

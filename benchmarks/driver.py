@@ -24,7 +24,7 @@ from purerl.driver.storage.checkpoint import Checkpoints
 
 
 def algorithm(num_envs: int = 8):
-    """PPO on CartPole, as ``experiments.ppo`` runs it."""
+    """PPO on CartPole, as ``purerl train ppo`` runs it."""
     return ppo(envs.make("CartPole-v1"), PPOConfig(num_envs=num_envs))
 
 

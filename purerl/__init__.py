@@ -4,9 +4,28 @@ Every algorithm is a record of pure functions (:mod:`purerl.algorithm`), so a tr
 sweep over seeds is one ``vmap``, and the driver (:func:`purerl.train`) is written once for all of them.
 """
 
-from purerl import envs
-from purerl.algorithm import Algorithm, Spec
-from purerl.driver import train
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from purerl import envs
+    from purerl.algorithm import Algorithm, Spec
+    from purerl.driver import train
 
 __all__ = ["Algorithm", "Spec", "envs", "train"]
 __version__ = "0.1.0"
+
+# Imported when they are first asked for, so that `purerl --help` does not wait for JAX.
+_FROM = {"Algorithm": "purerl.algorithm", "Spec": "purerl.algorithm", "train": "purerl.driver"}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "envs":
+        return importlib.import_module("purerl.envs")
+    if name in _FROM:
+        return getattr(importlib.import_module(_FROM[name]), name)
+    raise AttributeError(f"module 'purerl' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -89,6 +89,14 @@ def x64():
         yield
 
 
+@pytest.fixture(scope="module")
+def quick_compiles():
+    """Compiling is most of the time of some tests of commands, and most of that optimises."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
 @pytest.fixture(autouse=True, scope="module")
 def release_programs():
     """Let go of a module's compiled programs: thousands in one process use up its memory maps, and LLVM dies."""

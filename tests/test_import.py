@@ -43,6 +43,13 @@ ARROWS = {
     # what runs algorithms and shows what came of it, and knows no environment and no single algorithm
     "analysis": ("analysis", "files", "types"),
     "driver": ("driver", "agent", "algorithm", "analysis", "files", "names", "types", "xla"),
+    # on top: algorithms with settings that work, what is done with runs, the command that finds both by name
+    "presets": ("presets", "algorithm", "algorithms", "data", "driver", "envs", "types"),
+    "tools": (
+        *("tools", "agent", "algorithms", "analysis", "driver", "envs", "files", "games", "names", "search", "types"),
+        "xla",
+    ),
+    "__main__.py": ("names",),
 }
 
 

@@ -7,9 +7,9 @@ import shlex
 
 import pytest
 
-from experiments.ppo import EXPERIMENT
 from purerl.driver.command_line import arguments
 from purerl.driver.hypers import schedules
+from purerl.presets.ppo import EXPERIMENT
 
 ROOT = pathlib.Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -21,7 +21,7 @@ SHORTER = {
 }
 COMMANDS = [
     line.split("#")[0]
-    for line in re.findall(r"^python -m experiments\.ppo (.*)$", README, re.MULTILINE)
+    for line in re.findall(r"^purerl train ppo (.*)$", README, re.MULTILINE)
     if "runs/" not in line and "--help" not in line
 ]
 

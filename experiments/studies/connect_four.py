@@ -19,7 +19,6 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 
-from experiments.tools.play import agent
 from purerl import files, xla
 from purerl.algorithms.games.alphazero import AlphaZeroConfig, AlphaZeroHypers, raw_policy, search_policy
 from purerl.analysis import plots
@@ -29,6 +28,7 @@ from purerl.envs.games import Game
 from purerl.envs.pgx import from_pgx
 from purerl.games.players import one_ply, random_player
 from purerl.games.quality import Quality, keeps_value, quality
+from purerl.tools.play import agent
 from purerl.types import PyTree, Seen
 
 KEPT = pathlib.Path(__file__).parents[1] / "results" / "alphazero" / "positions.csv"

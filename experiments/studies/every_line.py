@@ -11,7 +11,6 @@ from collections.abc import Sequence
 import jax
 import tyro
 
-from experiments.tools.play import trained
 from purerl import xla
 from purerl.driver.command_line import one_line_errors
 from purerl.driver.storage import folder as folders
@@ -19,6 +18,7 @@ from purerl.envs.games import Game
 from purerl.envs.pgx import from_pgx
 from purerl.games import planners
 from purerl.games.exhaustive import Lines, every_line
+from purerl.tools.play import trained
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -24,7 +24,6 @@ import numpy as np
 import tyro
 
 import purerl
-from experiments.tools.play import trained
 from purerl import files, xla
 from purerl.agent import Agent
 from purerl.analysis import plots
@@ -35,6 +34,7 @@ from purerl.games import planners, ratings
 from purerl.games.match import Score, both_sides, score
 from purerl.games.players import one_ply, random_player
 from purerl.names import near
+from purerl.tools.play import trained
 
 PLAYERS: dict[str, Callable[[Game], Agent]] = {"random": random_player, "one_ply": one_ply}
 _NUM_RESAMPLES = 1000

@@ -18,7 +18,6 @@ import jax
 import numpy as np
 import tyro
 
-from experiments.rainbow import EXPERIMENT, PARTS, make_algorithm, rainbow
 from purerl import envs, files, xla
 from purerl.algorithms.value.dqn import DQNConfig
 from purerl.analysis import plots
@@ -36,6 +35,7 @@ from purerl.driver.running.loop import train
 from purerl.driver.running.result import TrainResult
 from purerl.driver.storage import folder
 from purerl.names import near
+from purerl.presets.rainbow import EXPERIMENT, PARTS, make_algorithm, rainbow
 
 NAMES = {
     "target": "double",

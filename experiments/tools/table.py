@@ -6,19 +6,8 @@ Each folder there is what a run left in its ``--out-dir``; ``experiments/results
 """
 
 import json
-import math
-import pathlib
-from collections.abc import Mapping
-from typing import Any
 
-from purerl.analysis.statistics import Interval
-
-RESULTS = pathlib.Path(__file__).parents[1] / "results"
-
-
-def final_return(summary: Mapping[str, Any]) -> Interval:
-    """The final return of a ``summary.json``, where NaN is null."""
-    return Interval(*(math.nan if end is None else float(end) for end in summary["final_return"].values()))
+from purerl.tools.reproduce import RESULTS, final_return
 
 
 def rows() -> list[str]:

@@ -1,4 +1,4 @@
-"""Runs of the toy that ``experiments`` know, so that a command finds who made them."""
+"""Runs of the toy, which is made one of the presets, so that a command finds who made them."""
 
 import json
 import pathlib
@@ -17,10 +17,10 @@ from tests.support.toy import EXPERIMENT, toy
 
 def register(monkeypatch, algorithm: Algorithm | None = None) -> None:
     """Let the experiment of the toy be found, of another algorithm if one is given."""
-    module = types.ModuleType("experiments.toy")
+    module = types.ModuleType("purerl.presets.toy")
     changes = {} if algorithm is None else {"make_algorithm": lambda env, config: algorithm}
     module.EXPERIMENT = EXPERIMENT._replace(**changes)  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "experiments.toy", module)
+    monkeypatch.setitem(sys.modules, "purerl.presets.toy", module)
 
 
 def returning(value) -> Algorithm:

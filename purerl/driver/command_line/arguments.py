@@ -93,7 +93,7 @@ _Flags: Any = dataclasses.make_dataclass(
 )
 
 
-def parse(experiment: Experiment, words: Sequence[str]) -> Arguments:
+def parse(experiment: Experiment, words: Sequence[str], prog: str | None = None) -> Arguments:
     """The settings of a run from its command line, with defaults of the preset, or of the run to resume or fork.
 
     Raises:
@@ -120,7 +120,7 @@ def parse(experiment: Experiment, words: Sequence[str]) -> Arguments:
     )
     parsed = tyro.cli(
         arguments_class,
-        prog=f"python -m experiments.{experiment.name}",
+        prog=prog,
         description=f"{experiment.description}\n\nPresets: {', '.join(experiment.presets)}.",
         args=list(words),
         default=arguments_class(**parts),
@@ -210,7 +210,7 @@ def _recorded(experiment: Experiment, source: pathlib.Path) -> Arguments:
     record = folder.read_config(source)
     made_by = record.get("experiment") or record["algorithm"]
     if made_by != experiment.name:
-        raise ValueError(f"{source} holds a run of {made_by}: use python -m experiments.{made_by}.")
+        raise ValueError(f"{source} holds a run of {made_by}, not of {experiment.name}: use the command of {made_by}.")
     env, config, hypers = experiment.settings_of(record)
     options = RunOptions.of_record(record, [field.name for field in dataclasses.fields(hypers)])
     launch = Launch(

@@ -67,7 +67,7 @@ def decay_over_run(num_optimizer_steps: int, hypers: Any) -> Any:
     return hypers
 
 
-def find(record: Mapping[str, Any], package: str = "experiments") -> Experiment:
+def find(record: Mapping[str, Any], package: str = "purerl.presets") -> Experiment:
     """The experiment that made a run, from its ``config.json``.
 
     Args:
@@ -87,7 +87,7 @@ def find(record: Mapping[str, Any], package: str = "experiments") -> Experiment:
         else:
             if isinstance(getattr(module, "EXPERIMENT", None), Experiment):
                 return module.EXPERIMENT
-    raise ValueError(f"There is no experiment {name!r} in {package}: the run was made by something else.")
+    raise ValueError(f"There are no presets {name!r} in {package}: the run was made by something else.")
 
 
 def recorded_sweep(record: Mapping[str, Any], hypers: Any) -> Sweep | None:

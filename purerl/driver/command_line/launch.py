@@ -26,19 +26,21 @@ from purerl.driver.running.result import TrainResult
 from purerl.driver.storage import folder
 
 
-def main(experiment: Experiment, words: Sequence[str] | None = None) -> TrainResult | None:
+def main(experiment: Experiment, words: Sequence[str] | None = None, prog: str | None = None) -> TrainResult | None:
     """Parse a command line, train, print what came of it.
 
     Args:
         experiment: what to run.
         words: the command line; None: ``sys.argv[1:]``.
+        prog: what it is called in help and messages; None: ``python -m experiments.NAME``.
 
     Returns:
         The result; None for a sweep over fields of the config, which is several runs.
     """
     words = sys.argv[1:] if words is None else list(words)
-    with one_line_errors(experiment.name, f"python -m experiments.{experiment.name} --resume"):
-        arguments = parse(experiment, words)
+    prog = prog or f"python -m experiments.{experiment.name}"
+    with one_line_errors(experiment.name, f"{prog} --resume"):
+        arguments = parse(experiment, words, prog)
         launch = arguments.launch
         xla.set_cpu_flags(threads=launch.cpu_threads, small_loops=launch.small_loops)
         _prepare_jax(launch)

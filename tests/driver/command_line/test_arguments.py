@@ -12,13 +12,13 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import ppo as experiment
 from purerl import xla
 from purerl.algorithms.policy.ppo import PPOConfig, PPOHypers
 from purerl.driver import PBT, RunOptions, Sweep, command_line, cosine, linear, piecewise
 from purerl.driver.command_line.arguments import Launch
 from purerl.driver.options import names_of
 from purerl.driver.running import loop
+from purerl.presets import ppo as experiment
 from tests.driver.command_line.conftest import QUIET
 from tests.support.toy import EXPERIMENT
 
@@ -277,4 +277,4 @@ def test_a_folder_without_a_run_of_this_experiment(refused, recorded, tmp_path, 
     status, text = refused(flag, tmp_path)
     assert (status, text) == (2, f"toy: No run in {tmp_path}: it has no config.json.")
     status, text = refused(flag, recorded, of=experiment.EXPERIMENT)
-    assert (status, text) == (2, f"ppo: {recorded} holds a run of toy: use python -m experiments.toy.")
+    assert (status, text) == (2, f"ppo: {recorded} holds a run of toy, not of ppo: use the command of toy.")

@@ -7,10 +7,10 @@ import types
 
 import pytest
 
-from experiments import ppo
 from purerl import files
 from purerl.algorithms.policy.ppo import PPOConfig, PPOHypers
 from purerl.driver.command_line import experiment
+from purerl.presets import ppo
 from tests.support.toy import EXPERIMENT, ToyConfig, ToyHypers
 
 
@@ -69,7 +69,7 @@ def test_the_experiment_of_a_run_is_found(monkeypatch):
 @pytest.mark.parametrize("name", ["nothing", "../evil", "os.path", "plot", "", None, 3])
 def test_an_experiment_that_is_none_is_refused(name):
     """Names of no module, of no experiment, and what is no name at all; nothing outside the package is imported."""
-    with pytest.raises(ValueError, match=r"There is no experiment .* in experiments: the run was made by something"):
+    with pytest.raises(ValueError, match=r"There are no presets .* in purerl\.presets: the run was made by something"):
         experiment.find({"experiment": name})
 
 

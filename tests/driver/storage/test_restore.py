@@ -96,5 +96,5 @@ def test_a_folder_without_a_run_is_refused(known, tmp_path):
     with pytest.raises(FileNotFoundError, match="No checkpoints at"):
         restore.load_agents(tmp_path)
     files.write_json(tmp_path / "config.json", OLD | {"algorithm": "magic"})
-    with pytest.raises(ValueError, match="There is no experiment 'magic'"):
+    with pytest.raises(ValueError, match="There are no presets 'magic'"):
         restore.load_agents(tmp_path)

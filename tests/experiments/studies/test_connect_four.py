@@ -10,13 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import alphazero
 from experiments.studies import connect_four as experiment
-from experiments.tools.play import agent
 from purerl.agent import reactive
 from purerl.algorithms.games.alphazero import raw_policy
 from purerl.driver import command_line
 from purerl.envs.pgx import from_pgx
+from purerl.presets import alphazero
+from purerl.tools.play import agent
 from tests.oracles import connect_four as oracle
 from tests.support.toy import toy, train
 from tests.support.toy_runs import refused, register

@@ -6,11 +6,11 @@ import json
 import numpy as np
 import pytest
 
-from experiments.rainbow import EXPERIMENT, PARTS, PRESETS, rainbow
 from experiments.studies import rainbow_ablation as experiment
 from purerl.algorithms.value.dqn import DQNConfig, DQNHypers
 from purerl.driver.command_line import Preset
 from purerl.driver.running.interruption import Interrupted
+from purerl.presets.rainbow import EXPERIMENT, PARTS
 
 TINY = DQNConfig(
     num_envs=2, num_steps=4, batch_size=4, replay_capacity=64, num_warmup_steps=16, hidden_sizes=(4,), num_atoms=3
@@ -29,15 +29,6 @@ def test_each_agent_lacks_one_part():
         assert config[part] == getattr(DQNConfig(), part)
     assert bare == dataclasses.asdict(dataclasses.replace(TINY, target="max", n_step=1))
     assert list(experiment.variants(base, ["distribution"])) == ["Rainbow", "no distribution", "DQN"]
-
-
-@pytest.mark.covers("rainbow")
-@pytest.mark.parametrize("env", sorted(PRESETS))
-def test_presets_have_all_parts(env):
-    """Every preset of Rainbow has its six parts, and atoms whose range is not empty."""
-    config, hypers = PRESETS[env].config, PRESETS[env].hypers
-    assert rainbow(config) == config
-    assert hypers.v_min < hypers.v_max
 
 
 def test_scores_and_their_table():

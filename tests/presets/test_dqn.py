@@ -10,14 +10,15 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import dqn as experiment
-from experiments.tools import evaluate
 from purerl import envs
 from purerl.data import dataset, ring
 from purerl.driver import command_line
 from purerl.driver.storage import restore
 from purerl.driver.storage.checkpoint import Checkpoints
+from purerl.presets import dqn as experiment
+from purerl.tools import evaluate
 from purerl.types import Transition
+from tests.support.presets import check
 from tests.support.toy_runs import refused
 
 pytestmark = pytest.mark.usefixtures("quick_compiles")
@@ -25,6 +26,11 @@ pytestmark = pytest.mark.usefixtures("quick_compiles")
 TINY = "--num-envs 2 --num-steps 4 --num-gradient-steps 1 --batch-size 4 --hidden-sizes 4 --num-seeds 2 --no-progress"
 ONLINE = f"{TINY} --num-warmup-steps 400 --replay-capacity 400 --num-env-steps 440 --eval-every 0"
 OFFLINE = f"{TINY} --num-env-steps 40 --num-eval-episodes 2 --eval-every 40 --schedule"  # none: a run can grow
+
+
+def test_presets_can_be_run():
+    """Their kinds, names and environments; the default one's first state."""
+    check("dqn")
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
 """Compare runs: one figure of what they left in their folders, and a table of their last returns.
 
-python -m experiments.tools.plot runs/ppo/*-CartPole-v1 --out curves.png
+purerl plot runs/ppo/*-CartPole-v1 --out curves.png
 """
 
 import dataclasses
@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
     options = tyro.cli(
         Options,
-        prog="python -m experiments.tools.plot",
+        prog="purerl plot",
         description=f"{__doc__}\n\nA sweep's folder gives one curve for each of its best points.",
         args=arguments,
     )

@@ -9,11 +9,11 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import alphazero, muzero
 from experiments.studies import every_line
-from experiments.tools import play as experiment
 from purerl.driver import command_line
 from purerl.envs.pgx import from_pgx
+from purerl.presets import alphazero, muzero
+from purerl.tools import play as experiment
 from tests.oracles import tic_tac_toe
 from tests.support.toy_runs import refused
 

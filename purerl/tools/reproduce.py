@@ -1,7 +1,7 @@
 """Run a kept result again, and say whether it comes out as it did.
 
-    python -m experiments.tools.reproduce ppo/CartPole-v1
-    python -m experiments.tools.reproduce --list
+    purerl reproduce ppo/CartPole-v1
+    purerl reproduce --list
 
 It has come out as it did where the new interquartile mean lies inside the kept 95 % interval, all compared at four
 significant digits, as they are printed: so of a kept 500 [500, 500] a new 499.96 is inside, 499.9 is not. Then the exit
@@ -22,7 +22,6 @@ from typing import Any
 
 import tyro
 
-from experiments.tools.table import RESULTS, final_return
 from purerl import files, xla
 from purerl.analysis.statistics import Interval
 from purerl.driver.command_line import one_line_errors
@@ -34,6 +33,10 @@ from purerl.driver.storage.restore import Recorded, from_record
 from purerl.names import near
 from purerl.types import PyTree
 
+RESULTS = (
+    pathlib.Path(__file__).parents[2] / "experiments" / "results"
+)  # of the repository; an installed wheel has none
+_NO_RESULTS = "They are in purerl's repository, under experiments/results: say where with --results."
 _MAX_CHANGES = 6
 
 
@@ -42,7 +45,7 @@ class Options:
     """Which result, and where to."""
 
     name: tyro.conf.Positional[str | None] = None
-    """A kept result, such as ppo/CartPole-v1."""
+    """A kept result, such as ppo/CartPole-v1, or the folder of any run that has ended."""
     list: bool = False
     """Show the kept results and run nothing."""
     results: pathlib.Path = RESULTS
@@ -68,13 +71,13 @@ class Options:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     with one_line_errors("reproduce"):
-        options = tyro.cli(Options, prog="python -m experiments.tools.reproduce", description=__doc__, args=arguments)
+        options = tyro.cli(Options, prog="purerl reproduce", description=__doc__, args=arguments)
         if options.name is None:
             print("\n".join(listing(options.results)))
             return 0
         config, summary = kept(options.results, options.name)
-    out_dir = options.out_dir or pathlib.Path("runs", "reproduce", options.name)
-    resume = f"python -m experiments.tools.reproduce {shlex.quote(options.name)} --resume --out-dir"
+    out_dir = options.out_dir or pathlib.Path("runs", "reproduce", *pathlib.Path(options.name).resolve().parts[-2:])
+    resume = f"purerl reproduce {shlex.quote(options.name)} --resume --out-dir"
     with one_line_errors("reproduce", resume):
         xla.set_cpu_flags(threads=options.cpu_threads)
         run = from_record(config)
@@ -90,26 +93,30 @@ def names(results: pathlib.Path) -> list[str]:
 
 
 def kept(results: pathlib.Path, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Settings and summary of a kept result.
+    """Settings and summary of a kept result, or of the run in a folder.
 
     Raises:
         ValueError: if there is none of that name, or it has no final return.
     """
     known = names(results)
-    if name not in known:
-        raise ValueError(f"No result {name!r} in {results}. {near(name, known)}--list shows them all.")
-    path = results / name / folder.SUMMARY
+    if name not in known and not pathlib.Path(name, folder.CONFIG).is_file():
+        hint = f"{near(name, known)}--list shows them all." if known else _NO_RESULTS
+        raise ValueError(f"No result {name!r} in {results}. {hint}")
+    where = results / name if name in known else pathlib.Path(name)
+    path = where / folder.SUMMARY
     try:
         summary = json.loads(path.read_text())
         _interval(summary)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} has no final return ({error}): restore it, or run the experiment anew.") from error
-    return folder.read_config(results / name), summary
+    return folder.read_config(where), summary
 
 
 def listing(results: pathlib.Path) -> list[str]:
     """A line for each kept result: steps, seeds, return, seconds."""
     known = names(results)
+    if not known:
+        return [f"No results in {results}. {_NO_RESULTS}"]
     width = max((len(name) for name in known), default=0)
     lines = [f"{'result':{width}}  {'steps':>12}  {'seeds':>5}  {'seconds':>8}  return, 95 % interval"]
     for name in known:
@@ -152,6 +159,11 @@ def report(
         f"  versions  {_few(_changed_code(config)) or 'as they were'}",
         f"  time      {_seconds(summary):,.0f} s then, {_seconds(new):,.0f} s now{since}",
     ], inside
+
+
+def final_return(summary: Mapping[str, Any]) -> Interval:
+    """The final return of a ``summary.json``, where NaN is null."""
+    return Interval(*(math.nan if end is None else float(end) for end in summary["final_return"].values()))
 
 
 def is_inside(estimate: float, kept: Interval) -> bool:

@@ -6,9 +6,9 @@ import re
 import numpy as np
 import pytest
 
-from experiments.tools import plot
 from purerl import files
 from purerl.analysis.statistics import interval, probability_of_improvement, stratified_bootstrap
+from purerl.tools import plot
 
 GOOD, BAD = np.array([[1.0, 2.0, 3.0], [7.0, 9.0, 8.0]]), np.array([[1.0, 1.0], [2.0, 8.0]])
 
@@ -179,6 +179,6 @@ def test_help_has_an_example(capsys):
     with pytest.raises(SystemExit) as exit_:
         plot.main(["--help"])
     text = capsys.readouterr().out
-    assert exit_.value.code == 0 and "python -m experiments.tools.plot runs/ppo/" in text
+    assert exit_.value.code == 0 and "purerl plot runs/ppo/" in text
     for flag in ("--out", "--metric", "--labels", "--kind", "--smooth", "--max-points"):
         assert flag in text

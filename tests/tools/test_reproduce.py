@@ -9,11 +9,11 @@ import signal
 import numpy as np
 import pytest
 
-from experiments.tools import reproduce
 from purerl.analysis.statistics import Interval
 from purerl.driver import PBT, linear
 from purerl.driver.hypers import sweep
 from purerl.driver.running.interruption import Interrupted
+from purerl.tools import reproduce
 from tests.support.toy import ToyHypers, train
 from tests.support.toy_runs import change, refused, register
 
@@ -120,7 +120,7 @@ def test_an_interrupted_rerun_says_how_to_go_on(results, capsys, monkeypatch):
     with pytest.raises(SystemExit) as exit_:
         reproduce.main(["toy/nowhere", "--results", str(results), "--out-dir", "a b"])
     assert exit_.value.code == 128 + signal.SIGTERM
-    assert "python -m experiments.tools.reproduce toy/nowhere --resume --out-dir 'a b'" in capsys.readouterr().err
+    assert "purerl reproduce toy/nowhere --resume --out-dir 'a b'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
 """Play a game against a tree search, in the terminal; it shows its visits, values and principal line.
 
-    python -m experiments.tools.play connect_four
-    python -m experiments.tools.play connect_four --checkpoint runs/alphazero/TIME-ENV --you second
-    python -m experiments.tools.play tic_tac_toe --you nobody --render game.svg
+    purerl play connect_four
+    purerl play connect_four --checkpoint runs/alphazero/TIME-ENV --you second
+    purerl play tic_tac_toe --you nobody --render game.svg
 
 Moves are numbers, as the game counts them: columns of Connect Four from 0, cells of tic-tac-toe row by row. A question
 mark in the place of a move asks the search for advice; q leaves. MuZero searches in a learnt model: the line that it
@@ -67,7 +67,7 @@ class Options:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
     with one_line_errors("play"):
-        options = tyro.cli(Options, prog="python -m experiments.tools.play", description=__doc__, args=arguments)
+        options = tyro.cli(Options, prog="purerl play", description=__doc__, args=arguments)
         xla.set_cpu_flags()
         game = from_pgx(options.game.removeprefix("pgx/"))
         if options.export is not None:

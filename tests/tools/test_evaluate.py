@@ -8,8 +8,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import ppo as experiment
-from experiments.tools import evaluate
 from purerl.analysis.statistics import interval
 from purerl.driver import command_line
 from purerl.driver.hypers import sweep
@@ -17,6 +15,8 @@ from purerl.driver.hypers.names import fold_in_name
 from purerl.driver.running.program import seed_keys
 from purerl.driver.storage import restore
 from purerl.envs import drawing
+from purerl.presets import ppo as experiment
+from purerl.tools import evaluate
 from tests.support.toy import ToyHypers, limit_for_one, quietly, toy, train
 from tests.support.toy_runs import refused, register, returning
 

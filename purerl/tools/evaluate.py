@@ -1,6 +1,6 @@
 """Evaluate the agents that a run has left in its checkpoints: returns, lengths, and a picture of an episode.
 
-python -m experiments.tools.evaluate runs/ppo/TIME-ENV --best --render episode.gif
+purerl evaluate runs/ppo/TIME-ENV --best --render episode.gif
 """
 
 import dataclasses
@@ -96,7 +96,7 @@ class Point(NamedTuple):
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
     with one_line_errors("evaluate"):
-        options = tyro.cli(Options, prog="python -m experiments.tools.evaluate", description=__doc__, args=arguments)
+        options = tyro.cli(Options, prog="purerl evaluate", description=__doc__, args=arguments)
         xla.set_cpu_flags(threads=options.cpu_threads)
         agents = load_agents(options.folder, options.step, options.best)
         draw = None if options.render is None else _drawing(agents)  # first, lest all be played in vain
