@@ -24,6 +24,8 @@ class Spec(NamedTuple):
             count goes on.
         facts: what is known before the run and belongs beside its results, as plain values by name, such as the return
             of the data that it learns from.
+        hypers_class: the class of its hyperparameters, whose fields declare their ranges (:mod:`purerl.ranges`); None
+            where any record will do.
     """
 
     name: str
@@ -32,6 +34,7 @@ class Spec(NamedTuple):
     settings: Mapping[str, Any] = MappingProxyType({})
     env_steps_of_init: int = 0
     facts: Mapping[str, Any] = MappingProxyType({})
+    hypers_class: type | None = None
 
 
 class Algorithm(NamedTuple):

@@ -1,34 +1,92 @@
-"""Checks of config records: what their annotations say, and numbers that must fit each other."""
+"""Checks of config records: what their annotations and ranges say, and numbers that must fit each other."""
 
+import dataclasses
+import numbers
+import types
 import typing
-from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
-_NONE: Mapping[str, int] = {}
+from purerl.ranges import Range, check_number, range_of
+
+_Config = TypeVar("_Config")
+_KINDS: dict[Any, tuple[type, str]] = {
+    bool: (bool, "True or False"),
+    int: (numbers.Integral, "a whole number, an int"),
+    float: (numbers.Real, "a number"),
+    str: (str, "a text"),
+}
+_NUMBERS = (int, float)
 
 
-def check_config(config: Any, at_least: Mapping[str, int] = _NONE) -> None:
-    """Every field has a value that its annotation allows: ``Literal`` one of its choices, ``int`` at least 1.
+def config_or_default(config: _Config | None, cls: type[_Config]) -> _Config:
+    """A config, or the defaults of its class where there is none.
 
-    Sizes in a ``tuple[int, ...]`` are at least 1, too.
+    Raises:
+        ValueError: if it is of another class.
+    """
+    if config is not None and not isinstance(config, cls):
+        raise ValueError(f"config must be {cls.__name__}, but it is {type(config).__name__}: {config!r:.80}.")
+    return cls() if config is None else config
+
+
+def check_config(config: Any) -> None:
+    """Every field has a value that its annotation allows, and that is in its range.
+
+    A ``Literal`` has one of its choices. Numbers are finite, and in the range that the field declares by
+    :func:`purerl.ranges.setting`; an ``int`` without one is at least 1, in a ``tuple[int, ...]`` too.
 
     Args:
         config: a dataclass.
-        at_least: other smallest values, by name of a field.
 
     Raises:
         ValueError: naming the first field whose value is none, and what it could be.
     """
-    for name, annotation in typing.get_type_hints(type(config)).items():
-        value, where = getattr(config, name), f"{type(config).__name__}.{name}"
-        if typing.get_origin(annotation) is Literal:
-            choices = typing.get_args(annotation)
-            if value not in choices:
-                raise ValueError(f"{where} = {value!r}: choose one of {', '.join(map(str, choices))}.")
-        elif annotation is int or annotation == tuple[int, ...]:
-            least = at_least.get(name, 1)
-            if any(number < least for number in (value if isinstance(value, tuple) else (value,))):
-                raise ValueError(f"{where} = {value}: it must be at least {least}.")
+    _check_fields(config, f"{type(config).__name__}.", Range(low=1))
+
+
+def check_options(options: Any) -> None:
+    """As :func:`check_config`, of a record of options: names stand alone, and an ``int`` without a range may be any.
+
+    Raises:
+        ValueError: as :func:`check_config`.
+    """
+    _check_fields(options, "", Range())
+
+
+def _check_fields(record: Any, prefix: str, whole: Range) -> None:
+    annotations = typing.get_type_hints(type(record))
+    for field in dataclasses.fields(record):
+        annotation = annotations[field.name]
+        range_ = range_of(field) or (whole if annotation in (int, tuple[int, ...]) else Range())
+        _check_value(prefix + field.name, getattr(record, field.name), annotation, range_)
+
+
+def _check_value(name: str, value: Any, annotation: Any, range_: Range) -> None:
+    """Of the kinds of annotations that settings have; a value with another one may be anything."""
+    origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is Literal:
+        if not any(value == choice and type(value) is type(choice) for choice in inner):
+            raise ValueError(f"{name} = {value!r}: choose one of {', '.join(map(str, inner))}.")
+    elif origin in (typing.Union, types.UnionType) and inner[1:] == (types.NoneType,):
+        if value is not None:
+            _check_value(name, value, inner[0], range_)
+    elif origin is tuple and inner[1:] == (Ellipsis,) and inner[0] in _KINDS:
+        if not isinstance(value, tuple):
+            raise ValueError(f"{name} = {value!r}: it must be a tuple, such as (64, 64).")
+        for entry in value:
+            _check_kind(name, value, entry, inner[0])
+        if inner[0] in _NUMBERS:
+            check_number(name, value, range_)
+    elif annotation in _KINDS:
+        _check_kind(name, value, value, annotation)
+        if annotation in _NUMBERS:
+            check_number(name, value, range_)
+
+
+def _check_kind(name: str, value: Any, entry: Any, annotation: Any) -> None:
+    kind, words = _KINDS[annotation]
+    if not isinstance(entry, kind) or (isinstance(entry, bool) and annotation is not bool):
+        raise ValueError(f"{name} = {value!r}: it must be {words}.")
 
 
 def check_multiples(config: Any, of: str, divisor: int, *names: str) -> None:

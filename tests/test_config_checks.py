@@ -3,9 +3,11 @@
 import dataclasses
 from typing import Any, Literal
 
+import numpy as np
 import pytest
 
-from purerl.config_checks import check_config, check_minibatches, check_multiples
+from purerl.config_checks import check_config, check_minibatches, check_multiples, config_or_default
+from purerl.ranges import setting
 
 Kind = Literal["red", "blue"]
 
@@ -17,15 +19,16 @@ class ToyConfig:
     num_envs: int = 4
     num_steps: int = 6
     num_minibatches: int = 2
-    burn_in: int = 0
+    burn_in: int = setting(0, low=0)
     kind: Kind = "red"
     hidden_sizes: tuple[int, ...] = (8,)
     noisy: bool = False
-    scale: float = -1.0
+    scale: float = setting(-1.0, low=-1)
+    rate: float | None = setting(None, above=0, high=1)
     path: str | None = None
 
     def __post_init__(self) -> None:
-        check_config(self, at_least={"burn_in": 0})
+        check_config(self)
 
 
 class Narrow(ToyConfig):
@@ -38,6 +41,21 @@ class Narrow(ToyConfig):
         ({"num_envs": 0}, r"ToyConfig.num_envs = 0: it must be at least 1\."),
         ({"burn_in": -1}, r"ToyConfig.burn_in = -1: it must be at least 0\."),
         ({"kind": "green"}, r"ToyConfig.kind = 'green': choose one of red, blue\."),
+        ({"num_envs": 8.0}, r"ToyConfig.num_envs = 8\.0: it must be a whole number, an int\."),
+        ({"num_envs": "8"}, r"ToyConfig.num_envs = '8': it must be a whole number, an int\."),
+        ({"num_envs": True}, r"ToyConfig.num_envs = True: it must be a whole number, an int\."),
+        ({"num_envs": None}, r"ToyConfig.num_envs = None: it must be a whole number, an int\."),
+        ({"kind": 1}, r"ToyConfig.kind = 1: choose one of red, blue\."),
+        ({"hidden_sizes": [8]}, r"ToyConfig.hidden_sizes = \[8\]: it must be a tuple"),
+        ({"hidden_sizes": (8, 2.0)}, r"ToyConfig.hidden_sizes = \(8, 2\.0\): it must be a whole number, an int\."),
+        ({"noisy": 1}, r"ToyConfig.noisy = 1: it must be True or False\."),
+        ({"noisy": None}, r"ToyConfig.noisy = None: it must be True or False\."),
+        ({"scale": "1"}, r"ToyConfig.scale = '1': it must be a number\."),
+        ({"scale": float("nan")}, r"ToyConfig.scale = nan: it must be finite, at least -1\."),
+        ({"scale": float("inf")}, r"ToyConfig.scale = inf: it must be finite, at least -1\."),
+        ({"scale": -2}, r"ToyConfig.scale = -2: it must be at least -1\."),
+        ({"rate": 1.5}, r"ToyConfig.rate = 1\.5: it must be in \(0, 1\]\."),
+        ({"path": 3}, r"ToyConfig.path = 3: it must be a text\."),
         ({"hidden_sizes": (8, 0)}, r"ToyConfig.hidden_sizes = \(8, 0\): it must be at least 1\."),
     ],
     ids=str,
@@ -52,7 +70,16 @@ def test_values_that_an_annotation_excludes_are_refused(changes: dict[str, Any],
 
 def test_values_that_annotations_allow_are_accepted():
     """No size at all, the smallest ones, and anything where nothing is said."""
-    ToyConfig(num_envs=1, burn_in=0, kind="blue", hidden_sizes=(), noisy=True, scale=0.0, path="x")
+    ToyConfig(num_envs=1, burn_in=0, kind="blue", hidden_sizes=(), noisy=True, scale=0, path="x")
+    ToyConfig(num_envs=np.int64(2), scale=np.float32(0.5), rate=1, path=None)
+
+
+def test_a_config_of_another_class_is_refused():
+    """None stands for the defaults; a record that inherits will do."""
+    assert config_or_default(None, ToyConfig) == ToyConfig()
+    assert config_or_default(Narrow(num_envs=3), ToyConfig).num_envs == 3
+    with pytest.raises(ValueError, match=r"^config must be Narrow, but it is ToyConfig: ToyConfig"):
+        config_or_default(ToyConfig(), Narrow)
 
 
 def test_values_that_are_no_multiples_are_refused():

@@ -19,7 +19,8 @@ ARROWS = {
     "names.py": (),
     "xla.py": (),
     "files.py": (),
-    "config_checks.py": (),
+    "ranges.py": ("types",),
+    "config_checks.py": ("ranges",),
     "agent.py": ("types",),
     "algorithm.py": ("agent", "types"),
     # parts of algorithms, which know no algorithm
@@ -36,13 +37,15 @@ ARROWS = {
     "rollout.py": ("envs.base", "envs.games", "envs.wrappers", "kernels", "sharding", "types"),
     "update.py": ("sharding", "types"),
     "algorithms": (
-        *("algorithms", "agent", "algorithm", "config_checks", "optimizers", "rollout", "sharding", "target_network"),
-        *("update", "games", "search", "nets", "data", "mdp", "kernels"),
+        *("algorithms", "agent", "algorithm", "config_checks", "optimizers", "ranges", "rollout", "sharding"),
+        *("target_network", "update", "games", "search", "nets", "data", "mdp", "kernels"),
         *("envs.base", "envs.games", "envs.wrappers", "files", "spaces", "types"),
     ),
     # what runs algorithms and shows what came of it, and knows no environment and no single algorithm
     "analysis": ("analysis", "files", "types"),
-    "driver": ("driver", "agent", "algorithm", "analysis", "files", "names", "types", "xla"),
+    "driver": (
+        *("driver", "agent", "algorithm", "analysis", "config_checks", "files", "names", "ranges", "types", "xla"),
+    ),
     # on top: algorithms with settings that work, what is done with runs, the command that finds both by name
     "presets": ("presets", "algorithm", "algorithms", "data", "driver", "envs", "types"),
     "tools": (

@@ -12,10 +12,12 @@ from typing import Any
 
 from jax.sharding import Mesh
 
+from purerl.config_checks import check_options
 from purerl.driver.hypers import schedules
 from purerl.driver.hypers.population import PBT
 from purerl.driver.hypers.schedules import Schedule
 from purerl.driver.renames import with_new_names
+from purerl.ranges import declared
 
 
 def option(
@@ -24,7 +26,7 @@ def option(
     recorded: bool = False,
     fixed: bool = False,
     in_python: bool = False,
-    at_least: int | None = None,
+    **ends: Any,
 ) -> Any:
     """A field of a record of options.
 
@@ -33,27 +35,15 @@ def option(
         recorded: whether ``config.json`` has it.
         fixed: whether it must stay as it was when a run is resumed.
         in_python: whether it is an object of Python, which no flag can give.
-        at_least: the smallest number that it may be.
+        **ends: of its range, as of :func:`purerl.ranges.declared`.
     """
-    metadata = {"recorded": recorded, "fixed": fixed, "in_python": in_python, "at_least": at_least}
-    return dataclasses.field(default=default, metadata=metadata)
+    kinds = {"recorded": recorded, "fixed": fixed, "in_python": in_python}
+    return dataclasses.field(default=default, metadata=kinds | declared(**ends))
 
 
 def names_of(record: Any, kind: str) -> list[str]:
     """The fields of a record, or of its class, that are ``recorded``, ``fixed`` or ``in_python``."""
     return [field.name for field in dataclasses.fields(record) if field.metadata.get(kind)]
-
-
-def check_ranges(record: Any) -> None:
-    """Nothing, if every number is as large as its option says.
-
-    Raises:
-        ValueError: with the field, its value and the smallest that it may have.
-    """
-    for field in dataclasses.fields(record):
-        value, at_least = getattr(record, field.name), field.metadata.get("at_least")
-        if None not in (value, at_least) and value < at_least:
-            raise ValueError(f"{field.name} = {value}: it must be at least {at_least}.")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -64,22 +54,22 @@ class RunOptions:
         ValueError: at construction, for a number that is out of its range.
     """
 
-    num_env_steps: int = option(recorded=True, at_least=1)
+    num_env_steps: int = option(recorded=True, low=1)
     """Environment steps of each seed; rounded up to whole updates."""
-    num_seeds: int = option(1, recorded=True, fixed=True, at_least=1)
+    num_seeds: int = option(1, recorded=True, fixed=True, low=1)
     """Independent runs of each point of a sweep, S, all at once."""
-    eval_every: int | None = option(None, recorded=True, fixed=True, at_least=0)
+    eval_every: int | None = option(None, recorded=True, fixed=True, low=0)
     """Environment steps between evaluations, rounded up to whole updates; None: 20 over the run, 0: none. There is also
     one at step 0 and one at the end."""
-    num_eval_episodes: int = option(32, recorded=True, fixed=True, at_least=1)
+    num_eval_episodes: int = option(32, recorded=True, fixed=True, low=1)
     """Complete episodes of each evaluation, in fresh environments, with the mode of the policy."""
-    log_every: int | None = option(None, recorded=True, fixed=True, at_least=1)
+    log_every: int | None = option(None, recorded=True, fixed=True, low=1)
     """Environment steps between log entries; None: 100 over the run."""
     schedules: Mapping[str, Schedule] | None = option(None, recorded=True, fixed=True, in_python=True)
     """How hyperparameters move over the run, by name: ``{"learning_rate": linear(0.0)}``."""
     population: PBT | None = option(None, recorded=True, fixed=True, in_python=True)
     """Let the points of a sweep evolve by population-based training, each seed a population of its own."""
-    trials_at_once: int | None = option(None, recorded=True, fixed=True, at_least=1)
+    trials_at_once: int | None = option(None, recorded=True, fixed=True, low=1)
     """Seeds and points to run side by side on a device, the others waiting their turn; None: all that fit. On a CPU,
     1 is faster for large batches."""
     mesh: Mesh | None = option(None, in_python=True)
@@ -95,12 +85,12 @@ class RunOptions:
     fork: pathlib.Path | None = option(None)
     """Start from a checkpoint of the run in this folder, in a folder of its own; seeds and shapes must be the same. On
     the command line its settings are the defaults."""
-    from_step: int | None = option(None)
+    from_step: int | None = option(None, low=0)
     """Environment step of the checkpoint to fork from; None: the last."""
-    checkpoint_every: int | None = option(None, at_least=1)
+    checkpoint_every: int | None = option(None, low=1)
     """Environment steps between checkpoints; None: at evaluations (or log entries), at most one a minute. There is
     always one at the end, and when the run is asked to stop."""
-    keep_checkpoints: int = option(3, at_least=1)
+    keep_checkpoints: int = option(3, low=1)
     """How many of the last checkpoints to keep, besides the one with the best evaluation."""
     wandb: str | None = option(None)
     """Project of Weights & Biases to log to as well."""
@@ -112,7 +102,7 @@ class RunOptions:
     """More to write to ``config.json``."""
 
     def __post_init__(self) -> None:
-        check_ranges(self)
+        check_options(self)
         for name in ("out_dir", "fork"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, pathlib.Path(getattr(self, name)))

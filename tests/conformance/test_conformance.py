@@ -5,6 +5,7 @@ The runs that are compared are rows of one program (``runs.py``), so that a law 
 
 import dataclasses
 import pathlib
+import re
 
 import jax
 import jax.numpy as jnp
@@ -15,8 +16,10 @@ import purerl
 from purerl.driver.hypers import sweep
 from purerl.driver.running import program
 from purerl.driver.storage.checkpoint import Checkpoints
+from purerl.ranges import Range, check_hypers, range_of
 from tests.conformance import worker
 from tests.conformance.algorithms import CASES, REPRESENTATIVES
+from tests.conformance.case import Run
 from tests.conformance.runs import (
     ALWAYS_TERMINATED,
     ALWAYS_TRUNCATED,
@@ -248,6 +251,41 @@ def test_runs_and_environments_over_a_mesh(runs, four_devices, tmp_path):
         checkpoints.save(0, jax.tree.map(lambda x: x[jnp.array(worker.ON_MESH)], together.states), {})
     error = four_devices("mesh", runs.name, tmp_path)
     assert error is None, error
+
+
+# --- ranges -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", sorted(CASES))
+def test_every_hyperparameter_declares_its_range(name):
+    """It contains the default and the case's other value, and a value outside is refused by name before anything runs,
+    as is a record of another class; nothing that is not finite passes unless the range says so."""
+    case, algorithm = CASES[name], CASES[name].make()
+    with pytest.raises(ValueError, match=f"hypers must be {type(case.hypers).__name__}.* but they are Run"):
+        purerl.train(algorithm, Run(case.hypers, jnp.int32(0)), KEY, num_env_steps=1_000)
+    check_hypers(case.hypers)
+    check_hypers(case.other_hypers)
+    for field in dataclasses.fields(case.hypers):
+        declared = range_of(field)
+        assert declared is not None, f"{field.name} declares no range"
+        for value in _outside(declared):
+            with pytest.raises(
+                ValueError, match=rf"{field.name} = {value}: it must be (finite, )?{re.escape(str(declared))}\.$"
+            ):
+                purerl.train(algorithm, case.hypers.replace(**{field.name: value}), KEY, num_env_steps=1_000)
+
+
+def _outside(declared: Range) -> list[float]:
+    """Numbers that are not in a range, one of each kind."""
+    values = [
+        declared.low - 1,
+        declared.low if declared.is_open else np.nan,
+        declared.high + 1,
+        np.nan,
+        np.inf,
+        -np.inf,
+    ]
+    return [value for value in values if not declared.has(value)]
 
 
 # --- the list itself --------------------------------------------------------------------------------------

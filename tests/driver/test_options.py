@@ -7,8 +7,9 @@ import pathlib
 import pytest
 
 from purerl import files
+from purerl.config_checks import check_options
 from purerl.driver import PBT, RunOptions, linear, piecewise
-from purerl.driver.options import check_ranges, names_of, option
+from purerl.driver.options import names_of, option
 from tests.support.toy import assert_same, toy, train
 
 
@@ -21,6 +22,26 @@ def test_numbers_out_of_range_are_refused(name, value, smallest):
     """The message has the option, its value and the smallest that it may have."""
     with pytest.raises(ValueError, match=f"^{name} = {value}: it must be at least {smallest}.$"):
         RunOptions(**{"num_env_steps": 10, name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("num_env_steps", 1e6, "num_env_steps = 1000000.0: it must be a whole number, an int."),
+        ("num_env_steps", True, "num_env_steps = True: it must be a whole number, an int."),
+        ("num_seeds", "8", "num_seeds = '8': it must be a whole number, an int."),
+        ("num_seeds", None, "num_seeds = None: it must be a whole number, an int."),
+        ("log_every", 0.5, "log_every = 0.5: it must be a whole number, an int."),
+        ("from_step", -1, "from_step = -1: it must be at least 0."),
+        ("progress", "no", "progress = 'no': it must be True or False."),
+        ("wandb", 3, "wandb = 3: it must be a text."),
+    ],
+)
+def test_values_of_another_type_are_refused(name, value, message):
+    """The message has the option, its value and what it must be."""
+    with pytest.raises(ValueError) as error:
+        RunOptions(**{"num_env_steps": 10, name: value})
+    assert str(error.value) == message
 
 
 def test_every_option_that_is_fixed_is_recorded():
@@ -71,10 +92,10 @@ def test_ranges_of_any_record_are_checked():
 
     @dataclasses.dataclass
     class Record:
-        size: int | None = option(None, at_least=2)
+        size: int | None = option(None, low=2)
         free: int = -1
 
-    check_ranges(Record())
-    check_ranges(Record(size=2))
+    check_options(Record())
+    check_options(Record(size=2))
     with pytest.raises(ValueError, match="size = 1: it must be at least 2"):
-        check_ranges(Record(size=1))
+        check_options(Record(size=1))

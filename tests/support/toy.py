@@ -18,6 +18,7 @@ from purerl.algorithm import Algorithm, Spec
 from purerl.driver import TrainResult
 from purerl.driver.command_line import Experiment, Preset
 from purerl.driver.running import program
+from purerl.ranges import hyper
 from purerl.types import Episodes, Mean, Seen
 
 STEPS_PER_UPDATE = 10
@@ -35,11 +36,11 @@ class ToyConfig:
 class ToyHypers(struct.PyTreeNode):
     """How far an update moves, and which seeds diverge when."""
 
-    rate: float = 1.0
+    rate: float = hyper(1.0)
     """Length of an update's step."""
-    limit: float = float("inf")
+    limit: float = hyper(float("inf"), infinite=True)
     """A seed whose level is above it diverges."""
-    calm: int = 0
+    calm: int = hyper(0, low=0)
     """Updates before that happens."""
 
 
@@ -91,7 +92,7 @@ def toy(config: ToyConfig | None = None, *, evaluates: bool = True, finishes_epi
         return carry + 1, seen.obs + state.num_updates + (_uniform(key) if sample else 0.0)
 
     settings = {"env": "nowhere", **dataclasses.asdict(config)}
-    spec = Spec("toy", STEPS_PER_UPDATE, evaluate if evaluates else None, settings)
+    spec = Spec("toy", STEPS_PER_UPDATE, evaluate if evaluates else None, settings, hypers_class=ToyHypers)
     return Algorithm(init, update, start, act, spec)
 
 

@@ -21,7 +21,7 @@ from flax import struct
 
 from purerl.agent import no_carry
 from purerl.algorithm import Algorithm, Spec
-from purerl.config_checks import check_config
+from purerl.config_checks import check_config, config_or_default
 from purerl.envs.base import Environment
 from purerl.kernels import exploration
 from purerl.spaces import Discrete
@@ -37,12 +37,14 @@ class BanditAgent(NamedTuple):
         policy: ``(hypers, statistics, obs, key) -> [A]``, the probability of each arm. The key is for an agent whose
             policy is itself sampled, as Thompson's is.
         learn: ``(hypers, statistics, obs, action, reward) -> statistics``.
+        hypers_class: of its hyperparameters, as of :class:`~purerl.algorithm.Spec`.
     """
 
     name: str
     init: Callable
     policy: Callable
     learn: Callable
+    hypers_class: type | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -83,7 +85,7 @@ def bandit(env: Environment, agent: BanditAgent, config: BanditConfig | None = N
     Raises:
         ValueError: if actions are not discrete.
     """
-    config = config or BanditConfig()
+    config = config_or_default(config, BanditConfig)
     if not isinstance(env.action_space, Discrete):
         raise ValueError(
             f"{env.name}: a bandit's arms are Discrete actions, but the action space is {env.action_space}."
@@ -107,7 +109,8 @@ def bandit(env: Environment, agent: BanditAgent, config: BanditConfig | None = N
         return carry, choose(seen.obs, keys)
 
     settings = {"env": env.name, **dataclasses.asdict(config)}
-    return Algorithm(init, update, no_carry, act, Spec(agent.name, config.num_steps, settings=settings))
+    spec = Spec(agent.name, config.num_steps, settings=settings, hypers_class=agent.hypers_class)
+    return Algorithm(init, update, no_carry, act, spec)
 
 
 def pull(

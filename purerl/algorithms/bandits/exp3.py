@@ -7,14 +7,15 @@ from flax import struct
 from purerl.algorithms.bandits.arm_values import one_hot
 from purerl.algorithms.bandits.bandit import BanditAgent
 from purerl.kernels import exploration
+from purerl.ranges import hyper
 from purerl.types import Scalar
 
 
 class EXP3Hypers(struct.PyTreeNode):
     """Hyperparameters of EXP3."""
 
-    exploration: float = 0.1
-    """gamma: share of uniformly drawn arms, and the learning rate, in (0, 1]."""
+    exploration: float = hyper(0.1, above=0, high=1)
+    """gamma: share of uniformly drawn arms, and the learning rate."""
 
 
 class RewardSums(struct.PyTreeNode):
@@ -47,7 +48,7 @@ def _reweigh(
     return RewardSums(total=statistics.total + pulled * reward / exp3_policy(statistics.total, hypers.exploration))
 
 
-exp3 = BanditAgent("exp3", _no_sums, _exp3, _reweigh)
+exp3 = BanditAgent("exp3", _no_sums, _exp3, _reweigh, EXP3Hypers)
 """EXP3: exponential weights for rewards in [0, 1] that an adversary may choose.
 
 Its regret to the best arm, whose rewards sum to G, is at most ``(e - 1) gamma G + A ln A / gamma``.

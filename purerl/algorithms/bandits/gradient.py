@@ -6,14 +6,15 @@ from flax import struct
 
 from purerl.algorithms.bandits.arm_values import one_hot
 from purerl.algorithms.bandits.bandit import BanditAgent
+from purerl.ranges import hyper
 
 
 class GradientHypers(struct.PyTreeNode):
     """Hyperparameters of the gradient bandit."""
 
-    step_size: float = 0.1
-    """Length of a step along the gradient, > 0."""
-    baseline: float = 1.0
+    step_size: float = hyper(0.1, above=0)
+    """Length of a step along the gradient."""
+    baseline: float = hyper(1.0, low=0, high=1)
     """Share of the mean reward that a reward is compared to: 1 or 0."""
 
 
@@ -47,7 +48,7 @@ def _ascend(
     )
 
 
-gradient = BanditAgent("gradient-bandit", _no_preferences, _softmax, _ascend)
+gradient = BanditAgent("gradient-bandit", _no_preferences, _softmax, _ascend, GradientHypers)
 """Gradient bandit: stochastic gradient ascent, ``H_a += alpha (r - baseline) (1[a pulled] - pi_a)``.
 
 Source: Sutton & Barto 2018, (2.12).

@@ -8,6 +8,7 @@ from jax.scipy.special import xlogy
 from purerl.algorithms.bandits.arm_values import ArmValues, init_arm_values, sample_average
 from purerl.algorithms.bandits.bandit import BanditAgent
 from purerl.kernels import exploration
+from purerl.ranges import hyper
 from purerl.types import Scalar
 
 _BISECTIONS = 20  # halve an interval of at most 1 down to float32's last bits
@@ -16,7 +17,7 @@ _BISECTIONS = 20  # halve an interval of at most 1 down to float32's last bits
 class KLUCBHypers(struct.PyTreeNode):
     """Hyperparameters of KL-UCB."""
 
-    log_log: float = 0.0
+    log_log: float = hyper(0.0, low=0)
     """c of the budget ln n + c ln ln n: 3 in the proof of optimality, 0 in practice."""
 
 
@@ -57,7 +58,7 @@ def _untried_first(values: ArmValues, index: jax.Array) -> jax.Array:
     return jnp.where(values.count == 0, jnp.inf, index)
 
 
-kl_ucb = BanditAgent("kl-ucb", init_arm_values, _kl_ucb, sample_average)
+kl_ucb = BanditAgent("kl-ucb", init_arm_values, _kl_ucb, sample_average, KLUCBHypers)
 """KL-UCB: upper confidence bounds that fit Bernoulli arms, rewards in [0, 1].
 
 Its regret is asymptotically the least there can be. Garivier and Cappé 2011 (arXiv 1102.2490).

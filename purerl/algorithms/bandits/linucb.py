@@ -7,15 +7,16 @@ from flax import struct
 from purerl.algorithms.bandits.arm_values import one_hot
 from purerl.algorithms.bandits.bandit import BanditAgent
 from purerl.kernels import exploration
+from purerl.ranges import hyper
 
 
 class LinUCBHypers(struct.PyTreeNode):
     """Hyperparameters of LinUCB."""
 
-    bonus: float = 1.0
-    """alpha: how many standard deviations above the estimate the bound stands, at least 0."""
-    ridge: float = 1.0
-    """Weight of the penalty on the coefficients, > 0."""
+    bonus: float = hyper(1.0, low=0)
+    """alpha: how many standard deviations above the estimate the bound stands."""
+    ridge: float = hyper(1.0, above=0)
+    """Weight of the penalty on the coefficients."""
 
 
 class LinearModels(struct.PyTreeNode):
@@ -56,7 +57,7 @@ def _regress(
     )
 
 
-linucb = BanditAgent("linucb", _no_models, _linucb, _regress)
+linucb = BanditAgent("linucb", _no_models, _linucb, _regress, LinUCBHypers)
 """LinUCB, a contextual bandit: upper confidence bounds on a linear model of each arm's reward in the observation.
 
 Li et al. 2010 (arXiv 1003.0146), algorithm 1.

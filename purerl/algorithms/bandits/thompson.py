@@ -6,17 +6,18 @@ from flax import struct
 from purerl.algorithms.bandits.arm_values import ArmValues, init_arm_values, sample_average
 from purerl.algorithms.bandits.bandit import BanditAgent
 from purerl.kernels import exploration
+from purerl.ranges import hyper
 
 
 class GaussianThompsonHypers(struct.PyTreeNode):
     """Hyperparameters of Thompson sampling for normal rewards."""
 
-    prior_mean: float = 0.0
+    prior_mean: float = hyper(0.0)
     """Of an arm's mean."""
-    prior_std: float = 1.0
-    """Of an arm's mean, > 0."""
-    noise_std: float = 1.0
-    """Of a reward around it, > 0; taken as known."""
+    prior_std: float = hyper(1.0, above=0)
+    """Of an arm's mean."""
+    noise_std: float = hyper(1.0, above=0)
+    """Of a reward around it; taken as known."""
 
 
 def gaussian_posterior(hypers: GaussianThompsonHypers, values: ArmValues) -> tuple[jax.Array, jax.Array]:
@@ -34,7 +35,9 @@ def _gaussian_thompson(hypers: GaussianThompsonHypers, values: ArmValues, obs: j
     return exploration.greedy(mean + std * jax.random.normal(key, mean.shape, mean.dtype))
 
 
-gaussian_thompson = BanditAgent("gaussian-thompson", init_arm_values, _gaussian_thompson, sample_average)
+gaussian_thompson = BanditAgent(
+    "gaussian-thompson", init_arm_values, _gaussian_thompson, sample_average, GaussianThompsonHypers
+)
 """Gaussian Thompson sampling: pull an arm as often as it is likely to be the best, rewards being normal.
 
 Thompson 1933.
@@ -44,10 +47,10 @@ Thompson 1933.
 class BernoulliThompsonHypers(struct.PyTreeNode):
     """Hyperparameters of Thompson sampling for rewards 0 and 1."""
 
-    prior_successes: float = 1.0
-    """First parameter of the Beta prior, > 0."""
-    prior_failures: float = 1.0
-    """Second parameter of the Beta prior, > 0."""
+    prior_successes: float = hyper(1.0, above=0)
+    """First parameter of the Beta prior."""
+    prior_failures: float = hyper(1.0, above=0)
+    """Second parameter of the Beta prior."""
 
 
 def bernoulli_posterior(hypers: BernoulliThompsonHypers, values: ArmValues) -> tuple[jax.Array, jax.Array]:
@@ -62,7 +65,9 @@ def _bernoulli_thompson(
     return exploration.greedy(jax.random.beta(key, *bernoulli_posterior(hypers, values)))
 
 
-bernoulli_thompson = BanditAgent("bernoulli-thompson", init_arm_values, _bernoulli_thompson, sample_average)
+bernoulli_thompson = BanditAgent(
+    "bernoulli-thompson", init_arm_values, _bernoulli_thompson, sample_average, BernoulliThompsonHypers
+)
 """Bernoulli Thompson sampling: pull an arm as often as it is likely to be the best, rewards being 0 or 1.
 
 Chapelle and Li 2011, algorithm 2.

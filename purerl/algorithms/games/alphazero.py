@@ -23,7 +23,7 @@ from flax import struct
 from purerl import optimizers, rollout, search
 from purerl.agent import no_carry
 from purerl.algorithm import Algorithm, Spec
-from purerl.config_checks import check_config, check_multiples
+from purerl.config_checks import check_config, check_multiples, config_or_default
 from purerl.data import transitions
 from purerl.data.replay import Replay, ReplayConfig, ReplayState, uniform
 from purerl.envs import games
@@ -31,6 +31,7 @@ from purerl.envs.games import Game
 from purerl.games import match, planners
 from purerl.kernels.recurrence import reverse_linear_recurrence
 from purerl.nets.board import make_policy_value
+from purerl.ranges import hyper
 from purerl.search import policies, qtransforms
 from purerl.types import Metrics, PyTree, Seen
 from purerl.update import gradient_step, replay_update
@@ -89,26 +90,26 @@ class AlphaZeroConfig:
 class AlphaZeroHypers(struct.PyTreeNode):
     """Every other number of AlphaZero: leaves, so that one compile serves all values and ``vmap`` sweeps them."""
 
-    learning_rate: float = 1e-3
-    """Adam's step size, > 0."""
-    value_weight: float = 1.0
-    """Of the value's error in the loss, at least 0."""
-    l2: float = 1e-4
-    """c, weight of the parameters' squares in the loss, at least 0."""
-    gumbel_scale: float = 1.0
+    learning_rate: float = hyper(1e-3, low=0)
+    """Adam's step size."""
+    value_weight: float = hyper(1.0, low=0)
+    """Of the value's error in the loss."""
+    l2: float = hyper(1e-4, low=0)
+    """c, weight of the parameters' squares in the loss."""
+    gumbel_scale: float = hyper(1.0, low=0)
     """Of the noise by which Gumbel's search draws moves at the root."""
-    dirichlet_fraction: float = 0.25
-    """Share of noise in the root's prior, in [0, 1]; visits only."""
-    dirichlet_alpha: float = 0.3
-    """Of its Dirichlet distribution, > 0: about 10 divided by the number of moves that a position has; visits only."""
-    temperature: float = 1.0
+    dirichlet_fraction: float = hyper(0.25, low=0, high=1)
+    """Share of noise in the root's prior; visits only."""
+    dirichlet_alpha: float = hyper(0.3, above=0)
+    """Of its Dirichlet distribution: about 10 divided by the number of moves that a position has; visits only."""
+    temperature: float = hyper(1.0, low=0)
     """Moves are drawn in proportion to visits to the power 1 / temperature; visits only."""
-    c_init: float = 1.25
+    c_init: float = hyper(1.25, low=0)
     """Weight of the prior against values; visits only."""
-    max_grad_norm: float = 10.0
-    """Gradients longer than this (global norm) are scaled down to it, > 0."""
-    adam_epsilon: float = 1e-8
-    """Adam's denominator constant, > 0."""
+    max_grad_norm: float = hyper(10.0, above=0, infinite=True)
+    """Gradients longer than this (global norm) are scaled down to it."""
+    adam_epsilon: float = hyper(1e-8, above=0)
+    """Adam's denominator constant."""
 
 
 class TrainingTarget(struct.PyTreeNode):
@@ -149,7 +150,7 @@ def alphazero(game: Game, config: AlphaZeroConfig | None = None) -> Algorithm:
     Raises:
         ValueError: if it is no game, or its observations do not suit the network.
     """
-    config = config or AlphaZeroConfig()
+    config = config_or_default(config, AlphaZeroConfig)
     net, run_search = network(game, config), search_policy(game, config)
     replay = uniform(
         ReplayConfig(capacity=config.replay_capacity, num_envs=config.num_envs, batch_size=config.batch_size)
@@ -179,7 +180,7 @@ def alphazero(game: Game, config: AlphaZeroConfig | None = None) -> Algorithm:
     opponent = planners.opponent(game, config.opponent, config.opponent_simulations, config.max_moves)
     evaluate = match.evaluation(game, no_carry, act, opponent, config.max_moves)
     settings = {"env": game.name, **dataclasses.asdict(config)}
-    spec = Spec("alphazero", config.num_envs * config.num_steps, evaluate, settings)
+    spec = Spec("alphazero", config.num_envs * config.num_steps, evaluate, settings, hypers_class=AlphaZeroHypers)
     return Algorithm(init, update, no_carry, act, spec)
 
 

@@ -33,6 +33,7 @@ from purerl.algorithms.model_based.dyna_config import DynaConfig, DynaHypers
 from purerl.algorithms.model_based.dyna_planning import plan_by_priority, plan_uniformly
 from purerl.algorithms.model_based.dyna_tables import DynaTables, init_tables, remember
 from purerl.algorithms.model_based.tabular_models import DynaTransition, best_value
+from purerl.config_checks import config_or_default
 from purerl.envs.base import Environment
 from purerl.kernels import exploration
 from purerl.spaces import Discrete, Space
@@ -73,7 +74,7 @@ def dyna(env: Environment, config: DynaConfig | None = None) -> Algorithm:
     Raises:
         ValueError: if observations or actions are not discrete.
     """
-    config = config or DynaConfig()
+    config = config_or_default(config, DynaConfig)
     sizes = (
         _size(env, "observations", env.observation_space),
         _size(env, "actions", env.action_space),
@@ -86,7 +87,7 @@ def dyna(env: Environment, config: DynaConfig | None = None) -> Algorithm:
 
     settings = {"env": env.name, **dataclasses.asdict(config)}
     evaluate = rollout.evaluation(env, no_carry, act_from_table, max_steps=config.max_evaluation_steps)
-    spec = Spec("dyna", config.num_steps, evaluate, settings=settings)
+    spec = Spec("dyna", config.num_steps, evaluate, settings=settings, hypers_class=DynaHypers)
     return Algorithm(init, partial(update_dyna, env, config), no_carry, act_from_table, spec)
 
 

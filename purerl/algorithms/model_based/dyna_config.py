@@ -6,6 +6,7 @@ from typing import Literal
 from flax import struct
 
 from purerl.config_checks import check_config
+from purerl.ranges import hyper, setting
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -18,7 +19,7 @@ class DynaConfig:
 
     num_steps: int = 100
     """Real steps per update, K."""
-    num_planning_steps: int = 5
+    num_planning_steps: int = setting(5, low=0)
     """Backups from the model after each real step, n; at most so many where pairs are prioritised."""
     model: Literal["last", "counts"] = "last"
     """What is remembered of a pair: what it did last, for deterministic environments, or on average."""
@@ -31,7 +32,7 @@ class DynaConfig:
     """Evaluation stops an episode after so many steps, as a greedy policy may go round in circles."""
 
     def __post_init__(self) -> None:
-        check_config(self, at_least={"num_planning_steps": 0})
+        check_config(self)
         if self.planning == "prioritized" and self.num_planning_steps == 0:
             raise ValueError(
                 'DynaConfig.num_planning_steps = 0 with planning = "prioritized" learns nothing, as only planning '
@@ -42,15 +43,15 @@ class DynaConfig:
 class DynaHypers(struct.PyTreeNode):
     """Hyperparameters of Dyna."""
 
-    step_size: float = 0.1
-    """alpha, of real and planned steps alike, in (0, 1]; 1 is best in a deterministic environment."""
-    gamma: float = 0.95
-    """Discount, in [0, 1]."""
-    epsilon: float = 0.1
-    """Share of uniformly drawn actions, in [0, 1]."""
-    kappa: float = 0.0
-    """Reward, in planning, for a pair not tried for tau real steps: kappa sqrt(tau); at least 0."""
-    theta: float = 1e-4
-    """Error up to which prioritised sweeping leaves a pair alone, at least 0 and above Q's rounding."""
-    initial_value: float = 0.0
+    step_size: float = hyper(0.1, above=0, high=1)
+    """alpha, of real and planned steps alike; 1 is best in a deterministic environment."""
+    gamma: float = hyper(0.95, low=0, high=1)
+    """Discount."""
+    epsilon: float = hyper(0.1, low=0, high=1)
+    """Share of uniformly drawn actions."""
+    kappa: float = hyper(0.0, low=0)
+    """Reward, in planning, for a pair not tried for tau real steps: kappa sqrt(tau)."""
+    theta: float = hyper(1e-4, low=0)
+    """Error up to which prioritised sweeping leaves a pair alone; to be above Q's rounding."""
+    initial_value: float = hyper(0.0)
     """Value of every pair at the beginning."""

@@ -40,6 +40,7 @@ from purerl.algorithms.planning.muzero_search import (
     search_policy,
 )
 from purerl.algorithms.planning.muzero_targets import SearchedStep, TrainingTarget, losses, training_targets
+from purerl.config_checks import config_or_default
 from purerl.data.replay import Replay, ReplayConfig, ReplayState, uniform
 from purerl.data.transitions import sequences
 from purerl.envs.base import Environment
@@ -86,7 +87,7 @@ def muzero(env: Environment | Game, config: MuZeroConfig | None = None) -> Algor
     Raises:
         ValueError: if actions are not discrete, or the observations do not suit the network.
     """
-    config = config or MuZeroConfig()
+    config = config_or_default(config, MuZeroConfig)
     net, search_from = network(env, config), search_policy(env, config)
     replay = make_replay(config)
 
@@ -108,7 +109,7 @@ def muzero(env: Environment | Game, config: MuZeroConfig | None = None) -> Algor
     else:
         evaluate = rollout.evaluation(env, no_carry, act)
     settings = {"env": env.name, **dataclasses.asdict(config)}
-    spec = Spec("muzero", config.num_envs * config.num_steps, evaluate, settings)
+    spec = Spec("muzero", config.num_envs * config.num_steps, evaluate, settings, hypers_class=MuZeroHypers)
     return Algorithm(functools.partial(init, env, net, config, replay), update, no_carry, act, spec)
 
 

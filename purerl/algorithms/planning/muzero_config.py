@@ -7,6 +7,7 @@ from flax import struct
 
 from purerl.config_checks import check_config, check_multiples
 from purerl.games import planners
+from purerl.ranges import hyper, setting
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,7 +36,7 @@ class MuZeroConfig:
     """Steps that the model is unrolled to learn, K."""
     n_step: int = 10
     """Rewards before the value of what comes next, n."""
-    num_reanalyzed: int = 0
+    num_reanalyzed: int = setting(0, low=0)
     """Sequences of each batch whose policies and values are searched for anew, with a target network (Reanalyze); at
     most batch_size."""
     replay_capacity: int = 65_536
@@ -46,8 +47,8 @@ class MuZeroConfig:
     """Multilayer perceptron, or a 3x3 convolution in front of one (for images such as MinAtar's)."""
     hidden_sizes: tuple[int, ...] = (64,)
     """Sizes of the hidden dense layers of each of the model's three functions."""
-    latent_size: int = 32
-    """Numbers of a latent state, D; at least 2, as one number scaled to [0, 1] says nothing."""
+    latent_size: int = setting(32, low=2)
+    """Numbers of a latent state, D; one number scaled to [0, 1] says nothing."""
     activation: Literal["tanh", "relu", "silu", "gelu"] = "relu"
     """Nonlinearity between layers."""
     layer_norm: bool = False
@@ -61,7 +62,7 @@ class MuZeroConfig:
     """After which a game of an evaluation, or a playout, is truncated."""
 
     def __post_init__(self) -> None:
-        check_config(self, at_least={"num_reanalyzed": 0, "latent_size": 2})
+        check_config(self)
         if self.num_reanalyzed > self.batch_size:
             raise ValueError(
                 f"MuZeroConfig.num_reanalyzed = {self.num_reanalyzed} must be at most batch_size = {self.batch_size}."
@@ -84,29 +85,29 @@ class MuZeroConfig:
 class MuZeroHypers(struct.PyTreeNode):
     """Every other number of MuZero: leaves, so that one compile serves all values and ``vmap`` sweeps them."""
 
-    learning_rate: float = 1e-3
-    """Adam's step size, > 0."""
-    gamma: float = 0.997
-    """Discount, in [0, 1]."""
-    value_weight: float = 0.25
-    """c_v, of the value in the loss, at least 0."""
-    l2: float = 1e-4
-    """c, weight of the parameters' squares in the loss, at least 0."""
-    rescale_epsilon: float = 1e-3
-    """Slope that is left of h far from 0, at least 0."""
-    gumbel_scale: float = 1.0
+    learning_rate: float = hyper(1e-3, low=0)
+    """Adam's step size."""
+    gamma: float = hyper(0.997, low=0, high=1)
+    """Discount."""
+    value_weight: float = hyper(0.25, low=0)
+    """c_v, of the value in the loss."""
+    l2: float = hyper(1e-4, low=0)
+    """c, weight of the parameters' squares in the loss."""
+    rescale_epsilon: float = hyper(1e-3, low=0)
+    """Slope that is left of h far from 0."""
+    gumbel_scale: float = hyper(1.0, low=0)
     """Of the noise by which Gumbel's search draws actions at the root."""
-    dirichlet_fraction: float = 0.25
-    """Share of noise in the root's prior, in [0, 1]; visits only."""
-    dirichlet_alpha: float = 0.3
-    """Of its Dirichlet distribution, > 0; visits only."""
-    temperature: float = 1.0
+    dirichlet_fraction: float = hyper(0.25, low=0, high=1)
+    """Share of noise in the root's prior; visits only."""
+    dirichlet_alpha: float = hyper(0.3, above=0)
+    """Of its Dirichlet distribution; visits only."""
+    temperature: float = hyper(1.0, low=0)
     """Actions are drawn in proportion to visits to the power 1 / temperature; visits only."""
-    c_init: float = 1.25
+    c_init: float = hyper(1.25, low=0)
     """Weight of the prior against values; visits only."""
-    target_update_every: float = 5_000.0
+    target_update_every: float = hyper(5_000.0, above=0, infinite=True)
     """Environment steps between two copies of the parameters to the target network; with Reanalyze only."""
-    max_grad_norm: float = 10.0
-    """Gradients longer than this (global norm) are scaled down to it, > 0."""
-    adam_epsilon: float = 1e-8
-    """Adam's denominator constant, > 0."""
+    max_grad_norm: float = hyper(10.0, above=0, infinite=True)
+    """Gradients longer than this (global norm) are scaled down to it."""
+    adam_epsilon: float = hyper(1e-8, above=0)
+    """Adam's denominator constant."""

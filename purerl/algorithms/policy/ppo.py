@@ -21,12 +21,13 @@ from flax import struct
 from purerl import optimizers, rollout
 from purerl.agent import no_carry
 from purerl.algorithm import Algorithm, Spec
-from purerl.config_checks import check_config, check_minibatches
+from purerl.config_checks import check_config, check_minibatches, config_or_default
 from purerl.envs.base import Environment
 from purerl.envs.wrappers import scale_actions, scale_to_box
 from purerl.kernels import moments, numerics, returns, surrogates
 from purerl.kernels.recurrence import forward_linear_recurrence
 from purerl.nets.actor_critic import ActorCritic
+from purerl.ranges import hyper
 from purerl.spaces import Discrete
 from purerl.types import Metrics, PyTree, Seen, Transition
 from purerl.update import gradient_step, minibatch_epochs, rollout_update
@@ -89,36 +90,36 @@ class PPOHypers(struct.PyTreeNode):
     Schedules count optimiser steps: a quantity ``x`` with decay ``d`` is ``x * (1 - d * min(step / decay_steps, 1))``.
     """
 
-    learning_rate: float = 3e-4
-    """Adam's step size, > 0."""
-    learning_rate_decay: float = 0.0
-    """Share of the learning rate that is gone after decay_steps, in [0, 1]."""
-    gamma: float = 0.99
-    """Discount, in [0, 1]."""
-    gae_lambda: float = 0.95
-    """Lambda of the advantage estimator, in [0, 1]."""
-    clip_epsilon: float = 0.2
-    """Ratio range [1 - epsilon, 1 + epsilon] beyond which there is no incentive to move, > 0."""
-    clip_decay: float = 0.0
-    """Share of clip_epsilon that is gone after decay_steps, in [0, 1]."""
-    decay_steps: float = float("inf")
+    learning_rate: float = hyper(3e-4, low=0)
+    """Adam's step size."""
+    learning_rate_decay: float = hyper(0.0, low=0, high=1)
+    """Share of the learning rate that is gone after decay_steps."""
+    gamma: float = hyper(0.99, low=0, high=1)
+    """Discount."""
+    gae_lambda: float = hyper(0.95, low=0, high=1)
+    """Lambda of the advantage estimator."""
+    clip_epsilon: float = hyper(0.2, low=0)
+    """Ratio range [1 - epsilon, 1 + epsilon] beyond which there is no incentive to move."""
+    clip_decay: float = hyper(0.0, low=0, high=1)
+    """Share of clip_epsilon that is gone after decay_steps."""
+    decay_steps: float = hyper(float("inf"), above=0, infinite=True)
     """Optimiser steps over which both decays happen; inf means never."""
-    entropy_coef: float = 0.01
-    """Weight of the entropy bonus, >= 0."""
-    value_coef: float = 0.5
-    """Weight of the value loss, >= 0."""
-    value_clip_epsilon: float = 0.2
+    entropy_coef: float = hyper(0.01, low=0)
+    """Weight of the entropy bonus."""
+    value_coef: float = hyper(0.5, low=0)
+    """Weight of the value loss."""
+    value_clip_epsilon: float = hyper(0.2, low=0)
     """Largest change of a value prediction that is rewarded, in units of return; used with clip_value."""
-    max_grad_norm: float = 0.5
-    """Gradients longer than this (global norm) are scaled down to it, > 0."""
-    target_kl: float = 0.01
+    max_grad_norm: float = hyper(0.5, above=0, infinite=True)
+    """Gradients longer than this (global norm) are scaled down to it."""
+    target_kl: float = hyper(0.01, above=0)
     """KL(old; new) that the adaptive penalty aims at and that early_stop watches, in nats."""
-    initial_kl_coef: float = 1.0
-    """The KL penalty's coefficient before the first adaptation, >= 0."""
-    initial_log_std: float = 0.0
+    initial_kl_coef: float = hyper(1.0, low=0)
+    """The KL penalty's coefficient before the first adaptation."""
+    initial_log_std: float = hyper(0.0)
     """Log standard deviation of continuous actions at initialisation."""
-    adam_epsilon: float = 1e-5
-    """Adam's denominator constant, > 0."""
+    adam_epsilon: float = hyper(1e-5, above=0)
+    """Adam's denominator constant."""
 
 
 class PPOState(struct.PyTreeNode):
@@ -158,7 +159,7 @@ def ppo(env: Environment, config: PPOConfig | None = None) -> Algorithm:
     Raises:
         ValueError: if the environment's spaces are not among those.
     """
-    config = config or PPOConfig()
+    config = config_or_default(config, PPOConfig)
     net = make_network(env, config)
     scaled_env = scale_actions(env)
 
@@ -185,7 +186,8 @@ def ppo(env: Environment, config: PPOConfig | None = None) -> Algorithm:
 
     update = rollout_update(functools.partial(collect, scaled_env, net, config), functools.partial(learn, net, config))
     evaluate = rollout.evaluation(env, no_carry, act)
-    spec = Spec("ppo", config.batch_size, evaluate, settings={"env": env.name, **dataclasses.asdict(config)})
+    settings = {"env": env.name, **dataclasses.asdict(config)}
+    spec = Spec("ppo", config.batch_size, evaluate, settings, hypers_class=PPOHypers)
     return Algorithm(init, update, no_carry, act, spec)
 
 

@@ -10,7 +10,6 @@ name beside this one: :mod:`.sarsa`, :mod:`.expected_sarsa`, :mod:`.q_learning`,
 """
 
 import dataclasses
-import sys
 from functools import partial
 from typing import Any, Literal
 
@@ -22,9 +21,10 @@ from purerl import rollout
 from purerl.agent import no_carry
 from purerl.algorithm import Algorithm, Spec
 from purerl.algorithms.tabular.update_rule import ControlTransition, UpdateRule
-from purerl.config_checks import check_config
+from purerl.config_checks import check_config, config_or_default
 from purerl.envs.base import Environment
 from purerl.kernels import exploration
+from purerl.ranges import hyper
 from purerl.spaces import Discrete
 from purerl.types import Mean, Metrics, PyTree, Seen
 
@@ -51,60 +51,30 @@ class ControlConfig:
 
 
 class ControlHypers(struct.PyTreeNode):
-    """Hyperparameters of tabular control; what an algorithm has no use for plays no part.
+    """Hyperparameters of tabular control; what an algorithm has no use for plays no part."""
 
-    Raises:
-        ValueError: at construction, for a plain number out of its range. Arrays, as in a sweep, are not looked into.
-    """
-
-    step_size: float = 0.1
-    """Step size of a pair's first visit, > 0, at most 1 where nothing is weighed."""
-    step_decay: float = 0.0
+    step_size: float = hyper(0.1, above=0)
+    """Step size of a pair's first visit, at most 1 where nothing is weighed."""
+    step_decay: float = hyper(0.0, low=0)
     """Exponent e of step_size / N^e at a pair's visit N: 0 stays, 1 averages; (1/2, 1] for convergence."""
-    gamma: float = 1.0
-    """Discount, in [0, 1]."""
-    initial_value: float = 0.0
+    gamma: float = hyper(1.0, low=0, high=1)
+    """Discount."""
+    initial_value: float = hyper(0.0)
     """Of every action; optimistic where it exceeds every return."""
-    epsilon: float = 0.1
-    """Share of uniformly drawn actions at a state's first visit, in [0, 1]; 0 with optimism, 1 for any action."""
-    temperature: float = 1.0
-    """Of Boltzmann's exploration at a state's first visit, in units of value, > 0."""
-    exploration_decay: float = 0.0
+    epsilon: float = hyper(0.1, low=0, high=1)
+    """Share of uniformly drawn actions at a state's first visit; 0 with optimism, 1 for any action."""
+    temperature: float = hyper(1.0, above=0)
+    """Of Boltzmann's exploration at a state's first visit, in units of value."""
+    exploration_decay: float = hyper(0.0, low=0)
     """Exponent e of epsilon / N^e and temperature / N^e at a state's visit N: 0 stays, 1 is greedy in the limit."""
-    bonus: float = 1.0
-    """Width of UCB's bounds, in units of value, at least 0."""
-    target_epsilon: float = 0.0
+    bonus: float = hyper(1.0, low=0)
+    """Width of UCB's bounds, in units of value."""
+    target_epsilon: float = hyper(0.0, low=0, high=1)
     """Epsilon of the policy that is learned where it is not the behaviour; 0 for the greedy one."""
-    sigma: float = 0.5
-    """Share of sampling of Q(sigma), in [0, 1]."""
-    lambda_: float = 0.9
-    """Decay of eligibility traces, in [0, 1]."""
-
-    def __post_init__(self) -> None:
-        for name, (low, high) in _RANGES.items():
-            value = getattr(self, name)
-            if isinstance(value, int | float) and not low <= value <= high:
-                raise ValueError(f"ControlHypers.{name} = {value}: it must lie in [{low:g}, {high:g}].")
-
-
-_TINY = 1e-30  # what must be positive is at least this
-_SHARE = (0.0, 1.0)
-_NOT_NEGATIVE = (0.0, sys.float_info.max)
-_POSITIVE = (_TINY, sys.float_info.max)
-_FINITE = (-sys.float_info.max, sys.float_info.max)
-_RANGES: dict[str, tuple[float, float]] = {
-    "step_size": _POSITIVE,
-    "step_decay": _NOT_NEGATIVE,
-    "gamma": _SHARE,
-    "initial_value": _FINITE,
-    "epsilon": _SHARE,
-    "temperature": _POSITIVE,
-    "exploration_decay": _NOT_NEGATIVE,
-    "bonus": _NOT_NEGATIVE,
-    "target_epsilon": _SHARE,
-    "sigma": _SHARE,
-    "lambda_": _SHARE,
-}
+    sigma: float = hyper(0.5, low=0, high=1)
+    """Share of sampling of Q(sigma)."""
+    lambda_: float = hyper(0.9, low=0, high=1)
+    """Decay of eligibility traces."""
 
 
 class ControlState(struct.PyTreeNode):
@@ -143,7 +113,7 @@ def control(env: Environment, rule: UpdateRule, config: ControlConfig | None = N
     Raises:
         ValueError: if observations or actions are not discrete.
     """
-    config = config or ControlConfig()
+    config = config_or_default(config, ControlConfig)
     act = partial(act_from_table, rule, config)
     settings = {"env": env.name, **rule.settings, **dataclasses.asdict(config)}
     evaluate = rollout.evaluation(env, no_carry, act, max_steps=config.max_episode_steps)
@@ -152,7 +122,7 @@ def control(env: Environment, rule: UpdateRule, config: ControlConfig | None = N
         update=partial(update_control, env, rule, config),
         start=no_carry,
         act=act,
-        spec=Spec(rule.name, config.num_steps, evaluate, settings),
+        spec=Spec(rule.name, config.num_steps, evaluate, settings, hypers_class=ControlHypers),
     )
 
 

@@ -37,6 +37,7 @@ from purerl.algorithms.value.dqn_loss import (
     make_network,
     q_values,
 )
+from purerl.config_checks import config_or_default
 from purerl.data.prioritized import proportional
 from purerl.data.replay import Replay, ReplayConfig, ReplayState, uniform
 from purerl.data.transitions import n_step_transitions
@@ -70,7 +71,7 @@ def dqn(env: Environment, config: DQNConfig | None = None) -> Algorithm:
     Raises:
         ValueError: if actions are not discrete.
     """
-    config = config or DQNConfig()
+    config = config_or_default(config, DQNConfig)
     net, replay = make_network(env, config), make_replay(config)
 
     def init(hypers: DQNHypers, key: jax.Array) -> DQNState:
@@ -116,6 +117,7 @@ def dqn(env: Environment, config: DQNConfig | None = None) -> Algorithm:
         config.num_envs * config.num_steps,
         rollout.evaluation(env, no_carry, act),
         settings={"env": env.name, **dataclasses.asdict(config)},
+        hypers_class=DQNHypers,
         env_steps_of_init=config.num_warmup_steps,
     )
     return Algorithm(init, update, no_carry, act, spec)

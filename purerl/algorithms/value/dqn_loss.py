@@ -21,6 +21,7 @@ from purerl.envs.base import Environment, num_actions
 from purerl.kernels import distributional, targets
 from purerl.nets.torsos import Activation, Torso
 from purerl.nets.value import Dueling, QNetwork, make_q_network
+from purerl.ranges import hyper, setting
 from purerl.sharding import shard
 from purerl.target_network import TargetUpdate, update_target
 from purerl.types import Metrics, PyTree
@@ -75,7 +76,7 @@ class DQNConfig:
     """Sizes of the hidden dense layers."""
     activation: Activation = "relu"
     """Nonlinearity between layers."""
-    noise_scale: float = 0.5
+    noise_scale: float = setting(0.5, low=0)
     """Deviation of noisy weights at first, times the square root of a layer's inputs."""
 
     def __post_init__(self) -> None:
@@ -104,44 +105,44 @@ class DQNConfig:
 class DQNHypers(struct.PyTreeNode):
     """Every other number of DQN: leaves, so that one compile serves all values and ``vmap`` sweeps them."""
 
-    learning_rate: float = 5e-4
-    """Adam's step size, > 0."""
-    gamma: float = 0.99
-    """Discount, in [0, 1]."""
-    epsilon_start: float = 1.0
-    """Share of uniform actions at the start, in [0, 1]; not used by noisy networks."""
-    epsilon_end: float = 0.05
-    """Share of uniform actions from exploration_steps on, in [0, 1]."""
-    exploration_steps: float = 20_000.0
+    learning_rate: float = hyper(5e-4, low=0)
+    """Adam's step size."""
+    gamma: float = hyper(0.99, low=0, high=1)
+    """Discount."""
+    epsilon_start: float = hyper(1.0, low=0, high=1)
+    """Share of uniform actions at the start; not used by noisy networks."""
+    epsilon_end: float = hyper(0.05, low=0, high=1)
+    """Share of uniform actions from exploration_steps on."""
+    exploration_steps: float = hyper(20_000.0, above=0, infinite=True)
     """Environment steps over which the share falls in a straight line."""
-    target_update_every: float = 500.0
+    target_update_every: float = hyper(500.0, above=0, infinite=True)
     """Environment steps between two copies of the parameters to the target network; hard updates only."""
-    tau: float = 0.005
-    """By how much an update moves the target network's parameters, in [0, 1]; Polyak updates only."""
-    huber_delta: float = 1.0
-    """Errors up to which a loss is squared, in units of the return, > 0; of means and quantiles."""
-    v_min: float = 0.0
+    tau: float = hyper(0.005, low=0, high=1)
+    """By how much an update moves the target network's parameters; Polyak updates only."""
+    huber_delta: float = hyper(1.0, above=0)
+    """Errors up to which a loss is squared, in units of the return; of means and quantiles."""
+    v_min: float = hyper(0.0)
     """Smallest atom, in units of the return; C51 only."""
-    v_max: float = 100.0
+    v_max: float = hyper(100.0)
     """Largest atom; C51 only."""
-    munchausen_alpha: float = 0.9
-    """Share of the action's log-probability that is added to the reward, in [0, 1]; 0 is soft Q-learning."""
-    temperature: float = 0.03
-    """Temperature of the soft policy, in units of the return, > 0."""
-    priority_alpha: float = 0.5
+    munchausen_alpha: float = hyper(0.9, low=0, high=1)
+    """Share of the action's log-probability that is added to the reward; 0 is soft Q-learning."""
+    temperature: float = hyper(0.03, low=0)
+    """Temperature of the soft policy, in units of the return."""
+    priority_alpha: float = hyper(0.5, low=0)
     """Power of the loss that a transition is sampled in proportion to; 0 samples uniformly."""
-    priority_epsilon: float = 1e-6
+    priority_epsilon: float = hyper(1e-6, above=0)
     """Added to every priority, so that none is 0."""
-    priority_beta_start: float = 0.4
-    """Share of the correction for it at the start, in [0, 1]."""
-    priority_beta_steps: float = 100_000.0
+    priority_beta_start: float = hyper(0.4, low=0, high=1)
+    """Share of the correction for it at the start."""
+    priority_beta_steps: float = hyper(100_000.0, above=0, infinite=True)
     """Environment steps over which that share rises to 1."""
-    max_grad_norm: float = 10.0
-    """Gradients longer than this (global norm) are scaled down to it, > 0."""
-    adam_epsilon: float = 1e-8
-    """Adam's denominator constant, > 0."""
-    cql_weight: float = 0.0
-    """By how much actions that are not in the data are pushed down, at least 0; offline DQN only."""
+    max_grad_norm: float = hyper(10.0, above=0, infinite=True)
+    """Gradients longer than this (global norm) are scaled down to it."""
+    adam_epsilon: float = hyper(1e-8, above=0)
+    """Adam's denominator constant."""
+    cql_weight: float = hyper(0.0, low=0)
+    """By how much actions that are not in the data are pushed down; offline DQN only."""
 
 
 def make_network(env: Environment, config: DQNConfig) -> QNetwork:

@@ -38,6 +38,7 @@ from purerl.algorithms.value.dqn_loss import (
     loss,
     make_network,
 )
+from purerl.config_checks import config_or_default
 from purerl.data import ring as rings
 from purerl.data.dataset import episode_returns, fingerprint
 from purerl.data.replay import SampleIndices
@@ -78,7 +79,7 @@ def offline_dqn(env: Environment, dataset: Transition, config: DQNConfig | None 
     Raises:
         ValueError: if actions are not discrete, the dataset is empty or too large, or samples are to be prioritised.
     """
-    config = config or DQNConfig()
+    config = config_or_default(config, DQNConfig)
     net = make_network(env, config)
     if config.prioritized:
         raise ValueError("DQNConfig.prioritized = True: a dataset is sampled from uniformly, so drop it.")
@@ -114,6 +115,7 @@ def offline_dqn(env: Environment, dataset: Transition, config: DQNConfig | None 
         config.num_envs * config.num_steps,
         evaluate,
         {"env": env.name, **dataclasses.asdict(config), "dataset_sha256": fingerprint(dataset)},
+        hypers_class=DQNHypers,
         facts={
             "dataset_return": float(np.mean(returns)) if len(returns) else float("nan"),
             "dataset_episodes": len(returns),

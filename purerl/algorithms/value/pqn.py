@@ -20,11 +20,12 @@ from flax import struct
 from purerl import optimizers, rollout
 from purerl.agent import no_carry
 from purerl.algorithm import Algorithm, Spec
-from purerl.config_checks import check_config, check_minibatches
+from purerl.config_checks import check_config, check_minibatches, config_or_default
 from purerl.envs.base import Environment, num_actions
 from purerl.kernels import exploration, returns, targets
 from purerl.nets.torsos import Activation, Torso
 from purerl.nets.value import QNetwork, make_q_network
+from purerl.ranges import hyper
 from purerl.types import Metrics, PyTree, Seen, Transition
 from purerl.update import gradient_step, minibatch_epochs, rollout_update
 
@@ -62,22 +63,22 @@ class PQNConfig:
 class PQNHypers(struct.PyTreeNode):
     """Every other number of PQN: leaves, so that one compile serves all values and ``vmap`` sweeps them."""
 
-    learning_rate: float = 5e-4
-    """Adam's step size, > 0."""
-    gamma: float = 0.99
-    """Discount, in [0, 1]."""
-    lambda_: float = 0.65
-    """Share of each return that goes on beyond its next step, in [0, 1]."""
-    epsilon_start: float = 1.0
-    """Share of uniform actions at the start, in [0, 1]."""
-    epsilon_end: float = 0.05
-    """Share of uniform actions from exploration_steps on, in [0, 1]."""
-    exploration_steps: float = 100_000.0
+    learning_rate: float = hyper(5e-4, low=0)
+    """Adam's step size."""
+    gamma: float = hyper(0.99, low=0, high=1)
+    """Discount."""
+    lambda_: float = hyper(0.65, low=0, high=1)
+    """Share of each return that goes on beyond its next step."""
+    epsilon_start: float = hyper(1.0, low=0, high=1)
+    """Share of uniform actions at the start."""
+    epsilon_end: float = hyper(0.05, low=0, high=1)
+    """Share of uniform actions from exploration_steps on."""
+    exploration_steps: float = hyper(100_000.0, above=0, infinite=True)
     """Environment steps over which the share falls in a straight line."""
-    max_grad_norm: float = 10.0
-    """Gradients longer than this (global norm) are scaled down to it, > 0."""
-    adam_epsilon: float = 1e-8
-    """Adam's denominator constant, > 0."""
+    max_grad_norm: float = hyper(10.0, above=0, infinite=True)
+    """Gradients longer than this (global norm) are scaled down to it."""
+    adam_epsilon: float = hyper(1e-8, above=0)
+    """Adam's denominator constant."""
 
 
 class PQNState(struct.PyTreeNode):
@@ -107,7 +108,7 @@ def pqn(env: Environment, config: PQNConfig | None = None) -> Algorithm:
     Raises:
         ValueError: if actions are not discrete.
     """
-    config = config or PQNConfig()
+    config = config_or_default(config, PQNConfig)
     net = make_network(env, config)
 
     def init(hypers: PQNHypers, key: jax.Array) -> PQNState:
@@ -133,6 +134,7 @@ def pqn(env: Environment, config: PQNConfig | None = None) -> Algorithm:
         config.num_envs * config.num_steps,
         rollout.evaluation(env, no_carry, act),
         settings={"env": env.name, **dataclasses.asdict(config)},
+        hypers_class=PQNHypers,
     )
     return Algorithm(init, update, no_carry, act, spec)
 

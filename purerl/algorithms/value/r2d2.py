@@ -23,7 +23,7 @@ from flax import struct
 from purerl import optimizers, rollout
 from purerl.algorithm import Algorithm, Spec
 from purerl.algorithms.value.dqn_loss import finish_update
-from purerl.config_checks import check_config, check_multiples
+from purerl.config_checks import check_config, check_multiples, config_or_default
 from purerl.data.prioritized import proportional, sequence_priority
 from purerl.data.replay import Replay, ReplayConfig, ReplayState, SampleIndices, uniform
 from purerl.data.ring import Ring
@@ -33,6 +33,7 @@ from purerl.kernels import exploration, returns, targets
 from purerl.nets.recurrent import LSTMState
 from purerl.nets.torsos import Activation, Torso
 from purerl.nets.value import Dueling, RecurrentQNetwork, make_q_network
+from purerl.ranges import hyper, setting
 from purerl.sharding import shard
 from purerl.target_network import TargetUpdate
 from purerl.types import Metrics, PyTree, Scalar, Seen, Transition
@@ -57,15 +58,14 @@ class R2D2Config:
     """Sequences per gradient step, M."""
     sequence_length: int = 16
     """Steps of a sequence that are learnt from, T; 80 in the paper."""
-    burn_in: int = 8
-    """Steps before them that are only read, at least 0; 40 in the paper."""
-    overlap: int = 8
+    burn_in: int = setting(8, low=0)
+    """Steps before them that are only read; 40 in the paper."""
+    overlap: int = setting(8, low=0)
     """Steps learnt from in one sequence and in the next as well, less than sequence_length; 40 in the paper."""
     replay_capacity: int = 32_768
     """Steps in the replay, of all environments together; a multiple of num_envs * (sequence_length - overlap)."""
     num_warmup_steps: int = 1_024
-    """Steps with uniform actions, of all environments together, before the first update; a multiple of num_envs, and
-    enough for a sequence."""
+    """Steps with uniform actions, of all together, before the first update: a multiple of num_envs, and a sequence."""
     n_step: int = 3
     """Rewards of a target before the value of a later state; 5 in the paper."""
     rescale: bool = True
@@ -86,7 +86,7 @@ class R2D2Config:
     """Nonlinearity between layers."""
 
     def __post_init__(self) -> None:
-        check_config(self, at_least={"burn_in": 0, "overlap": 0})
+        check_config(self)
         if self.overlap >= self.sequence_length:
             raise ValueError(
                 f"R2D2Config.overlap = {self.overlap} must be less than sequence_length = {self.sequence_length}."
@@ -119,36 +119,36 @@ class R2D2Config:
 class R2D2Hypers(struct.PyTreeNode):
     """Every other number of R2D2: leaves, so that one compile serves all values and ``vmap`` sweeps them."""
 
-    learning_rate: float = 5e-4
-    """Adam's step size, > 0."""
-    gamma: float = 0.99
-    """Discount, in [0, 1]; 0.997 in the paper."""
-    epsilon_start: float = 1.0
-    """Share of uniform actions of the environment that explores most, at the start, in [0, 1]."""
-    epsilon_end: float = 0.4
-    """The same from exploration_steps on, in [0, 1]."""
-    exploration_steps: float = 20_000.0
+    learning_rate: float = hyper(5e-4, low=0)
+    """Adam's step size."""
+    gamma: float = hyper(0.99, low=0, high=1)
+    """Discount; 0.997 in the paper."""
+    epsilon_start: float = hyper(1.0, low=0, high=1)
+    """Share of uniform actions of the environment that explores most, at the start."""
+    epsilon_end: float = hyper(0.4, low=0, high=1)
+    """The same from exploration_steps on."""
+    exploration_steps: float = hyper(20_000.0, above=0, infinite=True)
     """Environment steps over which the share falls in a straight line."""
-    epsilon_spread: float = 7.0
+    epsilon_spread: float = hyper(7.0, low=0)
     """Environment i explores with that share to the power 1 + i / (num_envs - 1) of this; 0 for all alike."""
-    target_update_every: float = 1_000.0
+    target_update_every: float = hyper(1_000.0, above=0, infinite=True)
     """Environment steps between two copies of the parameters to the target network; hard updates only."""
-    tau: float = 0.005
-    """By how much an update moves the target network's parameters, in [0, 1]; Polyak updates only."""
-    rescale_epsilon: float = 1e-3
-    """Slope that is left of h far from 0, >= 0; where values are rescaled."""
-    priority_eta: float = 0.9
-    """Share of the largest error of a sequence in its priority, in [0, 1]; the mean has the rest."""
-    priority_alpha: float = 0.9
+    tau: float = hyper(0.005, low=0, high=1)
+    """By how much an update moves the target network's parameters; Polyak updates only."""
+    rescale_epsilon: float = hyper(1e-3, low=0)
+    """Slope that is left of h far from 0; where values are rescaled."""
+    priority_eta: float = hyper(0.9, low=0, high=1)
+    """Share of the largest error of a sequence in its priority; the mean has the rest."""
+    priority_alpha: float = hyper(0.9, low=0)
     """Power of the priority that a sequence is sampled in proportion to; 0 samples uniformly."""
-    priority_epsilon: float = 1e-6
+    priority_epsilon: float = hyper(1e-6, above=0)
     """Added to every priority, so that none is 0."""
-    priority_beta: float = 0.6
-    """Share of the correction for it, in [0, 1]."""
-    max_grad_norm: float = 40.0
-    """Gradients longer than this (global norm) are scaled down to it, > 0."""
-    adam_epsilon: float = 1e-3
-    """Adam's denominator constant, > 0."""
+    priority_beta: float = hyper(0.6, low=0, high=1)
+    """Share of the correction for it."""
+    max_grad_norm: float = hyper(40.0, above=0, infinite=True)
+    """Gradients longer than this (global norm) are scaled down to it."""
+    adam_epsilon: float = hyper(1e-3, above=0)
+    """Adam's denominator constant."""
 
 
 class R2D2State(struct.PyTreeNode):
@@ -179,7 +179,7 @@ def r2d2(env: Environment, config: R2D2Config | None = None) -> Algorithm:
     Raises:
         ValueError: if actions are not discrete.
     """
-    config = config or R2D2Config()
+    config = config_or_default(config, R2D2Config)
     net, replay = make_network(env, config), make_replay(config)
 
     def init(hypers: R2D2Hypers, key: jax.Array) -> R2D2State:
@@ -224,6 +224,7 @@ def r2d2(env: Environment, config: R2D2Config | None = None) -> Algorithm:
         config.num_envs * config.num_steps,
         rollout.evaluation(env, start, act),
         settings={"env": env.name, **dataclasses.asdict(config)},
+        hypers_class=R2D2Hypers,
         env_steps_of_init=config.num_warmup_steps,
     )
     return Algorithm(init, update, start, act, spec)
@@ -267,9 +268,8 @@ def initial_memory(net: RecurrentQNetwork) -> LSTMState:
 
 def epsilons(hypers: R2D2Hypers, num_env_steps: jax.Array, number: int) -> jax.Array:
     """Shares of uniform actions of so many environments side by side, ``[number]``: one explores more than the next."""
-    largest = exploration.linear_decay(
-        hypers.epsilon_start, hypers.epsilon_end, num_env_steps, hypers.exploration_steps
-    )
+    start, end = hypers.epsilon_start, hypers.epsilon_end
+    largest = exploration.linear_decay(start, end, num_env_steps, hypers.exploration_steps)
     return exploration.spread(largest, hypers.epsilon_spread, number)
 
 

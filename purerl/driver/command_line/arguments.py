@@ -10,12 +10,13 @@ from typing import Annotated, Any, NamedTuple
 import jax
 import tyro
 
+from purerl.config_checks import check_options
 from purerl.driver.command_line.experiment import Experiment, recorded_sweep
 from purerl.driver.hypers import schedules, sweep
 from purerl.driver.hypers.names import fold_in_name
 from purerl.driver.hypers.population import PBT
 from purerl.driver.hypers.sweep import Distribution, Sweep
-from purerl.driver.options import RunOptions, check_ranges, names_of, option
+from purerl.driver.options import RunOptions, names_of, option
 from purerl.driver.running import devices
 from purerl.driver.storage import folder
 
@@ -28,45 +29,45 @@ class Launch:
 
     env: str = option(fixed=True)
     """Environment. Its preset, where there is one, gives every other default shown here."""
-    seed: int = option(0, fixed=True)
+    seed: int = option(0, fixed=True, low=0, high=2**32 - 1)
     """Fixes everything random about the run."""
     sweep: tuple[str, ...] = option((), fixed=True)
     """Fields to sweep: learning_rate=1e-4,3e-4 clip_epsilon=0.1,0.2; or at random, with --num-points:
     learning_rate=log_uniform(1e-5,1e-2) gamma=choice(0.9,0.99). Each gets --num-seeds seeds."""
-    num_points: int | None = option(None, fixed=True, at_least=1)
+    num_points: int | None = option(None, fixed=True, low=1)
     """How many points to draw where --sweep has distributions."""
     schedule: tuple[str, ...] = option((), fixed=True)
     """Fields that move over the run: learning_rate=linear:0 clip_epsilon=cosine:0.05
     entropy_coef=piecewise:0.5:0.005,0.8:0."""
     evolve: tuple[str, ...] = option((), fixed=True)
     """Fields to evolve by population-based training, starting from the points of --sweep."""
-    evolve_every: int | None = option(None, fixed=True, at_least=1)
+    evolve_every: int | None = option(None, fixed=True, low=1)
     """Environment steps between selections; None: 20 over the run."""
     resume: pathlib.Path | None = None
     """Go on with the run in this folder, with its settings, from its last checkpoint; --num-env-steps may be larger."""
     curve: pathlib.Path | None = None
     """Also write the learning curve to this image."""
-    trial_devices: int = option(1, at_least=1)
+    trial_devices: int = option(1, low=1)
     """Devices to spread seeds and points over."""
-    env_devices: int = option(1, at_least=1)
+    env_devices: int = option(1, low=1)
     """Devices to spread the environments of each run over."""
     distributed: bool = False
     """One of several processes that run together; found out from Slurm, Kubernetes or the TPU, or told by the next."""
     coordinator: str | None = None
     """HOST:PORT of the first process, for --distributed."""
-    num_processes: int | None = None
+    num_processes: int | None = option(None, low=1)
     """How many processes, for --distributed."""
-    process_id: int | None = None
+    process_id: int | None = option(None, low=0)
     """Which of them this is, from 0, for --distributed."""
     compile_cache: pathlib.Path | None = None
     """Keep compiled programs in this folder: the next run of the same shapes starts sooner."""
-    cpu_threads: int | None = option(None, at_least=1)
+    cpu_threads: int | None = option(None, low=1)
     """Threads of XLA on a CPU; None: one per core. One is faster for a lone run of a small network."""
     small_loops: bool = False
     """Let XLA compile whole loops into one function: faster on a CPU where the arrays in them are tiny."""
 
     def __post_init__(self) -> None:
-        check_ranges(self)
+        check_options(self)
 
 
 class Arguments(NamedTuple):

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from purerl.driver.hypers.names import check_fields, fold_in_name
+from purerl.ranges import Range, check_hyper, range_of
 from purerl.types import PyTree
 
 
@@ -33,7 +34,7 @@ class PBT:
     factors: tuple[float, ...] = (0.8, 1.25)
     """A copied hyperparameter is multiplied by one of these, each as likely; > 0."""
     bounds: Mapping[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
-    """Lowest and highest value by name; without one, there is no limit."""
+    """Lowest and highest value by name, inside the range that a hyperparameter declares; without one, that range."""
 
     def __post_init__(self) -> None:
         if self.every < 1:
@@ -59,7 +60,8 @@ def check(pbt: PBT, hypers: PyTree, num_members: int) -> None:
     """Nothing, if such a population of such hyperparameters can evolve.
 
     Raises:
-        ValueError: for fewer than two members, or a name that is no field with a floating-point number.
+        ValueError: for fewer than two members, a name that is no field with a floating-point number, or bounds that
+            reach beyond the range that a field declares.
     """
     if num_members < 2:
         raise ValueError(f"A population of {num_members} cannot evolve: give it at least 2 members.")
@@ -68,6 +70,8 @@ def check(pbt: PBT, hypers: PyTree, num_members: int) -> None:
         dtype = jnp.asarray(getattr(hypers, name)).dtype
         if not jnp.issubdtype(dtype, jnp.floating):
             raise ValueError(f"{type(hypers).__name__}.{name} is {dtype}: only floating-point numbers evolve.")
+        for end in pbt.bounds.get(name, ()):
+            check_hyper(f"{type(hypers).__name__}.{name}, an end of PBT.bounds,", end, _ranges(hypers)[name])
 
 
 def exploit_and_explore(
@@ -117,14 +121,24 @@ def exploit(scores: jax.Array, num_replaced: int, key: jax.Array) -> jax.Array:
 
 
 def explore(pbt: PBT, hypers: PyTree, key: jax.Array) -> PyTree:
-    """One member's hyperparameters, each of ``pbt.names`` multiplied by a random factor and kept in its bounds."""
+    """One member's hyperparameters, each of ``pbt.names`` multiplied by a random factor.
+
+    The product is clipped to its bounds, or else to the range that the field declares.
+    """
+    ranges = _ranges(hypers)
 
     def perturb(name: str) -> jax.Array:
         value = getattr(hypers, name)
         factor = jax.random.choice(fold_in_name(key, name), jnp.asarray(pbt.factors, value.dtype))
-        return jnp.clip(value * factor, *pbt.bounds.get(name, (None, None)))
+        range_ = ranges[name]
+        ends = (None, None) if range_ is None else range_.ends(value.dtype)
+        return jnp.clip(value * factor, *pbt.bounds.get(name, ends))
 
     return hypers.replace(**{name: perturb(name) for name in pbt.names})
+
+
+def _ranges(hypers: PyTree) -> dict[str, Range | None]:
+    return {field.name: range_of(field) for field in dataclasses.fields(hypers)}
 
 
 def _where(flag: jax.Array, yes: PyTree, no: PyTree) -> PyTree:

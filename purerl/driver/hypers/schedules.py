@@ -17,6 +17,7 @@ from jax.typing import ArrayLike
 
 from purerl.driver.hypers.names import check_fields
 from purerl.names import near
+from purerl.ranges import check_hyper, range_of
 from purerl.types import PyTree
 
 Schedule = Callable[[jax.Array, ArrayLike], jax.Array]
@@ -31,10 +32,12 @@ class Curve:
     Attributes:
         text: such as ``linear:0``.
         curve: ``(initial, progress) -> value`` in floating point.
+        ends: all values that it moves to, one after the other.
     """
 
     text: str
     curve: Schedule = dataclasses.field(compare=False, repr=False)
+    ends: tuple[float, ...] = dataclasses.field(default=(), compare=False, repr=False)
 
     def __call__(self, initial: ArrayLike, progress: ArrayLike) -> jax.Array:
         """The value at ``progress`` in [0, 1], with the shape and dtype of ``initial``; whole numbers are rounded."""
@@ -53,6 +56,7 @@ def linear(end: float) -> Curve:
     return Curve(
         f"linear:{_plain(end)}",
         lambda initial, progress: optax.linear_schedule(initial, end, transition_steps=1)(progress),
+        (end,),
     )
 
 
@@ -65,6 +69,7 @@ def cosine(end: float) -> Curve:
     return Curve(
         f"cosine:{_plain(end)}",
         lambda initial, progress: end + optax.cosine_decay_schedule(initial - end, decay_steps=1)(progress),
+        (end,),
     )
 
 
@@ -89,16 +94,26 @@ def piecewise(values: Mapping[float, float]) -> Curve:
     def curve(initial: jax.Array, progress: ArrayLike) -> jax.Array:
         return optax.join_schedules([optax.constant_schedule(initial), *constants], boundaries)(progress)
 
-    return Curve("piecewise:" + ",".join(f"{_plain(when)}:{_plain(value)}" for when, value in pieces), curve)
+    text = "piecewise:" + ",".join(f"{_plain(when)}:{_plain(value)}" for when, value in pieces)
+    return Curve(text, curve, tuple(value for _, value in pieces))
 
 
 def check(schedules: Mapping[str, Schedule], hypers: PyTree) -> None:
-    """Nothing, if every schedule belongs to a field of ``hypers``.
+    """Nothing, if every schedule belongs to a field of ``hypers``, and its values are in the range of that.
+
+    Of a schedule that is a function, only the value at the end of the run is looked at.
 
     Raises:
-        ValueError: for a name that is no field, or a field that is a record of its own.
+        ValueError: for a name that is no field, a field that is a record of its own, or a value out of range.
     """
     check_fields(schedules, hypers)
+    ranges = {field.name: range_of(field) for field in dataclasses.fields(hypers)}
+    for name, schedule in schedules.items():
+        if not callable(schedule):
+            raise ValueError(f"The schedule of {name} is {schedule!r}: it must be a function, such as linear(0.0).")
+        ends = schedule.ends if isinstance(schedule, Curve) else (schedule(getattr(hypers, name), 1.0),)
+        for end in ends:
+            check_hyper(f"{type(hypers).__name__}.{name} under the schedule {schedule}", end, ranges[name])
 
 
 def apply(schedules: Mapping[str, Schedule], hypers: PyTree, progress: ArrayLike) -> PyTree:
@@ -110,9 +125,9 @@ def apply(schedules: Mapping[str, Schedule], hypers: PyTree, progress: ArrayLike
         progress: share of the run that is done, ``[]`` in [0, 1].
 
     Raises:
-        ValueError: as :func:`check`.
+        ValueError: for a name that is no field.
     """
-    check(schedules, hypers)
+    check_fields(schedules, hypers)
     now = {name: schedule(getattr(hypers, name), progress) for name, schedule in schedules.items()}
     return hypers.replace(**now)
 

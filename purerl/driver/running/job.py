@@ -17,6 +17,7 @@ from purerl.driver.running import devices, program
 from purerl.driver.running.plan import Plan
 from purerl.driver.running.trials import Trials
 from purerl.driver.storage import records
+from purerl.ranges import check_hypers
 from purerl.types import PyTree
 
 
@@ -42,6 +43,7 @@ class Job(NamedTuple):
             ValueError: for what cannot be run.
         """
         _check_key(key)
+        _check_hypers(algorithm, hypers)
         _check_evaluation(algorithm, options.eval_every)
         plan = Plan.of(
             algorithm,
@@ -96,6 +98,21 @@ def _adjust(given: Mapping[str, Schedule], trials: Trials, plan: Plan) -> progra
 def _check_key(key: jax.Array) -> None:
     if not jax.dtypes.issubdtype(getattr(key, "dtype", None), jax.dtypes.prng_key) or key.shape != ():
         raise ValueError(f"key must be one typed key, such as jax.random.key(0); got {key!r}.")
+
+
+def _check_hypers(algorithm: Algorithm, hypers: PyTree | Sweep) -> None:
+    """Of the algorithm's class, every number in its range, at every point of a sweep.
+
+    Raises:
+        ValueError: if they are not.
+    """
+    record, expected = hypers.hypers if isinstance(hypers, Sweep) else hypers, algorithm.spec.hypers_class
+    if expected is not None and not isinstance(record, expected):
+        raise ValueError(
+            f"hypers must be {expected.__name__}, or a sweep of them, for {algorithm.spec.name}, but they are "
+            f"{type(record).__name__}."
+        )
+    check_hypers(record)
 
 
 def _check_evaluation(algorithm: Algorithm, eval_every: int | None) -> None:

@@ -120,7 +120,7 @@ def test_greedy_agent_is_evaluated_until_the_step_limit():
 
 
 def test_control_refuses_bad_settings():
-    """No step, unknown choices, numbers out of range, spaces that are no table: each named with its remedy."""
+    """No step, unknown choices, spaces that are no table: each named with its remedy."""
     for settings, message in (
         ({"num_steps": 0}, r"ControlConfig\.num_steps = 0"),
         ({"max_episode_steps": 0}, r"ControlConfig\.max_episode_steps = 0"),
@@ -128,9 +128,6 @@ def test_control_refuses_bad_settings():
     ):
         with pytest.raises(ValueError, match=message):
             ControlConfig(**settings)
-    for name, value in (("gamma", 1.5), ("epsilon", -0.1), ("temperature", 0.0), ("initial_value", np.nan)):
-        with pytest.raises(ValueError, match=rf"ControlHypers\.{name} = {value}: it must lie in"):
-            ControlHypers(**{name: value})
     env = purerl.envs.make("CliffWalking")
     with pytest.raises(ValueError, match="needs Discrete observations"):
         sarsa(env._replace(observation_space=Box(0.0, 1.0, (2,))))

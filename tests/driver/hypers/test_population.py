@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from flax import struct
 
-from purerl.driver.hypers.population import PBT, check, exploit, exploit_and_explore
+from purerl.driver.hypers.population import PBT, check, exploit, exploit_and_explore, explore
+from purerl.ranges import check_hypers, hyper
 
 
 class Hypers(struct.PyTreeNode):
@@ -214,6 +215,39 @@ def test_wrong_settings_are_refused(fields, message):
     """At construction, naming the field and its range."""
     with pytest.raises(ValueError, match=message):
         PBT(**{"every": 1, "names": ("rate",), **fields})
+
+
+class Shares(struct.PyTreeNode):
+    """Hyperparameters that declare their ranges."""
+
+    gamma: float = hyper(0.9, low=0, high=1)
+    rate: float = hyper(1.0, above=0)
+    steps: float = hyper(float("inf"), above=0, infinite=True)
+
+
+def test_declared_ranges_hold():
+    """A factor that would leave the range of a field stops at its end, above 0 and at 1; infinity stays."""
+    pbt = PBT(every=1, names=("gamma", "rate", "steps"), factors=(2e-38, 1e30))
+    members = Shares(*(jnp.full(64, value) for value in (0.9, 1e-3, jnp.inf)))
+    new = jax.vmap(functools.partial(explore, pbt))(members, jax.random.split(jax.random.key(0), 64))
+    check_hypers(new)
+    assert set(np.unique(new.gamma > 0.5)) == {True, False} and new.gamma.max() == 1
+    assert new.rate.min() == np.finfo(np.float32).tiny and np.isinf(new.steps).all()
+
+
+@pytest.mark.parametrize(
+    ("bounds", "message"),
+    [
+        ({"gamma": (0.5, 1.5)}, r"Shares.gamma, .* = 1.5: it must be in \[0, 1\]"),
+        ({"rate": (0.0, 1.0)}, r"Shares.rate, .* = 0.0: it must be above 0"),
+        ({"rate": (1.0, np.inf)}, r"Shares.rate, .* = inf: it must be finite, above 0"),
+    ],
+)
+def test_bounds_only_narrow_a_declared_range(bounds, message):
+    """Ends inside the range of the field are accepted, others refused by name."""
+    check(PBT(every=1, names=("gamma",), bounds={"gamma": (0.5, 1.0)}), Shares(), 2)
+    with pytest.raises(ValueError, match=message):
+        check(PBT(every=1, names=("gamma", "rate"), bounds=bounds), Shares(), 2)
 
 
 @pytest.mark.parametrize(

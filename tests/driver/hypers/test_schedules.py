@@ -8,6 +8,7 @@ from flax import struct
 
 from purerl.driver.hypers import schedules
 from purerl.driver.hypers.schedules import cosine, from_text, linear, parse, piecewise
+from purerl.ranges import hyper
 
 PROGRESS = np.linspace(0, 1, 11)
 
@@ -125,6 +126,32 @@ def test_command_line():
     """Fields and schedules of all items."""
     assert parse(["a=linear:0", "b=piecewise:0.5:1"]) == {"a": linear(0), "b": piecewise({0.5: 1})}
     assert parse([]) == {}
+
+
+class Shares(struct.PyTreeNode):
+    """Hyperparameters that declare their ranges."""
+
+    gamma: float = hyper(0.9, low=0, high=1)
+    scale: float = hyper(1.0, above=0)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"gamma": linear(1.5)}, r"Shares.gamma under the schedule linear:1.5 = 1.5: it must be in \[0, 1\]"),
+        ({"gamma": piecewise({0.2: 2.0, 0.5: 1.0})}, r"Shares.gamma .* = 2.0: it must be in \[0, 1\]"),
+        ({"scale": cosine(0.0)}, r"Shares.scale under the schedule cosine:0 = 0.0: it must be above 0"),
+        ({"gamma": lambda initial, progress: initial - progress}, r"Shares.gamma .* it must be in \[0, 1\]"),
+        ({"gamma": 0.5}, r"The schedule of gamma is 0.5: it must be a function, such as linear\(0.0\)"),
+        ({"gama": linear(1.0)}, "Shares has no field 'gama'. Near: 'gamma'"),
+    ],
+    ids=str,
+)
+def test_schedules_stay_in_the_range_of_their_field(given, message):
+    """Every value that they move to is inside it, of a function the last one."""
+    schedules.check({"gamma": linear(1.0), "scale": lambda initial, progress: initial / (1 + progress)}, Shares())
+    with pytest.raises(ValueError, match=message):
+        schedules.check(given, Shares())
 
 
 @pytest.mark.parametrize(

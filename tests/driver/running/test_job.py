@@ -38,6 +38,22 @@ def test_what_cannot_be_run_is_refused(options, message):
         job_of(num_env_steps=80, **options)
 
 
+@pytest.mark.parametrize(
+    ("hypers", "message"),
+    [
+        (ToyHypers(rate=float("nan")), "ToyHypers.rate = nan: it must be finite"),
+        (grid(ToyHypers(), calm=[3, -1]), "ToyHypers.calm = -1: it must be at least 0"),
+        (toy, "hypers must be ToyHypers, or a sweep of them, for toy, but they are function"),
+        ({"rate": 1.0}, "hypers must be ToyHypers, or a sweep of them, for toy, but they are dict"),
+    ],
+    ids=str,
+)
+def test_hypers_of_another_class_or_out_of_range_are_refused(hypers, message):
+    """Alone, and as any point of a sweep."""
+    with pytest.raises(ValueError, match=message):
+        job_of(hypers=hypers, num_env_steps=80)
+
+
 @pytest.mark.parametrize("key", [jax.random.PRNGKey(0), program.seed_keys(KEY, 2), 0, jnp.zeros(())])
 def test_only_one_typed_key_will_do(key):
     """A legacy key, several keys, a number and an array are refused with the remedy."""
