@@ -31,6 +31,7 @@ ARROWS = {
     "data": ("data", "envs.base", "files", "kernels", "spaces", "types"),
     "search": ("search", "files", "types"),
     "games": ("games", "agent", "envs", "kernels", "search", "spaces", "types"),
+    "language": ("language", "kernels", "types"),
     "optimizers.py": ("types",),
     "target_network.py": ("types",),
     "sharding.py": ("types",),
@@ -38,7 +39,7 @@ ARROWS = {
     "update.py": ("sharding", "types"),
     "algorithms": (
         *("algorithms", "agent", "algorithm", "config_checks", "optimizers", "ranges", "rollout", "sharding"),
-        *("target_network", "update", "games", "search", "nets", "data", "mdp", "kernels"),
+        *("target_network", "update", "games", "search", "language", "nets", "data", "mdp", "kernels"),
         *("envs.base", "envs.games", "envs.wrappers", "files", "spaces", "types"),
     ),
     # what runs algorithms and shows what came of it, and knows no environment and no single algorithm

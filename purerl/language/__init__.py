@@ -1,0 +1,1 @@
+"""Text as sequences of tokens under a policy; knows no learning."""

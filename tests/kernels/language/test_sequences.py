@@ -1,0 +1,42 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from purerl.kernels.language import sequences
+
+MASK = np.array([[1, 1, 1, 0], [1, 1, 0, 0], [1, 0, 0, 0]], bool)  # lengths 3, 2, 1 and 0
+X = np.array([[1.0, 2.0, 3.0, 4.0], [5.0, 6.0, 7.0, 8.0], [9.0, 10.0, 11.0, 12.0]], np.float32)
+
+
+@pytest.mark.covers("token-mdp")
+def test_the_first_stop_token_counts_and_nothing_after_it():
+    """Against a loop, for every pattern of four flags: no stop at all keeps all tokens."""
+    flags = np.array(np.meshgrid(*[[False, True]] * 4)).reshape(4, -1)
+    expected = np.array([[not any(column[:t]) for t in range(4)] for column in flags.T]).T
+    np.testing.assert_array_equal(sequences.until_stop(jnp.asarray(flags)), expected)
+    with pytest.raises(AssertionError):
+        sequences.until_stop(jnp.zeros(3))
+
+
+@pytest.mark.covers("token-mdp")
+def test_sums_means_and_sums_to_go_over_the_tokens_that_count():
+    """Against loops; a sequence without tokens has sum and mean 0."""
+    np.testing.assert_array_equal(sequences.length(MASK), [3, 2, 1, 0])
+    np.testing.assert_array_equal(sequences.total(X, MASK), [15, 8, 3, 0])
+    np.testing.assert_array_equal(sequences.average(X, MASK), [5, 4, 3, 0])
+    expected = [[sum(X[k, b] * MASK[k, b] for k in range(t, 3)) * MASK[t, b] for b in range(4)] for t in range(3)]
+    np.testing.assert_array_equal(sequences.to_go(X, MASK), expected)
+
+
+@pytest.mark.covers("token-mdp")
+@pytest.mark.parametrize("function", [sequences.total, sequences.average, sequences.to_go])
+def test_what_is_outside_the_mask_is_not_read(function):
+    """NaN there changes neither value nor gradient, and longer padding neither; shapes that would broadcast fail."""
+    poisoned = jnp.where(MASK, X, jnp.nan)
+    np.testing.assert_array_equal(function(poisoned, MASK), function(X, MASK))
+    assert np.all(np.isfinite(jax.grad(lambda x: jnp.sum(function(x, MASK)))(poisoned)))
+    longer = [jnp.pad(x, ((0, 2), (0, 0))) for x in (X, MASK)]
+    np.testing.assert_array_equal(jnp.ravel(function(*longer))[: function(X, MASK).size], jnp.ravel(function(X, MASK)))
+    with pytest.raises(AssertionError):
+        function(X, MASK[:, :1])
