@@ -11,12 +11,18 @@ if TYPE_CHECKING:
     from purerl import envs
     from purerl.algorithm import Algorithm, Spec
     from purerl.driver import train
+    from purerl.recipes import recorded
 
-__all__ = ["Algorithm", "Spec", "envs", "train"]
+__all__ = ["Algorithm", "Spec", "envs", "recorded", "train"]
 __version__ = "0.1.0"
 
 # Imported when they are first asked for, so that `purerl --help` does not wait for JAX.
-_FROM = {"Algorithm": "purerl.algorithm", "Spec": "purerl.algorithm", "train": "purerl.driver"}
+_FROM = {
+    "Algorithm": "purerl.algorithm",
+    "Spec": "purerl.algorithm",
+    "recorded": "purerl.recipes",
+    "train": "purerl.driver",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -5,6 +5,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from purerl.agent import Agent
+from purerl.recipes import Recipe
 from purerl.types import PyTree
 
 
@@ -26,6 +27,7 @@ class Spec(NamedTuple):
             of the data that it learns from.
         hypers_class: the class of its hyperparameters, whose fields declare their ranges (:mod:`purerl.ranges`); None
             where any record will do.
+        recipe: the call of the factory that it was made by, for the record of a run (:mod:`purerl.recipes`).
     """
 
     name: str
@@ -35,6 +37,7 @@ class Spec(NamedTuple):
     env_steps_of_init: int = 0
     facts: Mapping[str, Any] = MappingProxyType({})
     hypers_class: type | None = None
+    recipe: Recipe | None = None
 
 
 class Algorithm(NamedTuple):

@@ -21,13 +21,14 @@ ARROWS = {
     "files.py": (),
     "ranges.py": ("types",),
     "config_checks.py": ("ranges",),
+    "recipes.py": (),
     "agent.py": ("types",),
-    "algorithm.py": ("agent", "types"),
+    "algorithm.py": ("agent", "recipes", "types"),
     # parts of algorithms, which know no algorithm
     "kernels": ("kernels", "types"),
     "mdp": ("mdp", "kernels", "types"),
     "nets": ("nets", "kernels", "spaces", "types"),
-    "envs": ("envs", "agent", "mdp", "kernels", "names", "spaces", "types"),
+    "envs": ("envs", "agent", "mdp", "kernels", "names", "recipes", "spaces", "types"),
     "data": ("data", "envs.base", "files", "kernels", "spaces", "types"),
     "search": ("search", "files", "types"),
     "games": ("games", "agent", "envs", "kernels", "search", "spaces", "types"),
@@ -38,17 +39,18 @@ ARROWS = {
     "rollout.py": ("envs.base", "envs.games", "envs.wrappers", "kernels", "sharding", "types"),
     "update.py": ("sharding", "types"),
     "algorithms": (
-        *("algorithms", "agent", "algorithm", "config_checks", "optimizers", "ranges", "rollout", "sharding"),
-        *("target_network", "update", "games", "search", "language", "nets", "data", "mdp", "kernels"),
+        *("algorithms", "agent", "algorithm", "config_checks", "optimizers", "ranges", "recipes", "rollout"),
+        *("sharding", "target_network", "update", "games", "search", "language", "nets", "data", "mdp", "kernels"),
         *("envs.base", "envs.games", "envs.wrappers", "files", "spaces", "types"),
     ),
     # what runs algorithms and shows what came of it, and knows no environment and no single algorithm
     "analysis": ("analysis", "files", "types"),
     "driver": (
-        *("driver", "agent", "algorithm", "analysis", "config_checks", "files", "names", "ranges", "types", "xla"),
+        *("driver", "agent", "algorithm", "analysis", "config_checks", "files", "names", "ranges", "recipes", "types"),
+        "xla",
     ),
     # on top: algorithms with settings that work, what is done with runs, the command that finds both by name
-    "presets": ("presets", "algorithm", "algorithms", "data", "driver", "envs", "types"),
+    "presets": ("presets", "algorithm", "algorithms", "data", "driver", "envs", "recipes", "types"),
     "tools": (
         *("tools", "agent", "algorithms", "analysis", "driver", "envs", "files", "games", "names", "search", "types"),
         "xla",

@@ -10,6 +10,7 @@ rollout's resets in one call, and so that the observation before a reset is neve
 from collections.abc import Callable
 from typing import NamedTuple
 
+from purerl.recipes import Recipe
 from purerl.spaces import Discrete, Space
 
 
@@ -25,6 +26,7 @@ class Environment(NamedTuple):
             would have gone on. ``info``: a dict of arrays, the same keys at every step, often empty.
         observation_space: what ``obs`` may be.
         action_space: what ``action`` may be.
+        recipe: how it was made (:mod:`purerl.recipes`), for the record of a run; not part of the protocol.
     """
 
     name: str
@@ -32,6 +34,7 @@ class Environment(NamedTuple):
     step: Callable
     observation_space: Space
     action_space: Space
+    recipe: Recipe | None = None
 
 
 def num_actions(env: Environment, algorithm: str) -> int:

@@ -148,9 +148,10 @@ def _findings(env: Environment, key: jax.Array, num_steps: int) -> _Findings:
 
 def _interface(env: Any) -> _Findings:
     """The five attributes, and what they are."""
-    for name in Environment._fields:
+    names = Environment._fields[:-1]  # without the recipe, which is not part of the protocol
+    for name in names:
         if not hasattr(env, name):
-            yield _error(f"env.{name}", "is missing", f"give the environment {', '.join(Environment._fields)}")
+            yield _error(f"env.{name}", "is missing", f"give the environment {', '.join(names)}")
         elif name in ("reset", "step") and not callable(getattr(env, name)):
             yield _error(f"env.{name}", f"is {getattr(env, name)!r}, which cannot be called", "make it a function")
         elif name.endswith("_space") and not isinstance(getattr(env, name), Discrete | Box):

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from purerl.recipes import Recipe
 from purerl.spaces import Box, Discrete
 from purerl.types import PyTree
 
@@ -47,6 +48,7 @@ class Game(NamedTuple):
         player: ``(state) -> [] int32``, 0 or 1, who is to move.
         symmetries: of the board; None where there are none to speak of.
         show: ``(state) -> str``, the state in text for a terminal. On the host, not traced.
+        recipe: how it was made (:mod:`purerl.recipes`), for the record of a run.
     """
 
     name: str
@@ -58,6 +60,7 @@ class Game(NamedTuple):
     player: Callable
     symmetries: Symmetries | None
     show: Callable
+    recipe: Recipe | None = None
 
 
 def turn(game: Game, state: PyTree, next_state: PyTree, terminated: jax.Array) -> jax.Array:

@@ -15,6 +15,7 @@ import numpy as np
 
 from purerl.envs.base import Environment
 from purerl.names import near
+from purerl.recipes import recorded
 from purerl.spaces import Box, Discrete, Space
 from purerl.types import PyTree
 
@@ -34,6 +35,7 @@ def gymnax_names() -> list[str]:
     return list(gymnax.registered_envs)
 
 
+@recorded
 def from_gymnax(name_or_env: Any, params: Any = None, **kwargs: Any) -> Environment:
     """A gymnax environment as an :class:`~purerl.envs.base.Environment`.
 

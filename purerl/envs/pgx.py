@@ -17,6 +17,7 @@ import numpy as np
 from purerl.envs import games
 from purerl.envs.games import Game, Symmetries
 from purerl.names import near
+from purerl.recipes import recorded
 from purerl.spaces import Box, Discrete
 from purerl.types import PyTree
 
@@ -28,6 +29,7 @@ class Position(NamedTuple):
     first: jax.Array  # [] int32, pgx's number of the player who moved first
 
 
+@recorded
 def from_pgx(name: str) -> Game:
     """A game of pgx.
 

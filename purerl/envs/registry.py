@@ -12,6 +12,7 @@ from purerl.envs.pgx import from_pgx, pgx_names
 from purerl.envs.probes import PROBES
 from purerl.envs.textbook import TEXTBOOK
 from purerl.names import near
+from purerl.recipes import recorded
 
 
 def _textbook(name: str, max_steps: int | None = None, **kwargs: Any) -> Environment:
@@ -49,6 +50,7 @@ def registered() -> list[str]:
     return sorted({*_factories, *gymnax_names()})
 
 
+@recorded
 def make(name: str, **kwargs: Any) -> Environment:
     """The environment of that name.
 

@@ -15,6 +15,7 @@ import numpy as np
 from flax import struct
 
 from purerl.envs.base import Environment
+from purerl.recipes import recorded
 from purerl.spaces import Box, Discrete
 from purerl.types import PyTree
 
@@ -49,6 +50,7 @@ class FrameStackState(struct.PyTreeNode):
     frames: jax.Array  # [..., k * C], the oldest first
 
 
+@recorded
 def episode_statistics(env: Environment) -> Environment:
     """Add the episode's running return and length to ``info``.
 
@@ -79,6 +81,7 @@ def episode_statistics(env: Environment) -> Environment:
     return _derive(env, reset=reset, step=step)
 
 
+@recorded
 def time_limit(env: Environment, max_steps: int) -> Environment:
     """Truncate an episode after ``max_steps`` steps; never terminate it.
 
@@ -111,6 +114,7 @@ def time_limit(env: Environment, max_steps: int) -> Environment:
     return _derive(env, reset=reset, step=step)
 
 
+@recorded
 def map_reward(env: Environment, function: Callable[[jax.Array], jax.Array]) -> Environment:
     """Give ``function(reward)`` in place of the reward, in float32.
 
@@ -129,11 +133,13 @@ def map_reward(env: Environment, function: Callable[[jax.Array], jax.Array]) -> 
     return _derive(env, step=step)
 
 
+@recorded
 def scale_reward(env: Environment, factor: float) -> Environment:
     """Multiply the reward: ``factor * r``. A positive factor keeps the optimal policy."""
     return map_reward(env, lambda reward: reward * factor)
 
 
+@recorded
 def clip_reward(env: Environment, low: float = -1.0, high: float = 1.0) -> Environment:
     """Clip the reward to ``[low, high]``. This changes the problem: big rewards and small ones look alike.
 
@@ -142,6 +148,7 @@ def clip_reward(env: Environment, low: float = -1.0, high: float = 1.0) -> Envir
     return map_reward(env, lambda reward: jnp.clip(reward, low, high))
 
 
+@recorded
 def sticky_actions(env: Environment, probability: float) -> Environment:
     """Execute the previously *executed* action again, now and then, whatever the agent chose.
 
@@ -178,6 +185,7 @@ def sticky_actions(env: Environment, probability: float) -> Environment:
     return _derive(env, reset=reset, step=step)
 
 
+@recorded
 def frame_stack(env: Environment, k: int) -> Environment:
     """Observe the last ``k`` observations, joined along the last axis, the oldest first.
 
@@ -219,6 +227,7 @@ def frame_stack(env: Environment, k: int) -> Environment:
     return _derive(env, reset=reset, step=step, observation_space=stacked)
 
 
+@recorded
 def flatten_observation(env: Environment) -> Environment:
     """Observe a vector: ``[...] -> [D]``, in row-major order.
 
@@ -230,6 +239,7 @@ def flatten_observation(env: Environment) -> Environment:
     return _map_observation(env, lambda obs: jnp.reshape(obs, size), _reshaped(space, np.ravel))
 
 
+@recorded
 def one_hot_observation(env: Environment) -> Environment:
     """Observe a unit vector: the integer ``i`` of ``Discrete(n)`` becomes ``e_i``, ``[n]`` float32.
 
@@ -242,6 +252,7 @@ def one_hot_observation(env: Environment) -> Environment:
     return _map_observation(env, lambda obs: jax.nn.one_hot(obs, space.n), Box(0.0, 1.0, (space.n,)))
 
 
+@recorded
 def select_observation(env: Environment, indices: tuple[int, ...]) -> Environment:
     """Observe some entries of the last axis alone, for example positions without velocities.
 
@@ -264,6 +275,7 @@ def select_observation(env: Environment, indices: tuple[int, ...]) -> Environmen
     return _map_observation(env, lambda obs: obs[..., jnp.asarray(chosen)], space)
 
 
+@recorded
 def scale_actions(env: Environment) -> Environment:
     """Take actions in ``[-1, 1]``, see :func:`scale_to_box`; discrete actions stay as they are.
 
@@ -292,7 +304,8 @@ def scale_to_box(action: jax.Array, space: Box) -> jax.Array:
 
 def _derive(env: Environment, **changes: Any) -> Environment:
     """``env`` as a record with some attributes changed; ``env`` itself may be of any type."""
-    return Environment(**{name: getattr(env, name) for name in Environment._fields} | changes)
+    fields = {name: getattr(env, name) for name in Environment._fields if name != "recipe"}
+    return Environment(**fields | changes)
 
 
 def _map_observation(env: Environment, function: Callable[[Any], jax.Array], space: Box) -> Environment:

@@ -23,6 +23,7 @@ from purerl.driver import command_line
 from purerl.driver.command_line import Preset
 from purerl.driver.running.result import TrainResult
 from purerl.envs.base import Environment
+from purerl.recipes import attach, recorded
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -105,6 +106,7 @@ def _with_dataset(preset: Preset) -> Preset:
     return preset._replace(config=Config(**fields))
 
 
+@recorded
 def make_algorithm(env: Environment, config: Config) -> Algorithm:
     """DQN, or offline DQN where there is a dataset.
 
@@ -120,7 +122,8 @@ def make_algorithm(env: Environment, config: Config) -> Algorithm:
             f"{config.dataset} holds other transitions (sha256 {found[:12]}...) than those of dataset_sha256 = "
             f"{config.dataset_sha256}: restore the file, or start another run."
         )
-    return offline_dqn(env, transitions, config)
+    config = dataclasses.replace(config, dataset_sha256=found)
+    return attach(offline_dqn(env, transitions, config), make_algorithm, {"env": env, "config": config})
 
 
 EXPERIMENT = command_line.Experiment(

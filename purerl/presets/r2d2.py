@@ -10,6 +10,7 @@ from purerl.algorithms.value.r2d2 import R2D2Config, R2D2Hypers, r2d2
 from purerl.driver import command_line
 from purerl.driver.command_line import Preset
 from purerl.envs.base import Environment
+from purerl.recipes import recorded
 
 POSITIONS = "CartPole-v1/positions"
 
@@ -39,6 +40,7 @@ PRESETS = {
 }
 
 
+@recorded
 def make_env(name: str, **arguments: Any) -> Environment:
     """As :func:`purerl.envs.make`, which does not know CartPole without velocities."""
     if name == POSITIONS:

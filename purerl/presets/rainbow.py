@@ -14,6 +14,7 @@ from purerl.driver import command_line
 from purerl.driver.command_line import Preset
 from purerl.envs.base import Environment
 from purerl.presets import dqn as plain
+from purerl.recipes import recorded
 
 PARTS: dict[str, Any] = {
     "target": "double",
@@ -50,6 +51,7 @@ def rainbow(config: DQNConfig, without: Collection[str] = ()) -> DQNConfig:
     return dataclasses.replace(config, **PARTS | {name: getattr(DQNConfig, name) for name in without})
 
 
+@recorded
 def make_algorithm(env: Environment, config: DQNConfig, name: str = "rainbow") -> Algorithm:
     """DQN under another name, which its titles and records have."""
     algorithm = dqn(env, config)

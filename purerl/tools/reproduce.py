@@ -135,7 +135,7 @@ def rerun(run: Recorded, config: Mapping[str, Any], out_dir: pathlib.Path, optio
         overwrite=options.overwrite,
         progress=options.progress,
         # As the experiment's own command line has it, which so can resume this run as well.
-        extra_settings={"experiment": run.experiment.name, "seed": config.get("seed", config["key"][-1])},
+        extra_settings={name: config[name] for name in ("experiment", "seed") if name in config},
     )
     return train(run.algorithm, run.hypers, run.key, again)
 
@@ -180,6 +180,8 @@ def overlaps(one: Interval, other: Interval) -> bool:
 
 def changed_settings(run: Recorded) -> list[str]:
     """Where a kept result's settings are not those of today's preset; empty where they are."""
+    if run.experiment is None:
+        return ["there are no presets for it"]
     preset = run.experiment.preset(run.env_name)
     first = run.hypers.point(0) if isinstance(run.hypers, Sweep) else run.hypers
     then = _settings(run.config, first, run.options.num_env_steps)

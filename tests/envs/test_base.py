@@ -26,7 +26,7 @@ class OwnEnvironment:
 def test_an_object_with_the_attributes_is_an_environment():
     """check_env finds no error in it, and a rollout steps it like the record with the same functions."""
     record = probes.truncation()
-    own = OwnEnvironment(*record)
+    own = OwnEnvironment(*record[:5])
     assert envs.check_env(own, num_steps=5).errors == ()
 
     def steps(env):
@@ -41,5 +41,6 @@ def test_an_object_with_the_attributes_is_an_environment():
 
 
 def test_the_record_has_five_attributes():
-    """In the order in which they are documented."""
-    assert Environment._fields == ("name", "reset", "step", "observation_space", "action_space")
+    """In the order in which they are documented; how it was made is beside the protocol, and need not be there."""
+    assert Environment._fields == ("name", "reset", "step", "observation_space", "action_space", "recipe")
+    assert Environment._field_defaults == {"recipe": None}

@@ -143,7 +143,7 @@ def finished(monkeypatch):
         replay = SimpleNamespace(ring=jax.tree.map(lambda *leaves: np.stack(leaves), *rings))
         summary = {"diverged": [False] * len(num_steps), "title": "dqn on CartPole-v1"} | changes
         found = SimpleNamespace(summary=summary, sweep=None, states=SimpleNamespace(replay=replay))
-        monkeypatch.setattr(command_line, "main", lambda experiment, arguments: found)
+        monkeypatch.setattr(command_line, "main", lambda experiment, arguments, prog: found)
         return found
 
     return result

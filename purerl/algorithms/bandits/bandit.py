@@ -24,6 +24,7 @@ from purerl.algorithm import Algorithm, Spec
 from purerl.config_checks import check_config, config_or_default
 from purerl.envs.base import Environment
 from purerl.kernels import exploration
+from purerl.recipes import recorded
 from purerl.spaces import Discrete
 from purerl.types import Metrics, PyTree, Seen
 
@@ -70,6 +71,7 @@ class BanditState(struct.PyTreeNode):
     obs: jax.Array  # [...] seen before the next pull
 
 
+@recorded
 def bandit(env: Environment, agent: BanditAgent, config: BanditConfig | None = None) -> Algorithm:
     """Multi-armed bandit: an agent that plays one game for ever.
 

@@ -32,6 +32,7 @@ from purerl.games import match, planners
 from purerl.kernels.recurrence import reverse_linear_recurrence
 from purerl.nets.board import make_policy_value
 from purerl.ranges import hyper
+from purerl.recipes import recorded
 from purerl.search import policies, qtransforms
 from purerl.types import Metrics, PyTree, Seen
 from purerl.update import gradient_step, replay_update
@@ -137,6 +138,7 @@ class AlphaZeroState(struct.PyTreeNode):
     replay: ReplayState  # of TrainingTarget
 
 
+@recorded
 def alphazero(game: Game, config: AlphaZeroConfig | None = None) -> Algorithm:
     """AlphaZero for games of two players whose rules are known.
 

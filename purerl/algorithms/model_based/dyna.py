@@ -36,6 +36,7 @@ from purerl.algorithms.model_based.tabular_models import DynaTransition, best_va
 from purerl.config_checks import config_or_default
 from purerl.envs.base import Environment
 from purerl.kernels import exploration
+from purerl.recipes import recorded
 from purerl.spaces import Discrete, Space
 from purerl.types import Mean, Metrics, PyTree, Scalar, Seen
 
@@ -59,6 +60,7 @@ class RandomNumbers(NamedTuple):
     fresh: tuple[jax.Array, PyTree]  # [K, ...] observation and environment state to begin anew from
 
 
+@recorded
 def dyna(env: Environment, config: DynaConfig | None = None) -> Algorithm:
     """Dyna-Q, Dyna-Q+ and prioritized sweeping: tabular learning with planning between real steps.
 

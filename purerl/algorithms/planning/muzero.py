@@ -47,6 +47,7 @@ from purerl.envs.base import Environment
 from purerl.envs.games import Game
 from purerl.games import match, planners
 from purerl.nets.latent import LatentModel
+from purerl.recipes import recorded
 from purerl.sharding import shard
 from purerl.target_network import update_target
 from purerl.types import Metrics, PyTree, Seen
@@ -73,6 +74,7 @@ class MuZeroState(struct.PyTreeNode):
     num_env_steps: jax.Array  # [] int
 
 
+@recorded
 def muzero(env: Environment | Game, config: MuZeroConfig | None = None) -> Algorithm:
     """MuZero for discrete actions: of one player, or of two who take turns.
 

@@ -28,6 +28,7 @@ from purerl.kernels import moments, numerics, returns, surrogates
 from purerl.kernels.recurrence import forward_linear_recurrence
 from purerl.nets.actor_critic import ActorCritic
 from purerl.ranges import hyper
+from purerl.recipes import recorded
 from purerl.spaces import Discrete
 from purerl.types import Metrics, PyTree, Seen, Transition
 from purerl.update import gradient_step, minibatch_epochs, rollout_update
@@ -147,6 +148,7 @@ class Batch(NamedTuple):
     target: jax.Array  # [M] of the value
 
 
+@recorded
 def ppo(env: Environment, config: PPOConfig | None = None) -> Algorithm:
     """PPO for discrete or continuous actions.
 

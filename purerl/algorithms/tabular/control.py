@@ -25,6 +25,7 @@ from purerl.config_checks import check_config, config_or_default
 from purerl.envs.base import Environment
 from purerl.kernels import exploration
 from purerl.ranges import hyper
+from purerl.recipes import recorded
 from purerl.spaces import Discrete
 from purerl.types import Mean, Metrics, PyTree, Seen
 
@@ -99,6 +100,7 @@ class ControlRollout(struct.PyTreeNode):
     episode_length: jax.Array  # [T]
 
 
+@recorded
 def control(env: Environment, rule: UpdateRule, config: ControlConfig | None = None) -> Algorithm:
     """Tabular control: an agent that acts, explores and learns in one environment.
 

@@ -17,6 +17,7 @@ from purerl.algorithms.tabular.control import ControlConfig, ControlHypers, cont
 from purerl.algorithms.tabular.update_rule import ControlTransition, UpdateRule, initial_table
 from purerl.envs.base import Environment
 from purerl.mdp import average
+from purerl.recipes import recorded
 from purerl.types import Mean
 
 
@@ -69,6 +70,7 @@ def double_update(
     return DoubleTables(q=q), Mean(jnp.abs(error), jnp.ones_like(error))
 
 
+@recorded
 def double_q_learning(env: Environment, config: ControlConfig | None = None) -> Algorithm:
     """Double Q-learning: Q-learning without its maximisation bias.
 
@@ -77,6 +79,7 @@ def double_q_learning(env: Environment, config: ControlConfig | None = None) -> 
     return control(env, double(name="double-q-learning"), config)
 
 
+@recorded
 def double_expected_sarsa(env: Environment, config: ControlConfig | None = None) -> Algorithm:
     """Double Expected SARSA: Expected SARSA with two tables.
 

@@ -10,8 +10,10 @@ from purerl.algorithm import Algorithm
 from purerl.algorithms.tabular.control import ControlConfig, control
 from purerl.algorithms.tabular.n_step import n_step
 from purerl.envs.base import Environment
+from purerl.recipes import recorded
 
 
+@recorded
 def expected_sarsa(env: Environment, config: ControlConfig | None = None) -> Algorithm:
     """Expected SARSA: SARSA without the randomness of its next action.
 

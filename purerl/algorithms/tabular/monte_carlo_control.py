@@ -20,6 +20,7 @@ from purerl.envs.base import Environment
 from purerl.kernels.exploration import power_decay
 from purerl.kernels.numerics import safe_divide
 from purerl.mdp import average
+from purerl.recipes import recorded
 from purerl.types import Mean
 
 
@@ -111,6 +112,7 @@ def monte_carlo_update(
     return ReturnTables(q=q, total=total, weight=weight, weighted_return=weighted_return, discount=discount), errors
 
 
+@recorded
 def monte_carlo(env: Environment, config: ControlConfig | None = None, first_visit: bool = True) -> Algorithm:
     """On-policy Monte Carlo control; with exploring starts where the config asks for them.
 
@@ -119,6 +121,7 @@ def monte_carlo(env: Environment, config: ControlConfig | None = None, first_vis
     return control(env, returns(first_visit), config)
 
 
+@recorded
 def off_policy_monte_carlo(env: Environment, config: ControlConfig | None = None) -> Algorithm:
     """Off-policy Monte Carlo control by weighted importance sampling.
 

@@ -10,8 +10,10 @@ from purerl.algorithm import Algorithm
 from purerl.algorithms.tabular.control import ControlConfig, control
 from purerl.algorithms.tabular.eligibility_traces import Trace, traces
 from purerl.envs.base import Environment
+from purerl.recipes import recorded
 
 
+@recorded
 def q_lambda(env: Environment, config: ControlConfig | None = None, trace: Trace = "accumulating") -> Algorithm:
     """Watkins' Q(lambda): Q-learning whose traces last as long as the greedy policy is followed.
 

@@ -10,8 +10,10 @@ from purerl.algorithm import Algorithm
 from purerl.algorithms.tabular.control import ControlConfig, control
 from purerl.algorithms.tabular.n_step import n_step
 from purerl.envs.base import Environment
+from purerl.recipes import recorded
 
 
+@recorded
 def q_learning(env: Environment, config: ControlConfig | None = None) -> Algorithm:
     """Q-learning: off-policy TD control, the value of the greedy policy whatever the behaviour.
 

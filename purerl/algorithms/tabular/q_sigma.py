@@ -10,8 +10,10 @@ from purerl.algorithm import Algorithm
 from purerl.algorithms.tabular.control import ControlConfig, control
 from purerl.algorithms.tabular.n_step import n_step
 from purerl.envs.base import Environment
+from purerl.recipes import recorded
 
 
+@recorded
 def q_sigma(env: Environment, config: ControlConfig | None = None, n: int = 1) -> Algorithm:
     """n-step Q(sigma): between n-step SARSA (hypers.sigma 1) and tree backup of the policy that acts (0).
 

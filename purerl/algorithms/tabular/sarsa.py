@@ -10,8 +10,10 @@ from purerl.algorithm import Algorithm
 from purerl.algorithms.tabular.control import ControlConfig, control
 from purerl.algorithms.tabular.n_step import n_step
 from purerl.envs.base import Environment
+from purerl.recipes import recorded
 
 
+@recorded
 def sarsa(env: Environment, config: ControlConfig | None = None, n: int = 1) -> Algorithm:
     """SARSA: on-policy TD control, the value of the policy that acts.
 
@@ -22,6 +24,7 @@ def sarsa(env: Environment, config: ControlConfig | None = None, n: int = 1) -> 
     return control(env, n_step(n, "sampled", name="sarsa"), config)
 
 
+@recorded
 def off_policy_sarsa(env: Environment, config: ControlConfig | None = None, n: int = 1) -> Algorithm:
     """n-step off-policy SARSA: the policy with hypers.target_epsilon, by importance ratios.
 

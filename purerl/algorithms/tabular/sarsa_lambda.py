@@ -10,8 +10,10 @@ from purerl.algorithm import Algorithm
 from purerl.algorithms.tabular.control import ControlConfig, control
 from purerl.algorithms.tabular.eligibility_traces import Trace, traces
 from purerl.envs.base import Environment
+from purerl.recipes import recorded
 
 
+@recorded
 def sarsa_lambda(env: Environment, config: ControlConfig | None = None, trace: Trace = "accumulating") -> Algorithm:
     """SARSA(lambda); with dutch traces true online SARSA(lambda).
 

@@ -44,6 +44,7 @@ from purerl.data.transitions import n_step_transitions
 from purerl.envs.base import Environment, num_actions
 from purerl.kernels import exploration
 from purerl.nets.value import QNetwork
+from purerl.recipes import recorded
 from purerl.types import Metrics, PyTree, Seen, Transition
 from purerl.update import replay_update
 
@@ -59,6 +60,7 @@ class DQNState(struct.PyTreeNode):
     num_env_steps: jax.Array  # [] int
 
 
+@recorded
 def dqn(env: Environment, config: DQNConfig | None = None) -> Algorithm:
     """DQN and its variants for discrete actions.
 

@@ -46,6 +46,7 @@ from purerl.data.transitions import NStepTransition, n_step_transitions
 from purerl.envs.base import Environment
 from purerl.kernels import targets
 from purerl.nets.value import QNetwork
+from purerl.recipes import recorded
 from purerl.types import Episodes, Metrics, PyTree, Seen, Transition
 from purerl.update import dataset_update
 
@@ -61,6 +62,7 @@ class OfflineDQNState(struct.PyTreeNode):
     num_env_steps: jax.Array  # [] int, those that DQN would have taken
 
 
+@recorded
 def offline_dqn(env: Environment, dataset: Transition, config: DQNConfig | None = None) -> Algorithm:
     """DQN, or conservative Q-learning, from a dataset.
 

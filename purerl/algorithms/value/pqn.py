@@ -26,6 +26,7 @@ from purerl.kernels import exploration, returns, targets
 from purerl.nets.torsos import Activation, Torso
 from purerl.nets.value import QNetwork, make_q_network
 from purerl.ranges import hyper
+from purerl.recipes import recorded
 from purerl.types import Metrics, PyTree, Seen, Transition
 from purerl.update import gradient_step, minibatch_epochs, rollout_update
 
@@ -98,6 +99,7 @@ class Batch(struct.PyTreeNode):
     target: jax.Array  # [...]
 
 
+@recorded
 def pqn(env: Environment, config: PQNConfig | None = None) -> Algorithm:
     """PQN for discrete actions.
 

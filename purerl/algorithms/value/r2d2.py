@@ -34,6 +34,7 @@ from purerl.nets.recurrent import LSTMState
 from purerl.nets.torsos import Activation, Torso
 from purerl.nets.value import Dueling, RecurrentQNetwork, make_q_network
 from purerl.ranges import hyper, setting
+from purerl.recipes import recorded
 from purerl.sharding import shard
 from purerl.target_network import TargetUpdate
 from purerl.types import Metrics, PyTree, Scalar, Seen, Transition
@@ -169,6 +170,7 @@ class SequenceBatch(struct.PyTreeNode):
     memory: LSTMState  # [M, size] each, stored before the first step
 
 
+@recorded
 def r2d2(env: Environment, config: R2D2Config | None = None) -> Algorithm:
     """R2D2 for discrete actions. ``init`` fills the replay by uniform actions.
 

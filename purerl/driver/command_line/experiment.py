@@ -57,7 +57,7 @@ class Experiment(NamedTuple):
         """
         settings = dict(record["settings"])
         env = settings.pop("env", self.default_env)
-        return env, _filled(self.fallback.config, settings), _filled(self.fallback.hypers, record["hypers"])
+        return env, filled(self.fallback.config, settings), filled(self.fallback.hypers, record["hypers"])
 
 
 def decay_over_run(num_optimizer_steps: int, hypers: Any) -> Any:
@@ -65,6 +65,14 @@ def decay_over_run(num_optimizer_steps: int, hypers: Any) -> Any:
     if math.isinf(hypers.decay_steps):
         return hypers.replace(decay_steps=float(num_optimizer_steps))
     return hypers
+
+
+def known(record: Mapping[str, Any]) -> Experiment | None:
+    """The presets of what made a run, if there are any."""
+    try:
+        return find(record)
+    except ValueError:
+        return None
 
 
 def find(record: Mapping[str, Any], package: str = "purerl.presets") -> Experiment:
@@ -87,7 +95,10 @@ def find(record: Mapping[str, Any], package: str = "purerl.presets") -> Experime
         else:
             if isinstance(getattr(module, "EXPERIMENT", None), Experiment):
                 return module.EXPERIMENT
-    raise ValueError(f"There are no presets {name!r} in {package}: the run was made by something else.")
+    raise ValueError(
+        f"There are no presets {name!r} in {package}: the run was made by something else, and by none that is marked "
+        "with purerl.recorded."
+    )
 
 
 def recorded_sweep(record: Mapping[str, Any], hypers: Any) -> Sweep | None:
@@ -103,7 +114,7 @@ def recorded_sweep(record: Mapping[str, Any], hypers: Any) -> Sweep | None:
     return sweep.points(hypers, points)
 
 
-def _filled(like: Any, values: Mapping[str, Any]) -> Any:
+def filled(like: Any, values: Mapping[str, Any]) -> Any:
     """A record such as ``like`` with values from JSON, where tuples have become lists and infinity null.
 
     A name or value of an older version (:mod:`purerl.driver.renames`) counts as what it is called today.

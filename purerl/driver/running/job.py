@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 from jax.sharding import Mesh
 
+from purerl import recipes
 from purerl.algorithm import Algorithm
 from purerl.driver.hypers import population, schedules
 from purerl.driver.hypers.names import fold_in_name
@@ -77,6 +78,8 @@ def settings(job: Job, key: jax.Array, options: RunOptions) -> dict[str, Any]:
         "settings": dict(job.algorithm.spec.settings),
         "hypers": records.plain(job.trials.base),
         "sweep": {name: values.tolist() for name, values in job.trials.columns.swept.items()},
+        "made_by": recipes.plain(job.algorithm) if recipes.recipe_of(job.algorithm) else None,
+        "hypers_class": recipes.name_of(type(job.trials.base)) or None,
         "key": jax.random.key_data(key).tolist(),
         "key_impl": str(jax.random.key_impl(key)),
         **options.record(),

@@ -21,6 +21,7 @@ _OWN = (SUMMARY, METRICS, CURVE, SWEEP, CHECKPOINTS, TENSORBOARD, CONFIG)  # con
 # What config.json may have otherwise when a run is resumed: options that are not fixed, and what it is computed with.
 _CHANGEABLE = {*options.names_of(options.RunOptions, "recorded")} - {*options.names_of(options.RunOptions, "fixed")}
 _CHANGEABLE |= {"versions", "device", "git_commit", "sources", "mesh", "command"}
+_LATER = {"made_by", "hypers_class"}  # older records have them not
 
 
 class FolderError(ValueError):
@@ -99,7 +100,7 @@ def differences(then: dict[str, Any], now: dict[str, Any], prefix: str = "") -> 
     """Settings that are not as they were, each as ``"hypers.gamma: 0.99 then, 0.9 now"``; of older records too."""
     found, then = [], with_new_names(then, now)
     for name in [*then, *(name for name in now if name not in then)]:
-        if not prefix and name in _CHANGEABLE:
+        if not prefix and (name in _CHANGEABLE or (name in _LATER and name not in then)):
             continue
         a, b = then.get(name), now.get(name)
         if isinstance(a, dict) and isinstance(b, dict):

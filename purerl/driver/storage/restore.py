@@ -3,12 +3,13 @@
 import dataclasses
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from purerl import files, recipes
 from purerl.agent import Agent
 from purerl.algorithm import Algorithm
 from purerl.driver.command_line import experiment
@@ -16,6 +17,7 @@ from purerl.driver.command_line.experiment import Experiment
 from purerl.driver.hypers import schedules
 from purerl.driver.hypers.sweep import Sweep
 from purerl.driver.options import RunOptions
+from purerl.driver.renames import with_new_names
 from purerl.driver.running import program
 from purerl.driver.running.plan import Plan
 from purerl.driver.running.trials import Trials
@@ -30,7 +32,7 @@ _KEY_IMPL = "threefry2x32"  # of the runs that did not record it
 class Recorded(NamedTuple):
     """A run as its ``config.json`` describes it, in the words of ``train``."""
 
-    experiment: Experiment
+    experiment: Experiment | None  # None where there are no presets for it
     env_name: str
     env: Any
     config: Any
@@ -68,34 +70,71 @@ class Agents(NamedTuple):
         return self.run.algorithm.agent(*self.trial(m), sample)
 
 
-def from_record(record: Mapping[str, Any]) -> Recorded:
+def from_record(record: Mapping[str, Any], allow: Collection[str] = (), env: Any = None) -> Recorded:
     """All that it takes to run a ``config.json`` again. Records of older versions have less in them, and will do.
 
+    Args:
+        record: the file as a dictionary. Whatever is in it, no code runs but purerl's and that of ``allow``.
+        allow: names of modules, or packages, of other code that the record may name: factories with
+            :func:`purerl.recipes.recorded`, classes of configs and hyperparameters, environments.
+        env: the environment, where the record has no recipe of it, or to be used instead.
+
     Raises:
-        ValueError: if no experiment made the run, it does not fit the experiment, or a schedule cannot be read.
+        ValueError: if the record does not say what made the run, that is not allowed or makes something else today, or
+            a schedule cannot be read.
     """
-    made_by = experiment.find(record)
-    env_name, config, hypers = made_by.settings_of(record)
-    env = made_by.make_env(env_name)
+    made_again = _by_presets(record) if record.get("made_by") is None else _by_recipe(record, allow, env)
+    made_by, env, config, algorithm, hypers = made_again
     return Recorded(
         experiment=made_by,
-        env_name=env_name,
+        env_name=record["settings"].get("env", getattr(made_by, "default_env", "its environment")),
         env=env,
         config=config,
-        algorithm=made_by.make_algorithm(env, config),
+        algorithm=algorithm,
         hypers=experiment.recorded_sweep(record, hypers) or hypers,
         key=jax.random.wrap_key_data(jnp.array(record["key"], jnp.uint32), impl=record.get("key_impl", _KEY_IMPL)),
         options=RunOptions.of_record(record, [field.name for field in dataclasses.fields(hypers)]),
     )
 
 
-def load_agents(folder: str | os.PathLike, step: int | None = None, best: bool = False) -> Agents:
+def _by_recipe(record: Mapping[str, Any], allow: Collection[str], env: Any) -> tuple:
+    """Presets if there are any, environment, config, algorithm and hyperparameters, by the call that a run records."""
+    text = record["made_by"]
+    first = next(iter(text.get("arguments", {})), "")
+    algorithm = recipes.make(text, allow, {} if env is None else {first: env}, with_new_names)
+    found = folders.differences(record["settings"], files.plain(dict(algorithm.spec.settings)), "settings.")
+    if found:
+        raise ValueError(f"What made the run makes something else today: {'; '.join(found)}.")
+    arguments = [] if algorithm.spec.recipe is None else [value for _, value in algorithm.spec.recipe.arguments]
+    env = next((value for value in arguments if hasattr(value, "action_space")), env)
+    config = next((value for value in arguments if dataclasses.is_dataclass(value)), None)
+    hypers = recipes.make({"call": record["hypers_class"], "arguments": {}}, allow)
+    return experiment.known(record), env, config, algorithm, experiment.filled(hypers, record["hypers"])
+
+
+def _by_presets(record: Mapping[str, Any]) -> tuple:
+    """The same by the name of the presets, of a run that records no call."""
+    made_by = experiment.find(record)
+    env_name, config, hypers = made_by.settings_of(record)
+    env = made_by.make_env(env_name)
+    return made_by, env, config, made_by.make_algorithm(env, config), hypers
+
+
+def load_agents(
+    folder: str | os.PathLike,
+    step: int | None = None,
+    best: bool = False,
+    allow: Collection[str] = (),
+    env: Any = None,
+) -> Agents:
     """The agents of a run, finished or not.
 
     Args:
         folder: of the run, such as ``runs/ppo/TIME-ENV``.
         step: environment step of a checkpoint; None: of the last one that can be read.
         best: take the checkpoint whose evaluation, the mean over all trials, is the highest.
+        allow: names of modules, or packages, besides purerl that the run may name; their code runs.
+        env: the run's environment, where the run could not record how it was made.
 
     Raises:
         ValueError: if the folder holds no run that can be made again, a checkpoint does not fit it, or, for the best
@@ -103,7 +142,7 @@ def load_agents(folder: str | os.PathLike, step: int | None = None, best: bool =
         FileNotFoundError: if there is no such checkpoint.
     """
     folder = pathlib.Path(folder)
-    run = from_record(folders.read_config(folder))
+    run = from_record(folders.read_config(folder), allow, env)
     trials = Trials.of(run.hypers, run.key, run.options.num_seeds)
     plan = Plan.of(run.algorithm, run.options.num_env_steps)
     like = jax.eval_shape(lambda: program.init(run.algorithm, trials.hypers, trials.keys))
@@ -119,18 +158,20 @@ def load_agents(folder: str | os.PathLike, step: int | None = None, best: bool =
     )
 
 
-def steps(folder: str | os.PathLike) -> list[int]:
+def steps(folder: str | os.PathLike, allow: Collection[str] = (), env: Any = None) -> list[int]:
     """The environment steps of a run of which there are checkpoints, in order.
 
     Args:
         folder: of the run.
+        allow: as of :func:`load_agents`.
+        env: as of :func:`load_agents`.
 
     Raises:
         ValueError: if the folder holds no run that can be made again.
         FileNotFoundError: if it has no checkpoints.
     """
     folder = pathlib.Path(folder)
-    run = from_record(folders.read_config(folder))
+    run = from_record(folders.read_config(folder), allow, env)
     plan = Plan.of(run.algorithm, run.options.num_env_steps)
     with Checkpoints(folder / folders.CHECKPOINTS, read_only=True) as checkpoints:
         found = [plan.step(update) for update in checkpoints.steps()]

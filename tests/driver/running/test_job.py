@@ -80,6 +80,8 @@ def test_settings_hold_all_that_it_takes_to_run_it_again():
         "settings": {"env": "nowhere", "sizes": (1, 2)},
         "hypers": {"rate": 0.5, "limit": float("inf"), "calm": 0},
         "sweep": {"rate": [0.5, 2.0]},
+        "made_by": None,
+        "hypers_class": "tests.support.toy:ToyHypers",
         "key": jax.random.key_data(KEY).tolist(),
         "key_impl": "threefry2x32",
         **options.record(),

@@ -5,12 +5,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from purerl import files
+import purerl
+from purerl import envs, files
+from purerl.algorithms.bandits.bandit import BanditConfig, bandit
+from purerl.algorithms.bandits.ucb1 import UCB1Hypers, ucb1
 from purerl.driver import RunOptions, linear
 from purerl.driver.hypers import sweep
 from purerl.driver.storage import restore
-from tests.support.toy import KEY, ToyHypers, assert_same, limit_for_one, quietly, train
-from tests.support.toy_runs import register, returning
+from purerl.recipes import recorded
+from tests.support.toy import KEY, ToyConfig, ToyHypers, assert_same, limit_for_one, quietly, toy, train
+from tests.support.toy_runs import change, register, returning
 
 # The least that a record has.
 OLD = {"algorithm": "toy", "settings": {}, "hypers": {}, "key": [0, 0], "num_env_steps": 80, "num_seeds": 2}
@@ -86,6 +90,55 @@ def test_records_of_older_versions_will_do(known):
     assert_same(run.key, KEY)
     assert (run.env_name, run.hypers) == ("nowhere", ToyHypers())
     assert run.options == RunOptions(num_env_steps=80, num_seeds=2, schedules={})
+
+
+@recorded
+def own_factory(config: ToyConfig | None = None):
+    """A factory of a user's own."""
+    return toy(config)
+
+
+def test_a_run_of_python_is_made_again_by_its_recipe(tmp_path):
+    """Factory, config and hyperparameters from its record alone, if their module is allowed; presets play no part."""
+    result = train(own_factory(ToyConfig(sizes=(1, 3))), ToyHypers(rate=0.5), num_seeds=2, out_dir=tmp_path / "run")
+    with pytest.raises(ValueError, match=r"test_restore:own_factory is not purerl's own.* If you trust it, allow"):
+        restore.load_agents(tmp_path / "run")
+    agents = restore.load_agents(tmp_path / "run", allow=["tests"])
+    assert_same(agents.states, result.states)
+    assert (agents.run.config, agents.run.hypers) == (ToyConfig(sizes=(1, 3)), ToyHypers(rate=0.5))
+    assert agents.run.experiment is None and agents.run.env_name == "nowhere"
+
+
+def test_a_run_with_an_environment_of_ones_own(tmp_path):
+    """It is given where its agents are loaded; without it, the message says so. Wrappers and arguments are recorded."""
+    env = envs.make("bandit/gaussian", num_arms=2)
+    own = env._replace(name="mine", reset=lambda key: env.reset(key))
+    for name, arms in (("theirs", env), ("mine", own)):
+        purerl.train(
+            bandit(arms, ucb1, BanditConfig(num_steps=2)),
+            UCB1Hypers(bonus=0.5),
+            KEY,
+            num_env_steps=4,
+            eval_every=0,
+            progress=False,
+            out_dir=tmp_path / name,
+        )
+    theirs = restore.load_agents(tmp_path / "theirs").run
+    assert (theirs.env.action_space.n, theirs.hypers) == (2, UCB1Hypers(bonus=0.5))
+    with pytest.raises(ValueError, match="mine was made by code that the record cannot name: give it by yourself"):
+        restore.load_agents(tmp_path / "mine")
+    assert restore.load_agents(tmp_path / "mine", env=own).run.env is own
+
+
+def test_what_made_a_run_makes_the_same_today(tmp_path, monkeypatch):
+    """A factory or a default that has changed since is noticed, and so is a record of what may not be called."""
+    train(own_factory(), out_dir=tmp_path / "run")
+    change(tmp_path / "run" / "config.json", settings={"env": "nowhere", "sizes": [1, 5]})
+    with pytest.raises(ValueError, match=r"makes something else today: settings\.sizes: \[1, 5\] then, \[1, 2\] now"):
+        restore.load_agents(tmp_path / "run", allow=["tests"])
+    change(tmp_path / "run" / "config.json", made_by={"call": "os:getcwd", "arguments": {}})
+    with pytest.raises(ValueError, match="os:getcwd is not purerl's own"):
+        restore.load_agents(tmp_path / "run", allow=["tests"])
 
 
 def test_a_folder_without_a_run_is_refused(known, tmp_path):
