@@ -170,7 +170,7 @@ def _call(factory: Callable, arguments: Mapping[str, Any]) -> dict[str, Any]:
 def _name_of_constant(value: Any) -> str:
     """Of a record of functions at the top of the module of one of them, such as the agent of a bandit."""
     for function in _functions(value):
-        module = getattr(function, "__module__", None)
+        module = str(getattr(function, "__module__", None))
         for name, other in vars(sys.modules.get(module, object)).items():
             if other is value:
                 return f"{module}:{name}"

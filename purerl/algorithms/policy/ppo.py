@@ -187,9 +187,8 @@ def ppo(env: Environment, config: PPOConfig | None = None) -> Algorithm:
         return carry, action if isinstance(env.action_space, Discrete) else scale_to_box(action, env.action_space)
 
     update = rollout_update(functools.partial(collect, scaled_env, net, config), functools.partial(learn, net, config))
-    evaluate = rollout.evaluation(env, no_carry, act)
     settings = {"env": env.name, **dataclasses.asdict(config)}
-    spec = Spec("ppo", config.batch_size, evaluate, settings, hypers_class=PPOHypers)
+    spec = Spec("ppo", config.batch_size, rollout.evaluation(env, no_carry, act), settings, hypers_class=PPOHypers)
     return Algorithm(init, update, no_carry, act, spec)
 
 
@@ -379,7 +378,6 @@ def learn(
     """Learn from a rollout ``[T, B]``: advantages, epochs of minibatches, running statistics and the KL penalty."""
     reward, state = scale_reward(config, hypers, state, transitions)
     batch = make_batch(net, config, hypers, state, transitions, reward)
-
     step = functools.partial(minibatch_step, functools.partial(loss, net, config), config, hypers, state.kl_coef)
     (params, opt_state, num_steps, _), terms = minibatch_epochs(
         step,

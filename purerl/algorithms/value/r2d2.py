@@ -100,11 +100,10 @@ class R2D2Config:
                 "are needed."
             )
         period = self.sequence_length - self.overlap
-        unit = self.num_envs * period
-        check_multiples(self, "num_envs * (sequence_length - overlap)", unit, "replay_capacity")
+        check_multiples(self, "num_envs * (sequence_length - overlap)", self.num_envs * period, "replay_capacity")
         drawable = -(-self.batch_size // self.num_envs) * period
         rows = self.length - 1 + max(self.num_steps, self.num_warmup_steps // self.num_envs, drawable)
-        needed = -(-rows // period) * unit
+        needed = -(-rows // period) * self.num_envs * period
         if self.replay_capacity < needed:
             raise ValueError(
                 f"R2D2Config.replay_capacity = {self.replay_capacity} must hold the warm-up, an update's steps and a "
@@ -209,9 +208,8 @@ def r2d2(env: Environment, config: R2D2Config | None = None) -> Algorithm:
         hypers: R2D2Hypers, state: R2D2State, carry: LSTMState, seen: Seen, key: jax.Array, sample: bool = False
     ) -> tuple[LSTMState, jax.Array]:
         """With ``sample`` agents side by side explore as differently from each other as in training."""
-        batch_size = len(seen.obs)
-        epsilon = epsilons(hypers, state.num_env_steps, batch_size) if sample else 0.0
-        return epsilon_greedy(net, state.params, carry, seen.obs, epsilon, jax.random.uniform(key, (batch_size,)))
+        epsilon = epsilons(hypers, state.num_env_steps, len(seen.obs)) if sample else 0.0
+        return epsilon_greedy(net, state.params, carry, seen.obs, epsilon, jax.random.uniform(key, (len(seen.obs),)))
 
     update = replay_update(
         collect,
