@@ -1,5 +1,6 @@
 """The optimiser of every algorithm that learns by gradients."""
 
+import jax.numpy as jnp
 import optax
 
 from purerl.types import Scalar
@@ -16,4 +17,5 @@ def adam(max_grad_norm: Scalar, adam_epsilon: Scalar) -> optax.GradientTransform
 
     Source: Kingma & Ba 2015, algorithm 1; Pascanu et al. 2013, algorithm 1.
     """
+    max_grad_norm = jnp.asarray(max_grad_norm, jnp.float32)  # as parameters: optax chooses between the two
     return optax.flatten(optax.chain(optax.clip_by_global_norm(max_grad_norm), optax.scale_by_adam(eps=adam_epsilon)))

@@ -48,7 +48,7 @@ def reset(env: Environment | Game, key: jax.Array, num_envs: int, carry: PyTree 
         carry: what the policy meets a fresh episode with, without an axis of environments.
     """
     obs, state = jax.vmap(env.reset)(shard(jax.random.split(key, num_envs)))
-    nothing, carry = jnp.zeros(num_envs), _repeat(carry, num_envs)
+    nothing, carry = jnp.zeros(num_envs, jnp.float32), _repeat(carry, num_envs)
     return shard(Envs(obs=obs, state=state, episode_return=nothing, episode_length=nothing, carry=carry))
 
 
@@ -118,8 +118,8 @@ def _episode_statistics(envs: Envs, transitions: Transition) -> tuple[tuple[jax.
     """
     ended = transitions.terminated | transitions.truncated  # [T, B]
     began = jnp.concatenate([jnp.zeros_like(ended[:1]), ended[:-1]])
-    now = jnp.stack([transitions.reward, jnp.ones_like(transitions.reward)])  # [2, T, B]
     before = jnp.stack([envs.episode_return, envs.episode_length])  # [2, B]
+    now = jnp.stack([transitions.reward, jnp.ones_like(transitions.reward)]).astype(before.dtype)  # [2, T, B]
     running = forward_linear_recurrence(
         jnp.where(began, 0.0, 1.0)[:, None], jnp.moveaxis(now, 0, 1), before
     )  # [T, 2, B]

@@ -40,7 +40,7 @@ def update_target(
     Source: Mnih et al. 2015; Lillicrap et al. 2016, section 3.
     """
     if rule == "polyak":
-        return optax.incremental_update(params, target_params, tau)
+        return optax.incremental_update(params, target_params, jnp.asarray(tau, jnp.float32))  # as parameters
     # The counter crosses a multiple, whatever an update adds to it. Chosen leaf by leaf: a branch would be both of
     # them under vmap, and copying parameters is nothing beside a gradient step.
     crosses = now // every > before // every

@@ -7,8 +7,12 @@ Automatic reset is *not* an environment's business. :mod:`purerl.rollout` resets
 rollout's resets in one call, and so that the observation before a reset is never lost.
 """
 
+import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
 
 from purerl.recipes import Recipe
 from purerl.spaces import Discrete, Space
@@ -35,6 +39,26 @@ class Environment(NamedTuple):
     observation_space: Space
     action_space: Space
     recipe: Recipe | None = None
+
+
+def in_32_bits(function: Callable) -> Callable:
+    """A function that counts and computes in 32 bits also where JAX does in 64 (``JAX_ENABLE_X64``).
+
+    What environments of other libraries need: they mix the two where both are at hand, and fail.
+    """
+    narrow = {np.dtype(wide): np.dtype(wide.replace("64", "32")) for wide in ("float64", "int64", "uint64")}
+
+    def narrowed(leaf: Any) -> Any:
+        dtype = narrow.get(getattr(leaf, "dtype", None))
+        return leaf if dtype is None else leaf.astype(dtype)
+
+    @functools.wraps(function)
+    def wrapped(*args: Any) -> Any:
+        args = jax.tree.map(narrowed, args)
+        with jax.enable_x64(False):
+            return function(*args)
+
+    return wrapped
 
 
 def num_actions(env: Environment, algorithm: str) -> int:

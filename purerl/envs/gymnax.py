@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from purerl.envs.base import Environment
+from purerl.envs.base import Environment, in_32_bits
 from purerl.names import near
 from purerl.recipes import recorded
 from purerl.spaces import Box, Discrete, Space
@@ -56,15 +56,18 @@ def from_gymnax(name_or_env: Any, params: Any = None, **kwargs: Any) -> Environm
         ValueError: if a keyword is neither a parameter nor a constructor's argument.
         TypeError: if a space is neither ``Discrete`` nor ``Box``.
     """
-    env, params = _build(name_or_env, params, kwargs)
+    with jax.enable_x64(False):  # as its functions, see ``in_32_bits``
+        env, params = _build(name_or_env, params, kwargs)
     name = name_or_env if isinstance(name_or_env, str) else env.name
 
     def kept(obs: PyTree, state: PyTree) -> tuple[PyTree, PyTree]:
         return _strong((obs.astype(bool) if _is_minatar(env) else obs, state))
 
+    @in_32_bits
     def reset(key: jax.Array) -> tuple[jax.Array, PyTree]:
         return kept(*env.reset_env(key, params))
 
+    @in_32_bits
     def step(key: jax.Array, state: PyTree, action: jax.Array) -> tuple:
         action = jnp.asarray(action, action_space.dtype)
         obs, state, reward, terminated, _ = env.step_env(key, state, action, params)

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from purerl.envs import games
+from purerl.envs.base import in_32_bits
 from purerl.envs.games import Game, Symmetries
 from purerl.names import near
 from purerl.recipes import recorded
@@ -51,12 +52,14 @@ def from_pgx(name: str) -> Game:
     env = pgx.make(name)
     symmetries, text = _GAMES[name]
 
+    @in_32_bits
     def reset(key: jax.Array) -> tuple[jax.Array, Position]:
         state = env.init(key)
         # Othello's state has a Python number in it, which is no array and would be weakly typed in a scan's carry.
         state = jax.tree.map(lambda x: jnp.asarray(x, jnp.result_type(x)), state)
         return state.observation, Position(state.replace(observation=None), state.current_player)
 
+    @in_32_bits
     def step(key: jax.Array, state: Position, action: jax.Array) -> tuple:
         after = env.step(state.state, action, key)
         reward = after.rewards[state.state.current_player]

@@ -17,6 +17,7 @@ from purerl.driver.hypers import sweep
 from purerl.driver.running import program
 from purerl.driver.storage.checkpoint import Checkpoints
 from purerl.ranges import Range, check_hypers, range_of
+from purerl.types import PyTree
 from tests.conformance import worker
 from tests.conformance.algorithms import CASES, REPRESENTATIVES
 from tests.conformance.case import Run
@@ -32,6 +33,7 @@ from tests.conformance.runs import (
     TWIN,
     WHOLE,
     Runs,
+    arrays,
     assert_near,
     differ,
     row,
@@ -110,6 +112,23 @@ def test_state_keeps_structure_shapes_and_types(runs):
     """The state after an update has the structure, shapes, dtypes and weak types of the one before: it can be scanned,
     and memory does not grow with the number of updates."""
     before, (after, _) = (traced.out_info for traced in runs.traced)
+    _assert_same_types(before, after)
+
+
+def test_state_keeps_its_types_in_64_bits(runs):
+    """The same where JAX computes in 64 bits (``JAX_ENABLE_X64``), and evaluation can be traced there, too."""
+    key = jax.random.key(0)
+    with jax.enable_x64(True):
+        algorithm, hypers = runs.case.make(), arrays(runs.case.hypers)
+        before = jax.eval_shape(algorithm.init, hypers, key)
+        after, _ = jax.eval_shape(algorithm.update, hypers, before, key)
+        if algorithm.spec.evaluate is not None:
+            jax.eval_shape(lambda *run: algorithm.spec.evaluate(*run, 2), hypers, before, key)
+    _assert_same_types(before, after)
+
+
+def _assert_same_types(before: PyTree, after: PyTree) -> None:
+    """Structure, shapes and dtypes are those of a loop's carry."""
     assert jax.tree.structure(before) == jax.tree.structure(after)
     for (path, x), y in zip(jax.tree.leaves_with_path(before), jax.tree.leaves(after), strict=True):
         where = jax.tree_util.keystr(path)

@@ -6,10 +6,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from purerl import envs, rollout
 from purerl.envs import probes
-from purerl.envs.base import Environment
+from purerl.envs.base import Environment, in_32_bits
 
 
 @dataclasses.dataclass
@@ -38,6 +39,23 @@ def test_an_object_with_the_attributes_is_an_environment():
 
     for x, y in zip(jax.tree.leaves(steps(own)), jax.tree.leaves(steps(record)), strict=True):
         assert jnp.array_equal(x, y)
+
+
+def test_a_function_in_32_bits():
+    """Whatever JAX is set to: numbers of 64 bits are narrowed on the way in, others and keys are left as they are."""
+    seen = []
+
+    @in_32_bits
+    def function(key, tree):
+        seen.append(jax.tree.map(lambda x: x.dtype.name, tree))
+        return jnp.arange(2) + 0.5, jax.random.uniform(key)
+
+    with jax.enable_x64(True):
+        given = {"a": jnp.zeros(2), "b": jnp.arange(3), "c": jnp.array(True), "d": np.float64(1), "e": jnp.int8(0)}
+        values, drawn = jax.jit(function)(jax.random.key(0), given)
+    assert seen == [{"a": "float32", "b": "int32", "c": "bool", "d": "float32", "e": "int8"}]
+    assert values.dtype == drawn.dtype == jnp.float32
+    assert drawn == function(jax.random.key(0), {})[1]
 
 
 def test_the_record_has_five_attributes():

@@ -72,6 +72,22 @@ def test_transitions_are_those_of_gymnax(name):
     np.testing.assert_allclose(reward, peer_reward, rtol=1e-6)
 
 
+@pytest.mark.parametrize("name", ["CartPole-v1", "Pendulum-v1", "Freeway-MinAtar", "MetaMaze-misc"])
+def test_types_are_the_same_where_jax_computes_in_64_bits(name):
+    """gymnax mixes both kinds there: the adapter keeps it to 32 bits, from its tables on."""
+
+    def types():
+        env = make(name)
+        obs, state = jax.eval_shape(env.reset, jax.random.key(0))
+        action = jnp.asarray(env.action_space.sample(jax.random.key(1)))
+        return (obs, state), jax.eval_shape(env.step, jax.random.key(0), state, action)
+
+    plain = types()
+    with jax.enable_x64(True):
+        wide = types()
+    assert jax.tree.map(lambda x: (x.shape, x.dtype), plain) == jax.tree.map(lambda x: (x.shape, x.dtype), wide)
+
+
 def test_cart_pole_is_truncated_at_500_and_not_terminated():
     """A pole that cannot fall: 499 steps end nothing, the 500th truncates, none terminates; return 500."""
     env = make("CartPole-v1", theta_threshold_radians=1e9, x_threshold=1e9)

@@ -26,6 +26,20 @@ def test_every_game_keeps_the_protocol_of_environments(name):
     assert report.errors == report.notes == ()
 
 
+@pytest.mark.parametrize("name", ["tic_tac_toe", "othello", "gardner_chess"])
+def test_types_are_the_same_where_jax_computes_in_64_bits(name):
+    """pgx mixes both kinds there: the adapter keeps it to 32 bits."""
+    game = named(name)
+
+    def types(action):
+        obs, state = jax.eval_shape(game.reset, KEY)
+        return (obs, state), jax.eval_shape(game.step, KEY, state, action)
+
+    plain = types(jnp.int32(0))
+    with jax.enable_x64(True):
+        assert types(jnp.asarray(0)) == plain
+
+
 def test_all_games_have_names():
     """registered() lists the eight, and a misspelt one is answered with its neighbour."""
     assert [name for name in registered() if name.startswith("pgx/")] == sorted(f"pgx/{name}" for name in MOVES)

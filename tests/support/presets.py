@@ -6,6 +6,8 @@ import importlib
 import jax
 
 from purerl.driver.command_line import Experiment
+from purerl.driver.hypers import schedules
+from purerl.ranges import check_hypers
 
 
 def check(name: str) -> Experiment:
@@ -23,6 +25,8 @@ def check(name: str) -> Experiment:
         names = {field.name for field in dataclasses.fields(preset.hypers)}
         assert {text.partition("=")[0] for text in preset.schedule} <= names
         assert experiment.make_env(env).name == env
+        check_hypers(preset.hypers)
+        schedules.check(schedules.parse(preset.schedule), preset.hypers)
     env = experiment.default_env
     preset = experiment.preset(env)
     algorithm = experiment.make_algorithm(experiment.make_env(env), preset.config)

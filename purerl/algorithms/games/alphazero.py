@@ -162,8 +162,8 @@ def alphazero(game: Game, config: AlphaZeroConfig | None = None) -> Algorithm:
         params_key, env_key = jax.random.split(key)
         envs = rollout.reset(game, env_key, config.num_envs)
         params = net.init(params_key, envs.obs)
-        zero = jnp.zeros(())
-        item = TrainingTarget(envs.obs[0], jnp.zeros(game.action_space.n), zero, zero.astype(bool))
+        zero = jnp.zeros((), jnp.float32)
+        item = TrainingTarget(envs.obs[0], jnp.zeros(game.action_space.n, jnp.float32), zero, zero.astype(bool))
         opt_state = optimizers.adam(hypers.max_grad_norm, hypers.adam_epsilon).init(params)
         return AlphaZeroState(params=params, opt_state=opt_state, envs=envs, replay=replay.init(item))
 

@@ -174,7 +174,7 @@ def ppo(env: Environment, config: PPOConfig | None = None) -> Algorithm:
             envs=rollout.reset(env, env_key, config.num_envs),
             obs_moments=moments.init(tuple(env.observation_space.shape)),
             return_moments=moments.init(()),
-            discounted_return=jnp.zeros(config.num_envs),
+            discounted_return=jnp.zeros(config.num_envs, jnp.float32),
             kl_coef=jnp.asarray(hypers.initial_kl_coef, jnp.float32),
             num_optimizer_steps=jnp.zeros((), jnp.int32),
         )

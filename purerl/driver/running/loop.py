@@ -222,7 +222,7 @@ def _describe(episodes: Episodes) -> dict[str, np.ndarray]:
 def _score(engine: Engine, log: Log) -> float | None:
     """The mean return of the evaluation of these very states; None where there was none."""
     plan, update = engine.job.plan, engine.update
-    if update not in plan.evals_at - plan.evolves_at:
+    if update not in plan.evals_at or update in plan.evolves_at:
         return None
     return _mean(engine.without_frozen(log.latest_returns(plan.step(update))))
 

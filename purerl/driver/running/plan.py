@@ -1,5 +1,6 @@
 """The plan of a run: how many updates, and after which to log, evaluate, evolve and save."""
 
+import bisect
 import math
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ class Plan(NamedTuple):
     evolves_at: frozenset[int]
     saves_at: frozenset[int]  # always
     may_save_at: frozenset[int]  # if the last checkpoint is old enough
+    marks: tuple[int, ...]  # all but the last of these, and the end, in order
 
     @property
     def num_env_steps(self) -> int:
@@ -34,9 +36,8 @@ class Plan(NamedTuple):
         return update if update >= 0 and rest == 0 else None
 
     def next_mark(self, update: int) -> int:
-        """The first number of updates above ``update`` at which there is something to do."""
-        marks = self.logs_at | self.evals_at | self.evolves_at | self.saves_at
-        return min(mark for mark in marks | {self.num_updates} if mark > update)
+        """The first number of updates above ``update`` at which there is something to do, or the end."""
+        return self.marks[bisect.bisect_right(self.marks, update)]
 
     @classmethod
     def of(
@@ -79,4 +80,6 @@ class Plan(NamedTuple):
                 logs_at |= evolves_at
         saves_at = frozenset() if checkpoint_every is None else marks(checkpoint_every, 1)
         may_save_at = (evals_at if evaluates else logs_at) if checkpoint_every is None else frozenset()
-        return cls(first_step, steps_per_update, num_updates, logs_at, evals_at, evolves_at, saves_at, may_save_at)
+        kinds = (logs_at, evals_at, evolves_at, saves_at)
+        all_marks = tuple(sorted({num_updates}.union(*kinds)))
+        return cls(first_step, steps_per_update, num_updates, *kinds, may_save_at, all_marks)

@@ -67,3 +67,20 @@ def test_next_mark_is_the_first_of_any_kind():
     made = plan(log_every=30, eval_every=80, checkpoint_every=50)
     marks = {3, 6, 8} | {0, 8} | {5, 8}
     assert [made.next_mark(update) for update in range(8)] == [min(m for m in marks if m > t) for t in range(8)]
+
+
+def test_next_mark_looks_at_a_few_marks_only():
+    """Of a log entry at each of 100,000 updates, it compares with as many as halving them takes."""
+
+    class Counted(int):
+        """A number that counts its comparisons."""
+
+        count = 0
+
+        def __lt__(self, other):
+            Counted.count += 1
+            return int(self) < other
+
+    made = plan(1_000_000, log_every=10)
+    assert (len(made.marks), made.next_mark(Counted(70_000))) == (100_001, 70_001)
+    assert 0 < Counted.count <= 17
