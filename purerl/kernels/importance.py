@@ -51,7 +51,7 @@ def weighted(reward: jax.Array, ratio: jax.Array, gamma: Scalar, mask: jax.Array
     Source: Precup et al. 2000, (3).
     """
     reward, ratio = _masked(reward, ratio, mask)
-    weight = jnp.prod(ratio, axis=0)
+    weight = _relative_weight(ratio)
     return safe_divide(weight, jnp.mean(weight)) * _discounted_sum(reward, jnp.ones_like(ratio), gamma)
 
 
@@ -111,6 +111,19 @@ def effective_sample_size(weights: jax.Array) -> jax.Array:
     # The scale cancels, and without it the squares cannot overflow.
     weights = safe_divide(weights, jnp.max(weights, axis=0))
     return safe_divide(jnp.square(jnp.sum(weights, axis=0)), jnp.sum(jnp.square(weights), axis=0))
+
+
+def _relative_weight(ratio: jax.Array) -> jax.Array:
+    """``prod_t rho_t`` up to a factor that all trajectories share, ``[N]``, the largest being 1, or 0 where all are.
+
+    The factor is taken out step by step, so that no product overflows on the way.
+    """
+
+    def step(weight: jax.Array, ratio: jax.Array) -> tuple[jax.Array, None]:
+        weight = weight * ratio
+        return safe_divide(weight, jax.lax.stop_gradient(jnp.max(weight))), None
+
+    return jax.lax.scan(step, jnp.ones_like(ratio[0]), ratio)[0]
 
 
 def _discounted_sum(reward: jax.Array, ratio: jax.Array, gamma: Scalar) -> jax.Array:

@@ -5,12 +5,31 @@ a docstring says otherwise no gradient is stopped, so what depends on the parame
 caller.
 """
 
+import math
+
 import chex
 import jax
 import jax.numpy as jnp
 
 from purerl.kernels.numerics import masked_variance, safe_divide
 from purerl.types import Scalar
+
+_MAX_LOG_RATIO = 30.0  # a ratio of 1e13: its square, which the norm of a gradient takes, is within float32
+
+
+def ratio(log_ratio: jax.Array) -> jax.Array:
+    """Probability ratio of the new and the old policy, ``rho = exp(log_ratio)``, that cannot overflow.
+
+    Above ``e^30`` it goes on as its tangent, ``e^30 (1 + log_ratio - 30)``: finite, and with a gradient that is.
+
+    Args:
+        log_ratio: ``[...]``.
+
+    Returns:
+        ``[...]``, at least 0.
+    """
+    exponential = jnp.exp(jnp.minimum(log_ratio, _MAX_LOG_RATIO))
+    return exponential * (1 + jnp.maximum(log_ratio - _MAX_LOG_RATIO, 0))
 
 
 def policy_gradient(log_prob: jax.Array, advantage: jax.Array) -> jax.Array:
@@ -49,8 +68,8 @@ def ppo_clip(log_ratio: jax.Array, advantage: jax.Array, clip_epsilon: Scalar) -
     Source: Schulman et al. 2017, (7).
     """
     chex.assert_equal_shape((log_ratio, advantage))
-    ratio = jnp.exp(log_ratio)
-    return jnp.minimum(ratio * advantage, jnp.clip(ratio, 1 - clip_epsilon, 1 + clip_epsilon) * advantage)
+    rho = ratio(log_ratio)
+    return jnp.minimum(rho * advantage, jnp.clip(rho, 1 - clip_epsilon, 1 + clip_epsilon) * advantage)
 
 
 def ppo_kl(log_ratio: jax.Array, advantage: jax.Array, kl: jax.Array, beta: Scalar) -> jax.Array:
@@ -70,7 +89,7 @@ def ppo_kl(log_ratio: jax.Array, advantage: jax.Array, kl: jax.Array, beta: Scal
     Source: Schulman et al. 2017, (8).
     """
     chex.assert_equal_shape((log_ratio, advantage, kl))
-    return jnp.exp(log_ratio) * advantage - beta * kl
+    return ratio(log_ratio) * advantage - beta * kl
 
 
 def adapt_kl_coefficient(beta: jax.Array, kl: jax.Array, target_kl: Scalar) -> jax.Array:
@@ -129,7 +148,7 @@ def clipped_value_loss(value: jax.Array, old_value: jax.Array, target: jax.Array
 def approximate_kl(log_ratio: jax.Array) -> jax.Array:
     """Approximate KL divergence ``KL(pi_old ; pi_new)`` from actions of the old policy: unbiased, never negative.
 
-    ``rho - 1 - log rho``, as ``expm1(d) - d`` with ``d = log rho``
+    ``rho - 1 - log rho``, as ``expm1(d) - d`` with ``d = log rho``; with rho of :func:`ratio` where it is large
 
     Args:
         log_ratio: ``[...]``.
@@ -139,7 +158,8 @@ def approximate_kl(log_ratio: jax.Array) -> jax.Array:
 
     Source: Schulman, "Approximating KL divergence" (2020), estimator k3.
     """
-    return jnp.expm1(log_ratio) - log_ratio
+    beyond = jnp.maximum(log_ratio - _MAX_LOG_RATIO, 0)
+    return jnp.expm1(jnp.minimum(log_ratio, _MAX_LOG_RATIO)) + math.exp(_MAX_LOG_RATIO) * beyond - log_ratio
 
 
 def clipped(log_ratio: jax.Array, clip_epsilon: Scalar) -> jax.Array:

@@ -121,3 +121,43 @@ def test_rejects_bad_shapes():
         importance.weighted(jnp.ones((3, 2)), jnp.ones((3, 1)), GAMMA)
     with pytest.raises(AssertionError):
         importance.trajectory_ratio(jnp.ones((3, 2)), jnp.ones((3,), bool))
+
+
+@pytest.mark.covers("is")
+def test_weights_beyond_every_number_leave_a_weighted_mean():
+    """Ratios of 1e3 or 1e-3 at each of 40 steps, products that no float32 holds: the weighted mean that float64 finds,
+    inside the range of the returns, and its gradients."""
+    rng = np.random.default_rng(0)
+    ratio = 10.0 ** np.stack([np.full(40, 3.0), rng.permutation(np.repeat([3.0, -3.0], [39, 1])), np.full(40, -3.0)], 1)
+    reward = rng.normal(size=ratio.shape)
+
+    def estimate(reward, ratio):
+        return jnp.mean(importance.weighted(reward, ratio, GAMMA))
+
+    given = reward.astype(np.float32), ratio.astype(np.float32)
+    value, slopes = jax.value_and_grad(estimate, argnums=(0, 1))(*given)
+    weight, total = np.prod(ratio, axis=0), GAMMA ** np.arange(40) @ reward
+    np.testing.assert_allclose(value, np.average(total, weights=weight), rtol=1e-4)
+    share = weight / weight.sum()
+    np.testing.assert_allclose(slopes[0], GAMMA ** np.arange(40)[:, None] * share, atol=1e-6)
+    np.testing.assert_allclose(slopes[1], share * (total - share @ total) / ratio, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.covers("is")
+@pytest.mark.parametrize("garbage", [np.inf, -np.inf, np.nan])
+def test_gradients_do_not_see_what_is_masked(garbage):
+    """Rewards and ratios after a trajectory's end may be anything: values and gradients are those of zeros there."""
+    reward, ratio, mask = trajectories()
+    clean = np.where(mask, reward, 0).astype(np.float32), np.where(mask, ratio, 0).astype(np.float32)
+    dirty = tuple(np.where(mask, x, garbage) for x in clean)
+
+    @jax.jit
+    def slopes(reward, ratio):
+        def total(reward, ratio):
+            estimates = all_three(reward, ratio, GAMMA, jnp.asarray(mask))
+            return sum(jnp.sum(x) for x in estimates) + jnp.sum(importance.trajectory_ratio(ratio, jnp.asarray(mask)))
+
+        return jax.value_and_grad(total, argnums=(0, 1))(reward, ratio)
+
+    for found, expected in zip(jax.tree.leaves(slopes(*dirty)), jax.tree.leaves(slopes(*clean)), strict=True):
+        np.testing.assert_array_equal(found, expected)

@@ -157,3 +157,54 @@ def test_rejects_shapes_that_would_broadcast():
     ):
         with pytest.raises(AssertionError):
             call()
+
+
+EXTREME = np.array([-1e4, -89, -30, 0, 30, 31, 89, 1e4], np.float32)
+
+
+@pytest.mark.covers("ppo-clip", "ppo-kl")
+@pytest.mark.parametrize("sign", [-1.0, 0.0, 1.0])
+def test_values_and_gradients_are_finite_at_ratios_beyond_every_number(sign):
+    """Log ratios of +-89 and +-1e4, whose ratios are 0 or no float32: clip and penalty have finite values and slopes.
+
+    Where the clip removes the incentive the slope is 0, and so it is without an advantage; where it does not, the slope
+    has the advantage's sign and never decreases with the ratio.
+    """
+    advantage = jnp.full(EXTREME.shape, sign, jnp.float32)
+
+    def clip(log_ratio):
+        return surrogates.ppo_clip(log_ratio, advantage, EPSILON)
+
+    def penalty(log_ratio):
+        return surrogates.ppo_kl(log_ratio, advantage, jnp.zeros_like(log_ratio), 1.0)
+
+    for objective in (clip, penalty):
+        value, slope = objective(EXTREME), np.asarray(jax.grad(lambda x, f=objective: jnp.sum(f(x)))(EXTREME))
+        assert np.isfinite(value).all() and np.isfinite(slope).all()
+        assert np.all(slope * sign >= 0) and np.all(np.diff(np.abs(slope)[EXTREME * sign < 0]) >= 0)
+        # The length of a gradient is a sum of squares.
+        assert np.isfinite(np.sum(np.square(slope)))
+    at = {x: i for i, x in enumerate(EXTREME.tolist())}
+    value, slope = clip(EXTREME), jax.grad(lambda x: jnp.sum(clip(x)))(EXTREME)
+    flat = {1.0: [30, 31, 89, 1e4], -1.0: [-1e4, -89, -30], 0.0: at}[sign]
+    np.testing.assert_array_equal(slope[jnp.asarray([at[x] for x in flat])], 0)
+    np.testing.assert_allclose(value[at[89.0]], {1.0: 1 + EPSILON, 0.0: 0.0, -1.0: -surrogates.ratio(89.0)}[sign])
+    np.testing.assert_allclose(value[at[-89.0]], {1.0: np.exp(-89.0), 0.0: 0.0, -1.0: -(1 - EPSILON)}[sign], atol=1e-38)
+
+
+def test_ratio_is_the_exponential_and_goes_on_as_its_tangent():
+    """Exactly exp up to e^30; above, the line that touches it there, so that its slope is one of a ratio, too."""
+    below = jnp.linspace(-90, 30, 50)
+    np.testing.assert_array_equal(surrogates.ratio(below), jnp.exp(below))
+    np.testing.assert_allclose(jax.vmap(jax.grad(surrogates.ratio))(below), jnp.exp(below), rtol=1e-6)
+    for x in (31.0, 89.0, 1e4):
+        np.testing.assert_allclose(surrogates.ratio(x), np.exp(30) * (x - 29), rtol=1e-5)
+        np.testing.assert_allclose(jax.grad(surrogates.ratio)(x), np.exp(30), rtol=1e-5)
+
+
+def test_measures_of_the_change_are_finite():
+    """The estimate of the divergence at the same extremes: finite, at least 0, expm1(d) - d where that is a number."""
+    found = np.asarray(surrogates.approximate_kl(jnp.asarray(EXTREME)))
+    assert np.isfinite(found).all() and np.all(np.diff(found[4:]) > 0)
+    np.testing.assert_allclose(found[:5], np.expm1(EXTREME[:5].astype(float)) - EXTREME[:5], rtol=1e-6)
+    np.testing.assert_array_equal(surrogates.clipped(EXTREME, EPSILON), [1, 1, 1, 0, 1, 1, 1, 1])
