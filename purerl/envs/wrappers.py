@@ -292,14 +292,29 @@ def scale_actions(env: Environment) -> Environment:
 
 
 def scale_to_box(action: jax.Array, space: Box) -> jax.Array:
-    """Clip an action to ``[-1, 1]`` and map it to a box; an unbounded side leaves it as it is.
+    """Map an action to a box: from ``[-1, 1]``, where it is clipped, to an axis with two bounds.
 
-    ``low + (clip(a, -1, 1) + 1) / 2 (high - low)``
+    ``low + (clip(a, -1, 1) + 1) / 2 (high - low)``; on an axis without a bound the action stays as it is, and on one
+    with a single bound it is clipped there
+
+    Args:
+        action: ``[..., *shape]`` float.
+        space: of bounds in float32; one that is larger counts as none.
+
+    Returns:
+        ``[..., *shape]``, inside the box, and finite where the action is.
     """
-    low, high = jnp.asarray(space.low, jnp.float32), jnp.asarray(space.high, jnp.float32)
-    bounded = jnp.isfinite(low) & jnp.isfinite(high)
-    low, width = jnp.where(bounded, low, 0.0), jnp.where(bounded, high - low, 0.0)
-    return jnp.where(bounded, low + (jnp.clip(action, -1.0, 1.0) + 1) / 2 * width, action)
+    with np.errstate(over="ignore"):
+        low, high = np.asarray(space.low, np.float32), np.asarray(space.high, np.float32)
+        bounded = np.isfinite(low) & np.isfinite(high)
+        finite_low, finite_high = np.where(bounded, low, np.float32(0)), np.where(bounded, high, np.float32(0))
+        width = finite_high - finite_low
+    share = (jnp.clip(action, -1.0, 1.0) + 1) / 2
+    if np.isfinite(width).all():
+        stretched = finite_low + share * width
+    else:  # bounds that are further apart than the largest number
+        stretched = (1 - share) * finite_low + share * finite_high
+    return jnp.clip(jnp.where(bounded, stretched, action), low, high)
 
 
 def _derive(env: Environment, **changes: Any) -> Environment:

@@ -19,6 +19,7 @@ from purerl.envs import (
     sticky_actions,
     time_limit,
 )
+from purerl.envs.wrappers import scale_to_box
 from purerl.spaces import Box, Discrete
 
 
@@ -203,3 +204,26 @@ def test_bad_arguments_are_refused(wrap, error, message):
     """Arguments out of range and observations of the wrong kind raise, and say what to do."""
     with pytest.raises(error, match=message):
         wrap()
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (-1.0, 5.0, [-1, -1, 0.5, 2, 5, 5]),
+        (0.0, np.inf, [0, 0, 0, 0, 1, 7]),
+        (-np.inf, 0.25, [-7, -1, -0.5, 0, 0.25, 0.25]),
+        (-np.inf, np.inf, [-7, -1, -0.5, 0, 1, 7]),
+        (-3e38, 3e38, [-3e38, -3e38, -1.5e38, 0, 3e38, 3e38]),
+        (3e38, 3.1e38, [3e38, 3e38, 3.025e38, 3.05e38, 3.1e38, 3.1e38]),
+    ],
+    ids=str,
+)
+def test_scaled_actions_are_finite_and_inside_the_box(low, high, expected):
+    """Stretched between two bounds, even if further apart than the largest number; clipped at a lone one."""
+    space = Box(low, high, (6,))
+    action = scale_to_box(jnp.array([-7, -1, -0.5, 0, 1, 7]), space)
+    np.testing.assert_allclose(action, expected, rtol=1e-6)
+    assert space.contains(action) and np.isfinite(action).all()
+    mixed = Box(np.array([low] * 3 + [-1.0] * 3), np.array([high] * 3 + [1.0] * 3), (6,))
+    both = scale_to_box(jnp.array([-7, -1, -0.5, 0, 1, 7]), mixed)
+    np.testing.assert_allclose(both, [*expected[:3], 0, 1, 1], rtol=1e-6)
