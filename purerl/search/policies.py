@@ -66,7 +66,7 @@ def muzero(
     tree = init_tree(root, rule.prior, num_simulations) if tree is None else tree
     noise = _dirichlet(noise_key, tree.prior[0], dirichlet_alpha)
     prior = (1 - dirichlet_fraction) * tree.prior[0] + dirichlet_fraction * noise
-    tree = tree.replace(prior=tree.prior.at[0].set(prior))
+    tree = tree.replace(prior=tree.prior.at[0].set(rules.positive(prior, tree.prior[0] > 0)))
     tree = search(params, search_key, tree, model, rule, num_simulations, evaluate=evaluate, max_depth=max_depth)
     return _sample_by_visits(action_key, tree, temperature)
 

@@ -21,7 +21,8 @@ class Rule(NamedTuple):
     """Selection rule: a prior, and a score of actions whose argmax a simulation follows.
 
     Attributes:
-        prior: ``(logits [B, A]) -> [B, A]``, kept as ``Node.prior``.
+        prior: ``(logits [B, A]) -> [B, A]``, kept as ``Node.prior``. It says which actions are allowed, too: a
+            probability above 0, or a logit above -inf.
         score: ``(Node) -> [B, A]``, -inf for an action that is not allowed.
     """
 
@@ -37,14 +38,23 @@ def allowed(logits: jax.Array) -> jax.Array:
             none is, all count as allowed: a search needs an action.
     """
     possible = logits > jnp.finfo(logits.dtype).min / 2
-    logits = jnp.where(possible, logits, -jnp.inf)
-    shifted = logits - jnp.max(logits, axis=-1, keepdims=True)
-    return jnp.where(jnp.any(possible, axis=-1, keepdims=True), shifted, 0.0)
+    shifted = logits - jnp.max(jnp.where(possible, logits, -jnp.inf), axis=-1, keepdims=True)
+    masked = jnp.where(possible, jnp.maximum(shifted, jnp.finfo(logits.dtype).min), -jnp.inf)
+    return jnp.where(jnp.any(possible, axis=-1, keepdims=True), masked, 0.0)
 
 
 def probabilities(logits: jax.Array) -> jax.Array:
-    """Masked softmax: prior probabilities ``[..., A]``, exactly 0 where an action is not allowed."""
-    return jax.nn.softmax(allowed(logits))
+    """Masked softmax: prior probabilities ``[..., A]``, 0 where an action is not allowed, and nowhere else."""
+    logits = allowed(logits)
+    return positive(jax.nn.softmax(logits), logits > -jnp.inf)
+
+
+def positive(prior: jax.Array, possible: jax.Array) -> jax.Array:
+    """Prior that tells what is allowed: at least the smallest normal number where an action is, 0 where it is not.
+
+    However unlikely an action is, it does not become a forbidden one by rounding.
+    """
+    return jnp.where(possible, jnp.maximum(prior, jnp.finfo(prior.dtype).tiny), 0.0)
 
 
 def masked_argmax(score: jax.Array) -> jax.Array:

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from purerl import search
-from purerl.search import policies, qtransforms, rules
+from purerl.search import policies, qtransforms, rules, sampled
 from tests.oracles import search as oracle
 from tests.support import stochastic, worlds
+from tests.support.ppo_setup import jit
 
 KEY = jax.random.key(0)
 STATES = np.arange(6)
@@ -85,6 +86,66 @@ def test_search_of_a_world_of_chance_grows_the_naive_tree():
         node = oracle.search(model, oracle.new_node(model, (False, state)), NUM_SIMULATIONS, score)
         assert_levels(element, node)
         np.testing.assert_allclose(decision.weights[element], node.visits / NUM_SIMULATIONS)
+
+
+# --- legal moves that a prior all but rules out ------------------------------------------------------------
+
+# Two states with three actions each: the first is nearly certain, the second nearly impossible and the best, the third
+# is not allowed. The first action of the first state leads to the second state, where the opponent is to move.
+UNLIKELY = worlds.World(
+    next_state=np.array([[1, 0, 0], [0, 0, 0]]),
+    reward=np.array([[0.0, 0.3, 9.0], [-1.0, 1.0, 9.0]]),
+    discount=np.array([[-1.0, 0.0, 0.0], [0.0, 0.0, 0.0]]),
+    logits=np.array([[0.0, -110.0, -np.inf]] * 2),
+    value=np.array([-0.2, 0.1]),
+)
+NUM_UNLIKELY = 24
+
+
+@functools.cache
+def unlikely():
+    """Every search policy of the two states, in float32, where exp(-110) is 0."""
+
+    @jit
+    def run(world):
+        by_q = rules.puct(qtransforms.identity)
+        given = world, KEY, worlds.root(world, [0, 1]), worlds.model, NUM_UNLIKELY
+
+        def propose(world, key, state):
+            actions = jnp.broadcast_to(jnp.array([1, 0, 2]), (len(state), 3))
+            return actions, jnp.take_along_axis(world.logits[state], actions, axis=1)
+
+        drawn = sampled.root(propose, world, KEY, given[2].value, given[2].embedding)
+        return {
+            "uct": search.uct(*given),
+            "puct": search.muzero(*given, rule=by_q, **EXACT),
+            "noisy": search.muzero(*given, rule=by_q, dirichlet_fraction=0.25, dirichlet_alpha=0.003),
+            "gumbel": search.gumbel_muzero(*given, gumbel_scale=0.0),
+            "sampled": search.uct(world, KEY, drawn, sampled.model(propose, worlds.model), NUM_UNLIKELY),
+        }
+
+    return jax.device_get(run(worlds.on_device(UNLIKELY)))
+
+
+@pytest.mark.covers("mcts", "puct")
+@pytest.mark.parametrize("policy", ["uct", "puct"])
+def test_a_move_that_the_prior_all_but_rules_out_is_searched_as_in_the_naive_tree(policy):
+    """Naive search in float64, where exp(-110) is a number: the same trees. The move is the one to play."""
+    score = {"uct": oracle.uct, "puct": functools.partial(oracle.puct, value=lambda node: node.q)}[policy]
+    decision = unlikely()[policy]
+    for element, node in enumerate(worlds.naive_trees(UNLIKELY, [0, 1], NUM_UNLIKELY, score)):
+        worlds.assert_same_tree(decision.tree, element, node, rtol=1e-5)
+    assert np.all((decision.tree.visits[0] > 0) == [True, True, False])
+    np.testing.assert_array_equal(decision.action, 1)
+
+
+@pytest.mark.parametrize("policy", ["noisy", "gumbel", "sampled"])
+def test_no_search_policy_takes_an_unlikely_move_for_a_forbidden_one(policy):
+    """With Dirichlet noise, by Gumbel's halving and among sampled actions: it is tried, and a forbidden one is not."""
+    tree = unlikely()[policy].tree
+    best, forbidden = (0, 2) if policy == "sampled" else (1, 2)
+    assert np.all(tree.visits[0, :, best] > 0) and np.all(tree.visits[:, :, forbidden] == 0)
+    assert np.all((tree.prior[0, :, best] > 0) | (tree.prior[0, :, best] == -110)) and np.all(tree.prior[0, :, 2] <= 0)
 
 
 # --- against mctx, in double precision so that no near tie is decided by rounding --------------------------

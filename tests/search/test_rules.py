@@ -85,6 +85,16 @@ def test_prior_is_a_softmax_over_allowed_actions():
     np.testing.assert_array_equal(rules.probabilities(logits) == 0, np.asarray(expected) == 0)
 
 
+def test_an_unlikely_action_is_not_a_forbidden_one():
+    """Legal logits so low that their probability is no number: above 0, where forbidden ones are exactly 0; and logits
+    further apart than the largest number."""
+    logits = jnp.asarray([[0.0, -110.0, -jnp.inf], [0.0, -1e30, -jnp.inf], [3e38, -1.6e38, -jnp.inf]])
+    prior = np.asarray(rules.probabilities(logits))
+    assert np.all((prior > 0) == [True, True, False])
+    np.testing.assert_allclose(prior[:, 0], 1)
+    np.testing.assert_array_equal(np.isfinite(rules.allowed(logits)), [[True, True, False]] * 3)
+
+
 def test_masked_argmax_is_the_first_of_the_highest():
     """argmax: ties go to the first, a NaN lets the first go that is not -inf, nothing at all the last."""
     inf, nan = jnp.inf, jnp.nan
