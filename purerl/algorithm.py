@@ -23,6 +23,8 @@ class Spec(NamedTuple):
         settings: everything fixed at construction, as plain values by name, for the record of a run.
         env_steps_of_init: environment steps that ``init`` takes, to fill a replay for example, from which a run's
             count goes on.
+        evaluated_in: what ``evaluate`` plays, in the plural, for the words beside a result: in a game it names the
+            opponent.
         facts: what is known before the run and belongs beside its results, as plain values by name, such as the return
             of the data that it learns from.
         hypers_class: the class of its hyperparameters, whose fields declare their ranges (:mod:`purerl.ranges`); None
@@ -38,6 +40,7 @@ class Spec(NamedTuple):
     facts: Mapping[str, Any] = MappingProxyType({})
     hypers_class: type | None = None
     recipe: Recipe | None = None
+    evaluated_in: str = "evaluation episodes"
 
 
 class Algorithm(NamedTuple):

@@ -147,10 +147,10 @@ def episodes(
         num_episodes: N.
         carry: as in :func:`rollout`.
         max_steps: an episode still going on after so many steps counts as it stands. A guard against
-            environments that never end.
+            environments that never end, whose episodes are marked as cut.
 
     Returns:
-        Undiscounted returns and lengths, ``[N]``.
+        Undiscounted returns, lengths, and which were cut, ``[N]``.
     """
     env = episode_statistics(env)
     reset_key, key = jax.random.split(key)
@@ -172,7 +172,8 @@ def episodes(
         return t + 1, carry, obs, state, running & ~(terminated | truncated), _where(running, played, result)
 
     start = (0, _repeat(carry, num_episodes), obs, state, running, result)
-    return jax.lax.while_loop(unfinished, step, start)[-1]
+    *_, running, result = jax.lax.while_loop(unfinished, step, start)
+    return result.replace(cut=running)
 
 
 def evaluation(env: Environment, start: Callable, act: Callable, max_steps: int = 100_000) -> Callable:

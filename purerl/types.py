@@ -62,3 +62,4 @@ class Episodes(struct.PyTreeNode):
 
     returns: jax.Array  # [N] undiscounted sum of rewards
     lengths: jax.Array  # [N] number of steps
+    cut: jax.Array | None = None  # [N] bool, stopped by a guard before its end; None where nothing is

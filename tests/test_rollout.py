@@ -174,16 +174,18 @@ def test_episodes_are_whole_and_carry():
     lengths = np.asarray(result.lengths)
     assert set(lengths) == {1, 2, 3, 4, 5, 6}
     np.testing.assert_array_equal(result.returns, lengths * (lengths - 1) / 2)
+    assert not result.cut.any()
 
 
 def test_episodes_that_never_end_are_cut():
-    """``max_steps`` ends the loop; the return until then stands."""
+    """``max_steps`` ends the loop; the return until then stands, and the episode is marked."""
     env = counting_env(length=10**6)
     result = rollout.episodes(
         env, lambda carry, seen, key: (carry, jnp.zeros(2), ()), jax.random.key(0), 2, max_steps=3
     )
     np.testing.assert_array_equal(result.lengths, 3)
     np.testing.assert_array_equal(result.returns, 1 + 2 + 3)
+    assert result.cut.all()
 
 
 def test_episodes_give_each_step_a_key_of_its_own():

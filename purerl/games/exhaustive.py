@@ -146,7 +146,8 @@ def _follower(game: Game, played: Callable, key: jax.Array, batch_size: int) -> 
     actions = jnp.arange(game.action_space.n, dtype=game.action_space.dtype)
 
     def one(state: PyTree, action: jax.Array) -> tuple:
-        obs, after, reward, over, _, _ = game.step(key, state, action)
+        obs, after, reward, terminated, truncated, _ = game.step(key, state, action)
+        over = terminated | truncated
         return (obs, after), reward, turn(game, state, after, over), over
 
     @jax.jit

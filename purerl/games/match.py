@@ -24,7 +24,8 @@ class Outcomes(NamedTuple):
 
     reward: jax.Array  # [N] return of the first of the two players; the other's is the negative
     length: jax.Array  # [N] int32 moves
-    finished: jax.Array  # [N] bool, whether the game terminated within the moves allowed
+    finished: jax.Array  # [N] bool, whether the game terminated, within the moves allowed
+    cut: jax.Array  # [N] bool, whether it was still going on after these
 
 
 class _Table(NamedTuple):
@@ -33,6 +34,7 @@ class _Table(NamedTuple):
     move: jax.Array  # []
     obs: PyTree  # [N, ...]
     state: PyTree  # [N, ...]
+    over: jax.Array  # [N] bool, terminated or truncated
     carries: tuple[PyTree, PyTree]  # [N, ...] of each player
     outcomes: Outcomes
 
@@ -100,7 +102,8 @@ def evaluation(game: Game, start: Callable, act: Callable, opponent: Agent, max_
         how = {"sample": True} if sample else {}  # an agent that is deployed in one way alone takes no such argument
         agent = Agent(start, lambda carry, seen, key: act(hypers, state, carry, seen, key, **how))
         outcomes = both_sides(game, (agent, opponent), key, num_episodes + num_episodes % 2, max_moves)
-        return Episodes(returns=outcomes.reward[:num_episodes], lengths=outcomes.length[:num_episodes])
+        first = slice(num_episodes)
+        return Episodes(returns=outcomes.reward[first], lengths=outcomes.length[first], cut=outcomes.cut[first])
 
     return evaluate
 
@@ -125,28 +128,34 @@ def _games(game: Game, players: Players, begins: jax.Array, key: jax.Array, num_
 
     def start(key: jax.Array) -> _Table:
         obs, state = jax.vmap(game.reset)(jax.random.split(key, num_games))
-        outcomes = Outcomes(jnp.zeros(num_games), jnp.zeros(num_games, jnp.int32), jnp.zeros(num_games, bool))
+        no, yes = jnp.zeros(num_games, bool), jnp.ones(num_games, bool)
+        outcomes = Outcomes(jnp.zeros(num_games), jnp.zeros(num_games, jnp.int32), finished=no, cut=yes)
         first, second = (_repeat(player.start(), num_games) for player in players)
-        return _Table(jnp.int32(0), obs, state, (first, second), outcomes)
+        return _Table(jnp.int32(0), obs, state, no, (first, second), outcomes)
 
     def move(table: _Table) -> _Table:
         choice_key, step_key = jax.random.split(jax.random.fold_in(play_key, table.move))
         mover = jax.vmap(game.player)(table.state) ^ begins
         (first, first_action), (second, second_action) = (
-            _act(game, players[i], table.carries[i], table, (mover == i) & ~table.outcomes.finished, key)
+            _act(game, players[i], table.carries[i], table, (mover == i) & ~table.over, key)
             for i, key in enumerate(jax.random.split(choice_key))
         )
         action = jnp.where(mover == 0, first_action, second_action)
-        # Once a game is over, its steps change nothing and have reward 0.
-        obs, state, reward, terminated, _, _ = jax.vmap(game.step)(
+        obs, state, reward, terminated, truncated, _ = jax.vmap(game.step)(
             jax.random.split(step_key, num_games), table.state, action
         )
-        total, length, finished = table.outcomes
-        outcomes = Outcomes(total + jnp.where(mover == 0, reward, -reward), length + ~finished, finished | terminated)
-        return _Table(table.move + 1, obs, state, (first, second), outcomes)
+        total, length, finished, _ = table.outcomes
+        playing, over = ~table.over, table.over | terminated | truncated
+        outcomes = Outcomes(
+            total + jnp.where(playing, jnp.where(mover == 0, reward, -reward), 0),
+            length + playing,
+            finished | (playing & terminated),
+            ~over,
+        )
+        return _Table(table.move + 1, obs, state, over, (first, second), outcomes)
 
     def unfinished(table: _Table) -> jax.Array:
-        return (table.move < max_moves) & ~table.outcomes.finished.all()
+        return (table.move < max_moves) & ~table.over.all()
 
     start_key, play_key = jax.random.split(key)
     return jax.lax.while_loop(unfinished, move, start(start_key)).outcomes

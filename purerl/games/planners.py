@@ -40,16 +40,19 @@ def model(game: Game, evaluate_leaf: LeafEvaluator) -> Callable:
     """Game rules as a search model: an environment step, whose embedding is the game's state.
 
     It reads the whole state: in a game of cards, all of them. The value of a terminal position is 0, whatever the leaf
-    evaluator estimates.
+    evaluator estimates. A move that truncates the game has that estimate for its reward, and nothing follows it.
     """
 
     def follow(params: PyTree, key: jax.Array, action: jax.Array, state: PyTree) -> tuple[search.Output, PyTree]:
         step_key, leaf_key = jax.random.split(key)
         step_keys = jax.random.split(step_key, action.shape[0])
-        obs, after, reward, terminated, _, _ = jax.vmap(game.step)(step_keys, state, action)
+        obs, after, reward, terminated, truncated, _ = jax.vmap(game.step)(step_keys, state, action)
         discount = jax.vmap(functools.partial(turn, game))(state, after, terminated)
         logits, value = evaluate_leaf(params, leaf_key, obs, after)
-        return search.Output(reward, discount, _legal_only(game, after, logits), jnp.where(terminated, 0, value)), after
+        reward = jnp.where(truncated & ~terminated, reward + discount * value, reward)
+        over = terminated | truncated
+        discount, value = jnp.where(over, 0, discount), jnp.where(over, 0, value)
+        return search.Output(reward, discount, _legal_only(game, after, logits), value), after
 
     return follow
 
@@ -71,15 +74,16 @@ def playout(game: Game, max_moves: int) -> Callable:
             return (move < max_moves) & ~jnp.all(over)
 
         def step(carry: tuple) -> tuple:
-            move, state, _, total = carry
+            move, state, over, total = carry
             choice_key, step_key = jax.random.split(jax.random.fold_in(key, move))
             legal = jax.vmap(game.legal)(state).astype(total.dtype)
             chance = jax.random.uniform(choice_key, (batch_size,))
             action = exploration.sample(legal / jnp.sum(legal, axis=-1, keepdims=True), chance)
             mine = jax.vmap(game.player)(state) == first
             keys = jax.random.split(step_key, batch_size)
-            _, state, reward, over, _, _ = jax.vmap(game.step)(keys, state, action)
-            return move + 1, state, over, total + jnp.where(mine, reward, -reward)
+            _, state, reward, terminated, truncated, _ = jax.vmap(game.step)(keys, state, action)
+            total = total + jnp.where(over, 0, jnp.where(mine, reward, -reward))
+            return move + 1, state, over | terminated | truncated, total
 
         start = (jnp.int32(0), state, jnp.zeros(batch_size, bool), jnp.zeros(batch_size))
         return jax.lax.while_loop(unfinished, step, start)[-1]
@@ -146,6 +150,12 @@ def opponent(game: Game, kind: Opponent, num_simulations: int, max_moves: int) -
     if kind == "uct":
         return uct_player(game, num_simulations, max_moves=max_moves)
     return {"random": random_player, "one_ply": one_ply}[kind](game)
+
+
+def describe_games(kind: Opponent, num_simulations: int) -> str:
+    """What an evaluation against :func:`opponent` plays, in words."""
+    search = f" with {num_simulations} simulations a move" if kind == "uct" else ""
+    return f"evaluation games against {kind}{search}"
 
 
 def _legal_only(game: Game, state: PyTree, logits: jax.Array) -> jax.Array:

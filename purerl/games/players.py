@@ -24,10 +24,10 @@ def one_ply(game: Game) -> Agent:
     """
     actions = jnp.arange(game.action_space.n, dtype=game.action_space.dtype)
 
-    def outcomes(state: PyTree, key: jax.Array) -> tuple[PyTree, jax.Array]:
-        """The state after each move, and its reward ``[A]``."""
-        _, after, reward, _, _, _ = jax.vmap(lambda action: game.step(key, state, action))(actions)
-        return after, reward
+    def outcomes(state: PyTree, key: jax.Array) -> tuple[PyTree, jax.Array, jax.Array]:
+        """The state after each move, its reward, and whether it truncates the game, ``[A]``."""
+        _, after, reward, _, truncated, _ = jax.vmap(lambda action: game.step(key, state, action))(actions)
+        return after, reward, truncated
 
     def can_win(state_and_key: tuple[PyTree, jax.Array]) -> jax.Array:
         """Whether the player to move can win at once, which nobody can after the end."""
@@ -38,8 +38,8 @@ def one_ply(game: Game) -> Agent:
         """The moves among which to choose, ``[A]``."""
         move_key, reply_key = jax.random.split(key)
         legal = game.legal(state)
-        after, reward = outcomes(state, move_key)
-        other = jax.vmap(game.player)(after) != game.player(state)
+        after, reward, truncated = outcomes(state, move_key)
+        other = ~truncated & (jax.vmap(game.player)(after) != game.player(state))
         # One move after another, as the states after two moves may be too many to keep.
         danger = other & jax.lax.map(can_win, (after, jax.random.split(reply_key, len(actions))))
         wins, safe = legal & (reward > 0), legal & (reward >= 0) & ~danger

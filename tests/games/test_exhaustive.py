@@ -9,8 +9,10 @@ import pytest
 
 from purerl.agent import reactive
 from purerl.games import exhaustive
+from purerl.games.players import random_player
 from purerl.types import Seen
 from tests.oracles import tic_tac_toe
+from tests.support.cut_game import REWARD, cut_game
 from tests.support.positions import actions_of, game_of
 
 KEY = jax.random.key(0)
@@ -82,3 +84,12 @@ def test_every_line_is_met(game):
     found = exhaustive.every_line(game, first_legal, True, KEY, batch_size=64)
     np.testing.assert_array_equal(found, tic_tac_toe.lines_of_first_legal(1))
     assert found.losses > 0
+
+
+@pytest.mark.parametrize("behind", [1.0, -1.0])
+def test_no_line_goes_on_behind_a_truncation(behind):
+    """A game that is cut off in its third move has three positions, with that move's reward for a value."""
+    game = cut_game(behind)
+    solution = exhaustive.solve(game, KEY)
+    assert solution.value.tolist() == [REWARD, -REWARD, REWARD]
+    assert exhaustive.every_line(game, random_player(game), True, KEY) == (1, 0, 0)

@@ -11,6 +11,7 @@ from purerl.games.match import Outcomes, both_sides, evaluation, match, score, s
 from purerl.games.players import one_ply, random_player
 from purerl.types import Transition
 from tests.oracles import tic_tac_toe
+from tests.support.cut_game import REWARD, cut_game
 from tests.support.positions import by_preference, game_of
 
 KEY = jax.random.key(0)
@@ -94,6 +95,19 @@ def test_a_game_of_too_many_moves_is_truncated(scripted):
     np.testing.assert_array_equal(found.length, np.minimum(length, 6))
 
 
+@pytest.mark.parametrize("behind", [1.0, -1.0])
+def test_nothing_behind_a_truncation_counts(behind):
+    """A game that its rules cut off in the third move is over there, without having terminated: that move's reward
+    counts and no more moves are made. After two allowed moves it is cut by that limit instead."""
+    game = cut_game(behind)
+    players = (random_player(game),) * 2
+    outcomes = jax.jit(lambda key: both_sides(game, players, key, 4, max_moves=9))(KEY)
+    assert outcomes.reward.tolist() == [REWARD] * 2 + [-REWARD] * 2 and outcomes.length.tolist() == [3] * 4
+    assert not outcomes.finished.any() and not outcomes.cut.any()
+    short = match(game, players, KEY, 2, max_moves=2)
+    assert short.cut.all() and short.length.tolist() == [2] * 2 and not short.finished.any()
+
+
 def test_an_illegal_move_loses():
     """A player that plays the same cell again loses by its second move, whoever begins, and the other wins."""
     game = game_of("tic_tac_toe")
@@ -173,6 +187,7 @@ def test_evaluation_is_a_match_against_the_opponent():
     expected = [alone(lists[:, i], begins) for begins, i in ((0, 0), (0, 1), (1, 0))]
     np.testing.assert_array_equal(episodes.returns, [result for result, _ in expected])
     np.testing.assert_array_equal(episodes.lengths, [length for _, length in expected])
+    assert episodes.cut.tolist() == [False] * 3
 
 
 def test_self_play_metrics_count_the_games_that_ended():
@@ -203,7 +218,8 @@ def test_both_sides_must_be_equal():
 
 def outcomes_of(wins, draws, losses):
     reward = jnp.repeat(jnp.array([3.0, 0.0, -0.5]), jnp.array([wins, draws, losses]))
-    return Outcomes(reward, jnp.ones(len(reward), jnp.int32), jnp.ones(len(reward), bool))
+    yes = jnp.ones(len(reward), bool)
+    return Outcomes(reward, jnp.ones(len(reward), jnp.int32), yes, ~yes)
 
 
 @pytest.mark.parametrize(("wins", "losses"), [(0, 5), (3, 2), (40, 0), (731, 269)], ids=str)

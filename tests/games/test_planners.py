@@ -10,6 +10,7 @@ import pytest
 from purerl import search
 from purerl.games import exhaustive, planners
 from tests.oracles import connect_four, tic_tac_toe
+from tests.support.cut_game import REWARD, cut_game
 from tests.support.positions import actions_of, after, game_of, sequence_to
 
 KEY = jax.random.key(0)
@@ -45,6 +46,31 @@ def test_playouts_return_what_random_play_does(game):
         chances = tic_tac_toe.outcomes(tic_tac_toe.uniform, tic_tac_toe.uniform, board)
         exact = float(chances[0] - chances[2]) * tic_tac_toe.to_move(board)
         assert abs(returns.mean() - exact) < 4 * returns.std() / num_games**0.5
+
+
+@pytest.mark.parametrize("behind", [1.0, -1.0])
+def test_nothing_behind_a_truncation_reaches_a_playout_or_a_search(behind):
+    """A game that is cut off in its third move: playouts, searches from every position and their values see the reward
+    of that move, and of the position after it what the leaf evaluator thinks."""
+    game = cut_game(behind)
+    state = jnp.arange(3, dtype=jnp.int32)
+    np.testing.assert_array_equal(planners.playout(game, 9)(KEY, state), [REWARD, -REWARD, REWARD])
+
+    def evaluate_leaf(params, key, obs, state):
+        return jnp.zeros((len(state), 2)), jnp.where(state == 3, 0.25, 0.0)  # of whoever would be to move there
+
+    root = planners.root(game, evaluate_leaf, (), KEY, jax.vmap(lambda moves: jax.nn.one_hot(moves, 5))(state), state)
+    decision = jax.jit(functools.partial(search.uct, model=planners.model(game, evaluate_leaf), num_simulations=6))(
+        (), KEY, root
+    )
+    assert decision.tree.child[0, 2].tolist() == [-1, -1]  # it is not expanded
+    np.testing.assert_allclose(decision.tree.value[0, 2, 0], REWARD - 0.25)
+
+
+def test_evaluations_name_the_opponent():
+    """In words beside a result, with the simulations of a search."""
+    assert planners.describe_games("one_ply", 100) == "evaluation games against one_ply"
+    assert planners.describe_games("uct", 100) == "evaluation games against uct with 100 simulations a move"
 
 
 @pytest.mark.deep

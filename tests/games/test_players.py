@@ -1,11 +1,14 @@
 """Random and one-ply players against plain search and by hand."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from purerl.games.players import one_ply, random_player
+from purerl.types import Seen
 from tests.oracles import connect_four, tic_tac_toe
+from tests.support.cut_game import cut_game
 from tests.support.positions import actions_of, after, game_of, sequence_to
 
 KEY = jax.random.key(0)
@@ -80,3 +83,11 @@ def test_one_ply_never_loses_in_one_where_that_can_be_helped(played):
             met["safe" if safe else "lost"] += 1
             assert action in (safe or children)
     assert met["won"] > 20 and met["safe"] > 100 and met["lost"] > 0
+
+
+def test_one_ply_fears_nothing_behind_a_truncation():
+    """One move cuts the game off, after the other the opponent wins at once: the first is drawn, always."""
+    game = cut_game(1.0, forced=False)
+    moves = jnp.full(1, 2, jnp.int32)
+    drawn = actions_of(one_ply(game), Seen(jax.nn.one_hot(moves, 5), moves), jax.random.split(KEY, 64))
+    assert set(drawn.ravel().tolist()) == {0}

@@ -182,7 +182,14 @@ def alphazero(game: Game, config: AlphaZeroConfig | None = None) -> Algorithm:
     opponent = planners.opponent(game, config.opponent, config.opponent_simulations, config.max_moves)
     evaluate = match.evaluation(game, no_carry, act, opponent, config.max_moves)
     settings = {"env": game.name, **dataclasses.asdict(config)}
-    spec = Spec("alphazero", config.num_envs * config.num_steps, evaluate, settings, hypers_class=AlphaZeroHypers)
+    spec = Spec(
+        "alphazero",
+        config.num_envs * config.num_steps,
+        evaluate,
+        settings,
+        hypers_class=AlphaZeroHypers,
+        evaluated_in=planners.describe_games(config.opponent, config.opponent_simulations),
+    )
     return Algorithm(init, update, no_carry, act, spec)
 
 
@@ -274,41 +281,44 @@ def collect(
     keys = jax.random.split(search_key, config.num_steps)
     envs, steps, metrics = rollout.rollout(game, policy, state.envs, env_key, keys, config.num_steps)
     player = jnp.concatenate([steps.extras.player, jax.vmap(game.player)(envs.state)[None]])
-    outcome, known = outcomes(steps.reward, turns(player, steps.terminated), steps.terminated)
+    outcome, known = outcomes(steps.reward, turns(player), steps.terminated, steps.truncated)
     targets = TrainingTarget(steps.obs, steps.extras.policy, outcome, known)
     metrics = {"episode_length": metrics["episode_length"], **match.self_play_metrics(steps, player[:-1])}
     return state.replace(envs=envs), targets, metrics
 
 
-def turns(player: jax.Array, terminated: jax.Array) -> jax.Array:
+def turns(player: jax.Array) -> jax.Array:
     """Sign of the value of the next position for the player who moved.
 
     Args:
         player: ``[T + 1, B]`` int, 0 or 1, who is to move before every step and after the last.
-        terminated: ``[T, B]`` bool.
 
     Returns:
-        ``[T, B]``: 0 where the game terminated, 1 where the same player moves again, -1 where the other one does.
+        ``[T, B]``: 1 where the same player moves again, -1 where the other one does.
     """
-    again = player[1:] == player[:-1]
-    return jnp.where(terminated, 0.0, jnp.where(again, 1.0, -1.0))
+    return jnp.where(player[1:] == player[:-1], 1.0, -1.0)
 
 
-def outcomes(reward: jax.Array, turn: jax.Array, terminated: jax.Array) -> tuple[jax.Array, jax.Array]:
+def outcomes(
+    reward: jax.Array, turn: jax.Array, terminated: jax.Array, truncated: jax.Array
+) -> tuple[jax.Array, jax.Array]:
     """Outcome of each position's game from the perspective of the player to move there.
 
-    ``z_t = r_t + turn_t z_{t+1}``
+    ``z_t = r_t + c_t turn_t z_{t+1}``, with ``c_t = 0`` where the game terminated or was truncated, else 1
 
     Args:
         reward: ``[T, B]``, of the player who moved.
         turn: ``[T, B]``, see :func:`turns`.
         terminated: ``[T, B]`` bool.
+        truncated: ``[T, B]`` bool.
 
     Returns:
-        ``z`` ``[T, B]``, and flags ``[T, B]``, whether the game terminated within the rollout.
+        ``z`` ``[T, B]``, and flags ``[T, B]``, whether the game terminated within the rollout: where it was truncated,
+        or goes on at the end of the rollout, ``z`` is no outcome.
     """
-    known = jax.lax.cummax(terminated.astype(jnp.int32), axis=0, reverse=True) > 0
-    return reverse_linear_recurrence(turn, reward), known
+    goes_on = ~(terminated | truncated)
+    known = reverse_linear_recurrence(goes_on, terminated.astype(reward.dtype)) > 0
+    return reverse_linear_recurrence(jnp.where(goes_on, turn, 0.0), reward), known
 
 
 def learn(

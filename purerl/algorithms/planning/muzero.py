@@ -108,10 +108,18 @@ def muzero(env: Environment | Game, config: MuZeroConfig | None = None) -> Algor
     if isinstance(env, Game):
         opponent = planners.opponent(env, config.opponent, config.opponent_simulations, config.max_moves)
         evaluate = match.evaluation(env, no_carry, act, opponent, config.max_moves)
+        evaluated_in = planners.describe_games(config.opponent, config.opponent_simulations)
     else:
-        evaluate = rollout.evaluation(env, no_carry, act)
+        evaluate, evaluated_in = rollout.evaluation(env, no_carry, act), "evaluation episodes"
     settings = {"env": env.name, **dataclasses.asdict(config)}
-    spec = Spec("muzero", config.num_envs * config.num_steps, evaluate, settings, hypers_class=MuZeroHypers)
+    spec = Spec(
+        "muzero",
+        config.num_envs * config.num_steps,
+        evaluate,
+        settings,
+        hypers_class=MuZeroHypers,
+        evaluated_in=evaluated_in,
+    )
     return Algorithm(functools.partial(init, env, net, config, replay), update, no_carry, act, spec)
 
 

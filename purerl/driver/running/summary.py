@@ -50,7 +50,9 @@ def _outcome(engine: Engine, log: Log) -> dict[str, Any]:
     job, shape = engine.job, _shape(engine)
     returns = engine.without_frozen(log.latest_returns()).reshape(shape)
     diverged = np.isin(np.arange(job.trials.num_trials), list(engine.frozen)).reshape(shape)
-    evaluated = f"mean of {job.num_eval_episodes} evaluation episodes" if job.plan.evals_at else "training return"
+    evaluated = (
+        f"mean of {job.num_eval_episodes} {job.algorithm.spec.evaluated_in}" if job.plan.evals_at else "training return"
+    )
     return {
         "num_diverged": len(engine.frozen),
         "diverged": diverged.tolist(),

@@ -28,15 +28,17 @@ TINY = AlphaZeroConfig(
 
 @pytest.mark.covers("alphazero")
 def test_outcomes_by_hand():
-    """A game of three moves that the last mover wins, one where a player moves twice, and one that goes on."""
-    reward = jnp.array([0, 0, 1, 0, 0, -1, 0, 0], jnp.float32)[:, None]
-    terminated = jnp.array([0, 0, 1, 0, 0, 1, 0, 0], bool)[:, None]
-    player = jnp.array([0, 1, 0, 0, 0, 1, 0, 1, 0])[:, None]  # before every move and after the last
-    turn = az.turns(player, terminated)
-    np.testing.assert_array_equal(turn[:, 0], [-1, -1, 0, 1, -1, 0, -1, -1])
-    outcome, known = az.outcomes(reward, turn, terminated)
-    np.testing.assert_array_equal(outcome[:6, 0], [1, -1, 1, 1, 1, -1])
-    np.testing.assert_array_equal(known[:, 0], [1, 1, 1, 1, 1, 1, 0, 0])
+    """A game of three moves that the last mover wins, one that is cut off, one where a player moves twice, and one that
+    goes on."""
+    reward = jnp.array([0, 0, 1, 0, 0, 0, 0, -1, 0, 0], jnp.float32)[:, None]
+    terminated = jnp.array([0, 0, 1, 0, 0, 0, 0, 1, 0, 0], bool)[:, None]
+    truncated = jnp.array([0, 0, 0, 0, 1, 0, 0, 0, 0, 0], bool)[:, None]
+    player = jnp.array([0, 1, 0, 0, 1, 0, 0, 1, 0, 1, 0])[:, None]  # before every move and after the last
+    turn = az.turns(player)
+    np.testing.assert_array_equal(turn[:, 0], [-1, -1, 1, -1, -1, 1, -1, -1, -1, -1])
+    outcome, known = az.outcomes(reward, turn, terminated, truncated)
+    np.testing.assert_array_equal(outcome[known], [1, -1, 1, 1, 1, -1])
+    np.testing.assert_array_equal(known[:, 0], [1, 1, 1, 0, 0, 1, 1, 1, 0, 0])
 
 
 @pytest.mark.covers("alphazero")
@@ -146,9 +148,12 @@ def test_bad_configs_are_refused(wrong, message):
 
 
 def test_other_environments_are_refused():
-    """What is no game of two players, and a board network where there is no board."""
+    """What is no game of two players, and a board network where there is no board; of a game, evaluations name the
+    opponent."""
     with pytest.raises(ValueError, match="CartPole-v1 is not a game of two players"):
         alphazero(envs.make("CartPole-v1"))
     with pytest.raises(ValueError, match='torso="residual" needs observations'):
         alphazero(envs.make("pgx/kuhn_poker"))
-    assert isinstance(envs.make("pgx/tic_tac_toe"), games.Game)
+    game = envs.make("pgx/tic_tac_toe")
+    assert isinstance(game, games.Game)
+    assert alphazero(game, TINY).spec.evaluated_in == "evaluation games against random"

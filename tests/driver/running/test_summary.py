@@ -3,7 +3,7 @@
 import numpy as np
 
 from purerl.driver import grid
-from tests.support.toy import ToyHypers, train
+from tests.support.toy import ToyHypers, toy, train
 
 RATES = [0.5, 1.0, 2.0]
 OPTIONS = {"hypers": grid(ToyHypers(), rate=RATES), "num_seeds": 2, "log_every": 20}
@@ -20,6 +20,15 @@ def test_arrays_of_a_sweep_have_an_axis_of_points_before_that_of_seeds():
     assert summary["final_return"] == result.best().final_return._asdict() == summary["points"][0]["final_return"]
     assert summary["diverged"] == [[False] * 2] * 3 and "population" not in summary
     np.testing.assert_array_equal(summary["final_return_of_each_seed"], result.metrics["episode_return"][-1])
+
+
+def test_an_evaluation_is_called_what_the_algorithm_says():
+    """In a game, by the opponent's name."""
+    algorithm = toy()
+    algorithm = algorithm._replace(spec=algorithm.spec._replace(evaluated_in="evaluation games against nobody"))
+    for algo, words in ((algorithm, "games against nobody"), (toy(), "episodes")):
+        result = train(algo, eval_every=40, num_eval_episodes=3)
+        assert result.summary["final_return_is"] == f"mean of 3 evaluation {words}"
 
 
 def test_a_run_without_a_sweep_has_seeds_alone():
