@@ -21,12 +21,15 @@ DISCRETE = Discrete(3)
 CONTINUOUS = Box((-1.0, -np.inf), (5.0, np.inf), (2,))
 
 
-def busy_env(action_space=DISCRETE) -> Environment:
-    """Random observations far from zero, rewards that depend on everything, both kinds of end within five steps."""
+def busy_env(action_space=DISCRETE, scale=1.0) -> Environment:
+    """Random observations far from zero, rewards that depend on everything, both kinds of end within five steps.
+
+    Observations and rewards are in units of ``1 / scale``.
+    """
 
     def reset(key):
         x = 3.0 + 2.0 * jax.random.normal(key, (2,))
-        return x, (x, jnp.int32(0))
+        return scale * x, (x, jnp.int32(0))
 
     def step(key, state, action):
         x, time = state
@@ -34,7 +37,7 @@ def busy_env(action_space=DISCRETE) -> Environment:
         after, time = x + 0.5 * jax.random.normal(move_key, (2,)), time + 1
         reward = jnp.sum(after) + 2.0 * jnp.cos(jnp.sum(action) + x[0])
         terminated = jax.random.uniform(end_key) < 0.15
-        return after, (after, time), reward, terminated, time >= 5, {"received": action}
+        return scale * after, (after, time), scale * reward, terminated, time >= 5, {"received": action}
 
     return Environment("busy", reset, step, Box(-np.inf, np.inf, (2,)), action_space)
 
@@ -57,7 +60,7 @@ class Learner:
         self.config = small_config(**config)
         self.algorithm = ppo(self.env, self.config)
         self.net = small_net(self.env)
-        self.init = _init(action_space)
+        self.init = _init(action_space, self.config.normalize_obs)
         self._update = jit(functools.partial(observed_update, self.env, self.config))
 
     def update(self, hypers, state, key):
@@ -86,9 +89,9 @@ def observed_update(env, config, hypers, state, key):
 
 
 @functools.cache
-def _init(action_space):
-    """The initial state depends on none of the settings that the tests vary, so one function serves all."""
-    return jit(ppo(busy_env(action_space), small_config()).init)
+def _init(action_space, normalize_obs):
+    """The initial state depends on no other of the settings that the tests vary, so one function serves all."""
+    return jit(ppo(busy_env(action_space), small_config(normalize_obs=normalize_obs)).init)
 
 
 _learner = functools.cache(Learner)

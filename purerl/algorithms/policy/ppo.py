@@ -11,7 +11,7 @@ where the surrogate is clipped, penalised by an adaptive KL, or both.
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -21,10 +21,11 @@ from flax import struct
 from purerl import optimizers, rollout
 from purerl.agent import no_carry
 from purerl.algorithm import Algorithm, Spec
+from purerl.algorithms.policy.ppo_loss import Batch, keeps_policies, loss, make_batch, normalize, with_old_policy
 from purerl.config_checks import check_config, check_minibatches, config_or_default
 from purerl.envs.base import Environment
 from purerl.envs.wrappers import scale_actions, scale_to_box
-from purerl.kernels import moments, numerics, returns, surrogates
+from purerl.kernels import moments, surrogates
 from purerl.kernels.recurrence import forward_linear_recurrence
 from purerl.nets.actor_critic import ActorCritic
 from purerl.ranges import hyper
@@ -61,7 +62,8 @@ class PPOConfig:
     shared_torso: bool = False
     """One torso for actor and critic instead of one each."""
     normalize_obs: bool = False
-    """Standardise observations with running statistics, kept in the state and frozen in evaluation."""
+    """Standardise observations with running statistics, kept in the state and frozen in evaluation. They begin with a
+    rollout that ``init`` plays, so that nothing is ever learnt from observations in units of their own."""
     normalize_reward: bool = False
     """Divide rewards by the running standard deviation of the discounted return."""
     normalize_advantage: bool = True
@@ -69,7 +71,8 @@ class PPOConfig:
     clip_value: bool = False
     """Clip the change of the value prediction by hypers.value_clip_epsilon."""
     early_stop: bool = False
-    """Skip the rest of an update's gradient steps once the KL exceeds 1.5 * hypers.target_kl."""
+    """Skip the rest of an update's gradient steps once the KL exceeds 1.5 * hypers.target_kl. Schedules count skipped
+    steps too, so that they end when the run does."""
 
     def __post_init__(self) -> None:
         check_config(self)
@@ -80,9 +83,15 @@ class PPOConfig:
         """Environment steps per update, ``B * T``."""
         return self.num_envs * self.num_steps
 
+    @property
+    def env_steps_of_init(self) -> int:
+        """Environment steps before the first update: a rollout for the statistics of observations, or none."""
+        return self.batch_size if self.normalize_obs else 0
+
     def num_optimizer_steps(self, num_env_steps: int) -> int:
-        """Gradient steps taken by a run of so many environment steps, rounded up to whole updates."""
-        return -(-num_env_steps // self.batch_size) * self.num_epochs * self.num_minibatches
+        """Gradient steps of a run of so many environment steps, rounded up to whole updates; skipped ones included."""
+        num_updates = -(-(num_env_steps - self.env_steps_of_init) // self.batch_size)
+        return num_updates * self.num_epochs * self.num_minibatches
 
 
 class PPOHypers(struct.PyTreeNode):
@@ -133,19 +142,7 @@ class PPOState(struct.PyTreeNode):
     return_moments: moments.Moments  # [] of the discounted return that scales rewards
     discounted_return: jax.Array  # [B] running discounted return
     kl_coef: jax.Array  # []
-    num_optimizer_steps: jax.Array  # [] int
-
-
-class Batch(NamedTuple):
-    """What a gradient step learns from. Leading axis: sample."""
-
-    obs: PyTree  # [M, ...] normalised
-    action: jax.Array  # [M, ...]
-    old_policy: PyTree  # [M, ...] parameters of the distribution that acted
-    log_prob: jax.Array  # [M] of the action under it
-    value: jax.Array  # [M]
-    advantage: jax.Array  # [M]
-    target: jax.Array  # [M] of the value
+    num_optimizer_steps: jax.Array  # [] int, those that early_stop skipped included; it stays at its type's largest
 
 
 @recorded
@@ -166,9 +163,9 @@ def ppo(env: Environment, config: PPOConfig | None = None) -> Algorithm:
     scaled_env = scale_actions(env)
 
     def init(hypers: PPOHypers, key: jax.Array) -> PPOState:
-        params_key, env_key = jax.random.split(key)
+        params_key, env_key, moments_key = jax.random.split(key, 3)
         params = init_params(net, env, hypers, params_key)
-        return PPOState(
+        state = PPOState(
             params=params,
             opt_state=optimizers.adam(hypers.max_grad_norm, hypers.adam_epsilon).init(params),
             envs=rollout.reset(env, env_key, config.num_envs),
@@ -178,6 +175,7 @@ def ppo(env: Environment, config: PPOConfig | None = None) -> Algorithm:
             kl_coef=jnp.asarray(hypers.initial_kl_coef, jnp.float32),
             num_optimizer_steps=jnp.zeros((), jnp.int32),
         )
+        return first_moments(scaled_env, net, config, hypers, state, moments_key) if config.normalize_obs else state
 
     def act(
         hypers: PPOHypers, state: PPOState, carry: tuple, seen: Seen, key: jax.Array, sample: bool = False
@@ -188,7 +186,14 @@ def ppo(env: Environment, config: PPOConfig | None = None) -> Algorithm:
 
     update = rollout_update(functools.partial(collect, scaled_env, net, config), functools.partial(learn, net, config))
     settings = {"env": env.name, **dataclasses.asdict(config)}
-    spec = Spec("ppo", config.batch_size, rollout.evaluation(env, no_carry, act), settings, hypers_class=PPOHypers)
+    spec = Spec(
+        "ppo",
+        config.batch_size,
+        rollout.evaluation(env, no_carry, act),
+        settings,
+        env_steps_of_init=config.env_steps_of_init,
+        hypers_class=PPOHypers,
+    )
     return Algorithm(init, update, no_carry, act, spec)
 
 
@@ -222,29 +227,50 @@ def init_params(net: ActorCritic, env: Environment, hypers: PPOHypers, key: jax.
     return {"params": {**params["params"], "log_std": log_std}}
 
 
-def normalize(config: PPOConfig, obs_moments: moments.Moments, obs: PyTree) -> PyTree:
-    """Observations as the network gets them: standardised by running statistics, where the config asks for it."""
-    return moments.normalize(obs_moments, obs) if config.normalize_obs else obs
-
-
 def policy(net: ActorCritic, config: PPOConfig, state: PPOState, obs: PyTree) -> PyTree:
     """Parameters of the action distribution for observations ``[..., *obs_shape]``."""
     return net.apply(state.params, normalize(config, state.obs_moments, obs), method="policy")
 
 
+def uninformed_policy(net: ActorCritic, config: PPOConfig, state: PPOState, obs: PyTree) -> PyTree:
+    """The policy at an observation of 0, which is the mean of normalised ones, whatever is observed."""
+    return net.apply(state.params, jnp.zeros_like(obs, jnp.float32), method="policy")
+
+
 def collect(
-    env: Environment, net: ActorCritic, config: PPOConfig, hypers: PPOHypers, state: PPOState, key: jax.Array
+    env: Environment,
+    net: ActorCritic,
+    config: PPOConfig,
+    hypers: PPOHypers,
+    state: PPOState,
+    key: jax.Array,
+    policy: Callable = policy,
 ) -> tuple[PPOState, Transition, Metrics]:
-    """Collect a rollout ``[T, B]`` with the policy; values and log-probabilities are computed afterwards."""
+    """Collect a rollout ``[T, B]`` with the policy; values and log-probabilities are computed afterwards.
+
+    Noise is drawn in one call, but for more than ``MANY_ACTIONS`` actions step by step, as it has an axis of them.
+    """
     noise_key, env_key = jax.random.split(key)
-    act = functools.partial(policy, net, config, state)
-    noise = net.distribution.noise(noise_key, jax.eval_shape(act, state.envs.obs), (config.num_steps,))
+    act, pi = functools.partial(policy, net, config, state), net.distribution
+    if keeps_policies(net):
+        inputs, noise = pi.noise(noise_key, jax.eval_shape(act, state.envs.obs), (config.num_steps,)), lambda x, _: x
+    else:
+        inputs, noise = jax.random.split(noise_key, config.num_steps), pi.noise
 
-    def sampled(carry: tuple, seen: Seen, noise: jax.Array) -> tuple[tuple, jax.Array, tuple]:
-        return carry, net.distribution.sample(act(seen.obs), noise), ()
+    def sampled(carry: tuple, seen: Seen, step_input: jax.Array) -> tuple[tuple, jax.Array, tuple]:
+        parameters = act(seen.obs)
+        return carry, pi.sample(parameters, noise(step_input, parameters)), ()
 
-    envs, transitions, metrics = rollout.rollout(env, sampled, state.envs, env_key, noise, config.num_steps)
+    envs, transitions, metrics = rollout.rollout(env, sampled, state.envs, env_key, inputs, config.num_steps)
     return state.replace(envs=envs), transitions, metrics
+
+
+def first_moments(
+    env: Environment, net: ActorCritic, config: PPOConfig, hypers: PPOHypers, state: PPOState, key: jax.Array
+) -> PPOState:
+    """The state with moments of observations, from a rollout whose actions do not depend on their scale."""
+    state, transitions, _ = collect(env, net, config, hypers, state, key, uninformed_policy)
+    return state.replace(obs_moments=moments.update(state.obs_moments, transitions.obs))
 
 
 def scale_reward(
@@ -270,86 +296,19 @@ def scale_reward(
     return transitions.reward / moments.std(return_moments, 1e-8), state
 
 
-def make_batch(
-    net: ActorCritic, config: PPOConfig, hypers: PPOHypers, state: PPOState, transitions: Transition, reward: jax.Array
-) -> Batch:
-    """Values, log-probabilities, GAE advantages and value targets of a rollout, in one pass over ``[T, B]``."""
-    obs = normalize(config, state.obs_moments, transitions.obs)
-    old_policy, values = net.apply(state.params, obs)
-    next_obs = normalize(config, state.obs_moments, transitions.next_obs)
-    advantage = returns.gae(
-        reward,
-        values,
-        net.apply(state.params, next_obs, method="value"),
-        transitions.terminated,
-        transitions.truncated,
-        hypers.gamma,
-        hypers.gae_lambda,
-    )
-    return Batch(
-        obs=obs,
-        action=transitions.action,
-        old_policy=old_policy,
-        log_prob=net.distribution.log_prob(old_policy, transitions.action),
-        value=values,
-        advantage=advantage,
-        target=advantage + values,
-    )
-
-
-def loss(
-    net: ActorCritic,
-    config: PPOConfig,
-    params: PyTree,
-    hypers: PPOHypers,
-    clip_epsilon: jax.Array,
-    kl_coef: jax.Array,
-    batch: Batch,
-) -> tuple[jax.Array, Metrics]:
-    """PPO's loss of a minibatch: ``value_coef * value_loss - surrogate - entropy_coef * H(pi)``, and its terms.
-
-    Source: Schulman et al. 2017, (7) to (9).
-    """
-    new_policy, values = net.apply(params, batch.obs)
-    advantage = numerics.standardize(batch.advantage) if config.normalize_advantage else batch.advantage
-    log_ratio = net.distribution.log_prob(new_policy, batch.action) - batch.log_prob
-    kl = net.distribution.kl(batch.old_policy, new_policy)
-    if config.objective == "kl":
-        surrogate = surrogates.ppo_kl(log_ratio, advantage, kl, kl_coef)
-    else:
-        surrogate = surrogates.ppo_clip(log_ratio, advantage, clip_epsilon)
-        if config.objective == "both":
-            surrogate = surrogate - kl_coef * kl
-    if config.clip_value:
-        value_loss = surrogates.clipped_value_loss(values, batch.value, batch.target, hypers.value_clip_epsilon)
-    else:
-        value_loss = surrogates.value_loss(values, batch.target)
-    terms = {
-        "surrogate": jnp.mean(surrogate),
-        "value_loss": jnp.mean(value_loss),
-        "entropy": jnp.mean(net.distribution.entropy(new_policy)),
-        "kl": jnp.mean(kl),
-        "approximate_kl": jnp.mean(surrogates.approximate_kl(log_ratio)),
-        "clip_fraction": jnp.mean(surrogates.clipped(log_ratio, clip_epsilon)),
-        "ratio": jnp.mean(jnp.exp(log_ratio)),
-    }
-    total = hypers.value_coef * terms["value_loss"] - terms["surrogate"] - hypers.entropy_coef * terms["entropy"]
-    return total, terms
-
-
 def minibatch_step(
     loss: Callable, config: PPOConfig, hypers: PPOHypers, kl_coef: jax.Array, carry: tuple, batch: Batch
 ) -> tuple[tuple, Metrics]:
     """One gradient step with decayed learning rate and clip range; none where ``early_stop`` has stopped the update.
 
-    ``x (1 - decay min(k / decay_steps, 1))`` for both, after k gradient steps of the run
+    ``x (1 - decay min(k / decay_steps, 1))`` for both, after k gradient steps of the run, taken or skipped
 
     Args:
         loss: :func:`loss` of a network, ``(params, hypers, clip_epsilon, kl_coef, batch) -> (loss, terms)``.
         config: sizes and choices.
         hypers: numbers.
         kl_coef: coefficient of the KL penalty, ``[]``.
-        carry: parameters, the optimiser's state, the number of its steps, and whether to stop.
+        carry: parameters, the optimiser's state, k, and whether to stop.
         batch: ``[M, ...]``.
     """
     params, opt_state, num_steps, stopped = carry
@@ -357,14 +316,11 @@ def minibatch_step(
     clip_epsilon = hypers.clip_epsilon * (1 - hypers.clip_decay * elapsed)
     learning_rate = hypers.learning_rate * (1 - hypers.learning_rate_decay * elapsed)
     optimizer = optimizers.adam(hypers.max_grad_norm, hypers.adam_epsilon)
-    *stepped, terms = gradient_step(
-        loss, optimizer, learning_rate, params, opt_state, hypers, clip_epsilon, kl_coef, batch
-    )
-    new = (*stepped, num_steps + 1)
+    *new, terms = gradient_step(loss, optimizer, learning_rate, params, opt_state, hypers, clip_epsilon, kl_coef, batch)
     if config.early_stop:
         stopped = stopped | (terms["approximate_kl"] > 1.5 * hypers.target_kl)
-        new = jax.tree.map(lambda o, n: jnp.where(stopped, o, n), (params, opt_state, num_steps), new)
-    return (*new, stopped), terms
+        new = jax.tree.map(lambda o, n: jnp.where(stopped, o, n), [params, opt_state], new)
+    return (*new, optax.safe_increment(num_steps), stopped), terms
 
 
 def learn(
@@ -378,7 +334,11 @@ def learn(
     """Learn from a rollout ``[T, B]``: advantages, epochs of minibatches, running statistics and the KL penalty."""
     reward, state = scale_reward(config, hypers, state, transitions)
     batch = make_batch(net, config, hypers, state, transitions, reward)
-    step = functools.partial(minibatch_step, functools.partial(loss, net, config), config, hypers, state.kl_coef)
+
+    def step(carry: tuple, minibatch: Batch) -> tuple[tuple, Metrics]:
+        minibatch = with_old_policy(net, state.params, minibatch)
+        return minibatch_step(functools.partial(loss, net, config), config, hypers, state.kl_coef, carry, minibatch)
+
     (params, opt_state, num_steps, _), terms = minibatch_epochs(
         step,
         (state.params, state.opt_state, state.num_optimizer_steps, jnp.zeros((), bool)),

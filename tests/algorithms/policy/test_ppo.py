@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
 
+from purerl import rollout
 from purerl.algorithms.policy.ppo import PPOConfig, PPOHypers, ppo
 from purerl.envs import Environment
+from purerl.envs.wrappers import scale_actions
 from purerl.kernels import moments
 from purerl.kernels.distributions import Gaussian
 from purerl.spaces import Box, Discrete
@@ -234,28 +236,49 @@ def test_clip_range_and_its_schedule():
 
 @pytest.mark.covers("ppo", "ppo-kl")
 def test_early_stop_skips_the_steps_after_the_divergence():
-    """A tiny target takes and counts the first step alone, a huge one takes all, as without early stopping.
+    """A tiny target takes the first step alone, a huge one takes all, as without early stopping.
 
-    In between, as many steps are always the same steps: none is taken after one that was skipped.
+    In between, as many steps are always the same steps: none is taken after one that was skipped. Skipped steps count
+    in schedules, so that these end with the run.
     """
     stopping, plain = learner(**SEVERAL, early_stop=True), learner(**SEVERAL)
     _, stopped, _ = first_update(stopping, PPOHypers(target_kl=1e-12))
     _, one_step, _ = first_update(plain, PPOHypers(learning_rate_decay=1.0, decay_steps=1.0))
-    assert stopped.num_optimizer_steps == 1
+    assert stopped.num_optimizer_steps == 4
     np.testing.assert_allclose(ravel_pytree(stopped.params)[0], ravel_pytree(one_step.params)[0], rtol=1e-6, atol=1e-8)
     assert (adam(stopped).count, adam(one_step).count) == (1, 4)
 
     after_steps = {}
     for target_kl in np.geomspace(1e-9, 1e-5, 30).tolist():
         _, state, _ = first_update(stopping, PPOHypers(target_kl=target_kl))
-        prefix = after_steps.setdefault(int(state.num_optimizer_steps), state.params)
+        prefix = after_steps.setdefault(int(adam(state).count), state.params)
         assert not differs(prefix, state.params)
     assert len(after_steps) > 2
 
     _, free, _ = first_update(stopping, PPOHypers(target_kl=1e9))
     _, without, _ = first_update(plain, PPOHypers())
-    assert free.num_optimizer_steps == without.num_optimizer_steps == 4
+    assert adam(free).count == adam(without).count == 4
     np.testing.assert_allclose(ravel_pytree(free.params)[0], ravel_pytree(without.params)[0], rtol=1e-5, atol=1e-8)
+
+
+@pytest.mark.covers("ppo")
+def test_a_schedule_ends_with_a_run_that_stops_early():
+    """Four updates of four steps, of which all but the first are skipped: a rate that falls to 0 over the run does.
+
+    The count of the steps stays where it is once its type ends.
+    """
+    stopping, num_updates = learner(**SEVERAL, early_stop=True), 4
+    num_env_steps = num_updates * stopping.config.batch_size
+    decay = {"learning_rate_decay": 1.0, "decay_steps": float(stopping.config.num_optimizer_steps(num_env_steps))}
+    hypers = PPOHypers(target_kl=1e-12, **decay)
+    state = stopping.init(hypers, KEY)
+    for key in jax.random.split(KEY, num_updates):
+        state, _ = stopping.update(hypers, state, key)
+    assert adam(state).count == num_updates
+    after, _ = stopping.update(hypers, state, KEY)
+    assert not differs(state.params, after.params)
+    last = jnp.int32(2**31 - 2)
+    assert first_update(stopping, hypers, num_optimizer_steps=last)[1].num_optimizer_steps == 2**31 - 1
 
 
 @pytest.mark.covers("ppo-kl")
@@ -310,18 +333,64 @@ def two_updates(agent, hypers):
     return states, seen
 
 
+def first_rollout(agent, hypers):
+    """Raw observations ``[N, 2]`` of the rollout in ``init``, by the policy at an observation of 0."""
+    env, (_, env_key, moments_key) = agent.env, jax.random.split(KEY, 3)
+    state = _raw_start(agent, hypers, env_key)
+    noise_key, rollout_key = jax.random.split(moments_key)
+    pi = agent.net.apply(state.params, jnp.zeros((3, 2)), method="policy")
+    noise = agent.net.distribution.noise(noise_key, pi, (10,))
+
+    def policy(carry, seen, noise):
+        return carry, agent.net.distribution.sample(pi, noise), ()
+
+    _, played, _ = jit(
+        lambda envs: rollout.rollout(scale_actions(env), policy, envs, rollout_key, noise, agent.config.num_steps)
+    )(state.envs)
+    return np.asarray(played.obs).reshape(-1, 2)
+
+
+def _raw_start(agent, hypers, env_key):
+    """The state of ``init`` before its rollout."""
+    envs = rollout.reset(agent.env, env_key, agent.config.num_envs)
+    return agent.init(hypers, KEY).replace(envs=envs)
+
+
+@pytest.mark.covers("ppo")
+def test_units_of_observations_and_rewards_do_not_matter():
+    """Both a thousand times as large, with their normalisers on: the same actions in three updates, up to rounding,
+    from the first rollout on."""
+
+    @jit
+    def actions(scale):
+        env, config = busy_env(CONTINUOUS, scale), small_config(**EVERYTHING)
+        algorithm = ppo(env, config)
+        hypers = PPOHypers(learning_rate=1e-2)
+
+        def update(state, key):
+            state, _, seen = observed_update(env, config, hypers, state, key)
+            return state, (seen["transitions"].action, seen["gae"]["reward"])
+
+        return jax.lax.scan(update, algorithm.init(hypers, KEY), jax.random.split(KEY, 3))[1]
+
+    (action, reward), (other, other_reward) = actions(1.0), actions(1000.0)
+    assert np.std(action) > 0.5
+    np.testing.assert_allclose(action, other, atol=2e-3)
+    np.testing.assert_allclose(reward, other_reward, atol=2e-3)
+
+
 @pytest.mark.covers("ppo")
 def test_observation_statistics_are_those_of_all_raw_observations():
-    """Against NumPy's mean and variance of the observations of every rollout, each once.
+    """Against NumPy's mean and variance of the observations of every rollout, each once, that of ``init`` included.
 
-    Values in an update use the statistics from before it; the first update, which has none, raw observations.
+    Values in an update use the statistics from before it.
     """
     agent = learner(CONTINUOUS, **EVERYTHING)
     states, seen = two_updates(agent, PPOHypers())
-    raw = [played["transitions"].obs.reshape(-1, 2) for played in seen]
+    raw = [first_rollout(agent, PPOHypers())] + [played["transitions"].obs.reshape(-1, 2) for played in seen]
     for i, state in enumerate(states):
-        so_far = np.concatenate([*raw[:i], np.zeros((0, 2))]).astype(np.float64)
-        mean, variance = (so_far.mean(0), so_far.var(0)) if i else (np.zeros(2), np.ones(2))
+        so_far = np.concatenate(raw[: i + 1]).astype(np.float64)
+        mean, variance = so_far.mean(0), so_far.var(0)
         assert state.obs_moments.count.high == len(so_far)
         np.testing.assert_allclose(moments.mean(state.obs_moments), mean, rtol=1e-6)
         np.testing.assert_allclose(moments.variance(state.obs_moments), variance, rtol=1e-5)
@@ -460,9 +529,13 @@ def test_bad_configs(changes, message):
 
 
 def test_number_of_optimizer_steps():
-    """Whole updates, rounded up, times epochs and minibatches."""
-    config = PPOConfig(num_envs=2, num_steps=5, num_epochs=3, num_minibatches=5)
+    """Whole updates, rounded up, times epochs and minibatches; none in the rollout that measures observations."""
+    sizes = {"num_envs": 2, "num_steps": 5, "num_epochs": 3, "num_minibatches": 5}
+    config = PPOConfig(**sizes)
     assert [config.num_optimizer_steps(n) for n in (1, 10, 11)] == [15, 15, 30]
+    config = PPOConfig(**sizes, normalize_obs=True)
+    assert [config.num_optimizer_steps(n) for n in (11, 20, 21)] == [15, 15, 30]
+    assert ppo(busy_env(), config).spec.env_steps_of_init == 10
 
 
 @pytest.mark.parametrize("space", [Box(-1.0, 1.0, ()), Box(-1.0, 1.0, (2, 2))])
