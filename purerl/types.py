@@ -63,3 +63,8 @@ class Episodes(struct.PyTreeNode):
     returns: jax.Array  # [N] undiscounted sum of rewards
     lengths: jax.Array  # [N] number of steps
     cut: jax.Array | None = None  # [N] bool, stopped by a guard before its end; None where nothing is
+
+    @property
+    def num_cut(self) -> jax.Array | None:
+        """How many were cut, ``[]``; with further leading axes one number each, as for the trials of a run."""
+        return None if self.cut is None else self.cut.sum(axis=-1)
