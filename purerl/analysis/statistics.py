@@ -5,7 +5,8 @@ reduce the last two axes and keep whatever stands before them, ``[..., S, M] -> 
 :func:`stratified_bootstrap` computes all its resamples at once.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,21 +14,60 @@ from numpy.typing import ArrayLike
 
 
 class Interval(NamedTuple):
-    """A point estimate with its confidence interval; ``low`` and ``high`` are NaN where one run is all there is.
+    """A point estimate with its confidence interval, and what it rests on.
 
-    Numbers, or arrays of one shape where the statistic is an array, such as a performance profile.
+    Numbers, or arrays of one shape where the statistic is an array, such as a performance profile. Of 2, 3 and 4 scores
+    drawn from a normal distribution, 51 %, 72 % and 88 % of these bootstrap intervals hold the mean, where 95 % are
+    meant; of 5 it is 89 %, of 8 and of 10 it is 93 %. So below :data:`ENOUGH` an interval says that it has too few.
     """
 
     estimate: float
-    low: float
+    low: float  # NaN where one score is all there is
     high: float
+    num_scores: int | None = None  # scores that it rests on; None where that is not known
+    num_missing: int = 0  # of those who have no score, and are left out
+
+    @property
+    def is_wide_enough(self) -> bool:
+        """Whether it rests on so many scores that it may be called by its confidence."""
+        return self.num_scores is None or self.num_scores >= ENOUGH
+
+    def text(self, missing: str = "without a score") -> str:
+        """``"20.5 [19, 22] (2 of 8 seeds without a score)"``.
+
+        Args:
+            missing: what those are whom it leaves out, such as "diverged".
+        """
+        total = (self.num_scores or 0) + self.num_missing
+        left_out = [f"{self.num_missing} of {total} seeds {missing}"] if self.num_missing else []
+        if np.isnan(self.estimate):
+            return f"nan ({', '.join(left_out) or 'no score'})"
+        if np.isnan(self.low):
+            return f"{self.estimate:.4g} ({', '.join(['one seed: no interval', *left_out])})"
+        few = [] if self.is_wide_enough else [f"{self.num_scores} seeds: too few for 95 %"]
+        notes = f" ({', '.join([*few, *left_out])})" if few or left_out else ""
+        return f"{self.estimate:.4g} [{self.low:.4g}, {self.high:.4g}]{notes}"
 
     def __str__(self) -> str:
-        if np.isnan(self.estimate):
-            return "nan (no score)"
-        if np.isnan(self.low):
-            return f"{self.estimate:.4g} (one seed: no interval)"
-        return f"{self.estimate:.4g} [{self.low:.4g}, {self.high:.4g}]"
+        return self.text()
+
+    @classmethod
+    def of_record(cls, record: Mapping[str, float | None], num_scores: int | None = None) -> "Interval":
+        """The interval that a ``summary.json`` holds, where what is not finite is null.
+
+        Args:
+            record: its values by name; of older versions the first three.
+            num_scores: what a record of an older version does not say.
+        """
+        estimate, low, high = (
+            np.nan if record[name] is None else float(record[name])  # type: ignore[arg-type]
+            for name in ("estimate", "low", "high")
+        )
+        counts = {name: record[name] for name in ("num_scores", "num_missing") if name in record}
+        return cls(estimate, low, high, **({"num_scores": num_scores} | counts))  # type: ignore[arg-type]
+
+
+ENOUGH = 5  # scores that an interval needs to be called by its confidence
 
 
 def interquartile_mean(scores: ArrayLike, axis: int | None = None) -> np.ndarray:
@@ -131,12 +171,12 @@ def stratified_bootstrap(
     estimate = statistic(*matrices)
     if min(len(matrix) for matrix in matrices) == 1:
         nothing = estimate * np.nan
-        return Interval(estimate, nothing, nothing)
+        return Interval(estimate, nothing, nothing, 1)
     random = np.random.default_rng(seed)
     resamples = [_resample(random, matrix, num_resamples) for matrix in matrices]
     tails = [50 * (1 - confidence), 50 * (1 + confidence)]
     low, high = np.percentile(statistic(*resamples), tails, axis=0)
-    return Interval(estimate, low, high)
+    return Interval(estimate, low, high, min(len(matrix) for matrix in matrices))
 
 
 def interval(scores: ArrayLike, confidence: float = 0.95, num_resamples: int = 2000) -> Interval:
@@ -148,11 +188,52 @@ def interval(scores: ArrayLike, confidence: float = 0.95, num_resamples: int = 2
         num_resamples: bootstrap resamples of the seeds. Their random numbers are fixed: same scores, same interval.
     """
     scores = np.asarray(scores, np.float64)
-    scores = scores[~np.isnan(scores)]
-    if scores.size == 0:
-        return Interval(np.nan, np.nan, np.nan)
-    found = stratified_bootstrap(interquartile_mean, scores, confidence=confidence, num_resamples=num_resamples)
-    return Interval(*map(float, found))
+    there = scores[~np.isnan(scores)]
+    num_missing = scores.size - there.size
+    if there.size == 0:
+        return Interval(np.nan, np.nan, np.nan, 0, num_missing)
+    found = stratified_bootstrap(interquartile_mean, there, confidence=confidence, num_resamples=num_resamples)
+    return Interval(*map(float, found[:3]), there.size, num_missing)
+
+
+def mann_whitney(x: ArrayLike, y: ArrayLike) -> float:
+    """How likely runs of one kind differ as much as X and Y in who scores higher: the exact two-sided p-value.
+
+    Every way to call as many of all runs "X" is tried, so ties are no matter. It tests what
+    :func:`probability_of_improvement` measures, on one task.
+
+    Args:
+        x: ``[S]``.
+        y: ``[S']``.
+
+    Returns:
+        At least ``2 / C(S + S', S)`` where no two scores are equal. Mann and Whitney 1947.
+    """
+    from scipy import stats
+
+    def wins(x: np.ndarray, y: np.ndarray, axis: int) -> np.ndarray:
+        return probability_of_improvement(np.moveaxis(x, axis, -1)[..., None], np.moveaxis(y, axis, -1)[..., None])
+
+    x, y = (np.asarray(scores, np.float64) for scores in (x, y))
+    all_ways = math.comb(len(x) + len(y), len(x))
+    return float(stats.permutation_test((x, y), wins, vectorized=True, n_resamples=all_ways, batch=10_000).pvalue)
+
+
+def holm(p_values: ArrayLike) -> np.ndarray:
+    """P-values of many tests, corrected so that any false alarm among them all is as unlikely as they say.
+
+    ``max over tests j with p_j <= p_i of min(1, p_j (m - rank_j + 1))``, with ranks from 1.
+
+    Args:
+        p_values: ``[m]``.
+
+    Returns:
+        ``[m]``. Holm 1979.
+    """
+    p_values = np.asarray(p_values, np.float64)
+    order = np.argsort(p_values)
+    corrected = np.maximum.accumulate(np.minimum(1.0, p_values[order] * np.arange(len(order), 0, -1)))
+    return corrected[np.argsort(order)]
 
 
 def _matrix(scores: ArrayLike) -> np.ndarray:

@@ -15,7 +15,7 @@ def test_curve_is_the_estimate_with_its_interval():
     """The thick line is the interquartile mean at every step, the band its interval, the thin lines the seeds."""
     returns = np.array([[1.0, 2.0, 3.0, 9.0], [2.0, 2.0, 2.0, 2.0], [np.nan, 1.0, 5.0, 7.0]])
     axes = plots.learning_curve(STEPS, returns, "a title").axes[0]
-    estimate, low, high = np.array([interval(row) for row in returns]).T
+    estimate, low, high = np.array([interval(row)[:3] for row in returns]).T
     np.testing.assert_array_equal(axes.lines[-1].get_ydata(), estimate)
     np.testing.assert_array_equal([line.get_ydata() for line in axes.lines[:-1]], returns.T)
     (band,) = axes.collections
@@ -48,12 +48,13 @@ def test_compare_draws_each_run_on_its_own_steps():
     }
     axes = plots.compare(curves, "a title", "score").axes[0]
     for line, (label, (steps, returns)) in zip(axes.lines, curves.items(), strict=True):
-        assert line.get_label() == label
+        assert line.get_label().startswith(label)
         np.testing.assert_array_equal(line.get_xdata(), steps)
         np.testing.assert_array_equal(line.get_ydata(), [interval(row).estimate for row in returns])
     assert len({line.get_color() for line in axes.lines}) == 3 and len(axes.collections) == 2
     assert [line.get_marker() for line in axes.lines] == ["None", "None", "o"]
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == list(curves)
+    labels = ["long (4 seeds)", "short (2 seeds)", "begun (1 seed)"]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == labels
     assert axes.get_title() == "a title" and axes.get_ylabel().startswith("score")
 
 
@@ -82,7 +83,7 @@ def test_sweep_has_a_panel_for_each_field():
         (gamma, "gamma", "linear", [[0, 2], [1, 3]]),
     ):
         assert (axes.get_xlabel(), axes.get_xscale()) == (name, scale)
-        expected = np.array([interval(RETURNS[group]) for group in groups])
+        expected = np.array([interval(RETURNS[group])[:3] for group in groups])
         (line, _, (bars,)) = axes.containers[0]
         np.testing.assert_array_equal(line.get_xdata(), sorted(set(np.asarray(values[name]))))
         np.testing.assert_array_equal(line.get_ydata(), expected[:, 0])
@@ -129,6 +130,7 @@ def test_performance_profiles_fall_from_one_to_zero():
 
 def test_interval_estimates_are_bars_from_end_to_end():
     """A panel for each statistic, a bar for each label in order from the top, a tick at the estimate."""
+    num_seeds = {"a": "4 seeds", "b": "2 seeds", "alone": "1 seed"}
     scores = {"a": [1.0, 2.0, 3.0, 4.0], "b": [0.5, 0.75], "alone": [2.0]}
     estimators = {"mean": statistics.mean, "gap": statistics.optimality_gap}
     figure = plots.interval_estimates(scores, estimators)
@@ -136,11 +138,102 @@ def test_interval_estimates_are_bars_from_end_to_end():
         assert axes.get_title() == name
         for i, (bar, tick, one) in enumerate(zip(axes.patches, axes.lines, scores.values(), strict=True)):
             expected = stratified_bootstrap(statistic, one)
-            np.testing.assert_allclose([bar.get_x(), bar.get_x() + bar.get_width()], expected[1:])
+            np.testing.assert_allclose([bar.get_x(), bar.get_x() + bar.get_width()], expected[1:3])
             np.testing.assert_array_equal(tick.get_xdata(), [expected.estimate] * 2)
             assert bar.get_y() + bar.get_height() / 2 == pytest.approx(i)
-    assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == list(scores)
+    labels = [f"{label}\n({seeds}: too few for 95 %)" for label, seeds in num_seeds.items()]
+    assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == labels
     assert figure.axes[0].yaxis_inverted()
+
+
+def legend_of(figure) -> list[str]:
+    """The texts of a figure's one legend, wherever it is."""
+    (legend,) = [*figure.legends, *filter(None, [axes.get_legend() for axes in figure.axes])]
+    return [text.get_text() for text in legend.get_texts()]
+
+
+def test_a_curve_says_how_many_seeds_it_is_of():
+    """And how many of them diverged; a band of fewer than five seeds is not called a 95 % interval; a lone seed has no
+    mean."""
+    eight = np.arange(24.0).reshape(3, 8)
+    assert legend_of(plots.learning_curve(STEPS, eight, "")) == ["interquartile mean of 8 seeds", "95 % interval"]
+    assert legend_of(plots.learning_curve(STEPS, eight, "", 2))[0] == "interquartile mean of 8 seeds, 2 diverged"
+    few = "bootstrap interval, too few for 95 %"
+    assert legend_of(plots.learning_curve(STEPS, eight[:, :4], ""))[1] == few
+    assert legend_of(plots.learning_curve(STEPS, eight, "", 4))[1] == few
+    assert legend_of(plots.learning_curve(STEPS, eight[:, :1], "")) == ["return of 1 seed"]
+
+
+def test_curves_side_by_side_say_how_many_seeds_they_are_of():
+    """Once where all have as many, else each; the axis has what the bands are."""
+    eight, three = np.arange(24.0).reshape(3, 8), np.arange(9.0).reshape(3, 3)
+    alike = plots.compare({"a": (STEPS, eight), "b": (STEPS, eight)}, "", num_diverged={"b": 1})
+    assert legend_of(alike) == ["a", "b, 1 diverged"]
+    assert alike.axes[0].get_ylabel() == "episode return\n(interquartile mean of 8 seeds, 95 % interval)"
+    mixed = plots.compare({"a": (STEPS, eight), "b": (STEPS, three)}, "")
+    assert legend_of(mixed) == ["a (8 seeds)", "b (3 seeds)"]
+    assert "too few for 95 %" in mixed.axes[0].get_ylabel()
+
+
+def test_a_sweep_says_what_its_bars_are():
+    """Two values of four trials each are too few for 95 %, of six enough; diverged trials are counted."""
+    few, enough = (plots.sweep_plot({"x": [1.0, 2.0]}, np.ones((2, n)), "a", num_diverged=n // 4) for n in (4, 6))
+    assert "too few for 95 %" in few.axes[0].get_ylabel() and few.get_suptitle() == "a\n1 of 8 diverged"
+    assert enough.axes[0].get_ylabel() == "final return\n(interquartile mean, 95 % interval)"
+
+
+def test_marks_are_upright_lines():
+    """At their steps, with their text in the legend: where a run was forked."""
+    marks = {"forked at step 10": 10}
+    for figure in (
+        plots.learning_curve(STEPS, np.ones((3, 5)), "", marks=marks),
+        plots.compare({"a": (STEPS, np.ones((3, 5)))}, "", marks=marks),
+    ):
+        assert legend_of(figure)[-1] == "forked at step 10"
+        assert [list(line.get_xdata()) for line in figure.axes[0].lines if line.get_linestyle() == ":"] == [[10, 10]]
+
+
+def texts_overlap(figure) -> bool:
+    """Whether any two of the ticks, labels and titles that are drawn lie on each other, or leave the picture."""
+    figure.draw_without_rendering()
+    texts = [text for axes in figure.axes for text in (axes.title, axes.xaxis.label, axes.yaxis.label)]
+    for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
+        ends = sorted(axis.get_view_interval())
+        shown = [tick for tick in axis.get_major_ticks() if ends[0] <= tick.get_loc() <= ends[1]]
+        texts += [label for tick in shown for label in (tick.label1,) if label.get_visible()]
+    boxes = [text.get_window_extent() for text in texts if text.get_text()]
+    outside = any(box.x0 < 0 or box.y0 < 0 or box.x1 > figure.bbox.x1 or box.y1 > figure.bbox.y1 for box in boxes)
+    pairs = [(a, b) for i, a in enumerate(boxes) for b in boxes[:i]]
+    return outside or any(a.x0 < b.x1 and b.x0 < a.x1 and a.y0 < b.y1 and b.y0 < a.y1 for a, b in pairs)
+
+
+LONG = "an algorithm with a very long name on an environment whose name is hardly any shorter-v1"
+COLLIDING = {
+    "short run": lambda: plots.learning_curve(np.array([0, 1024]), np.ones((2, 3)), ""),
+    "one moment": lambda: plots.learning_curve(np.array([0]), -np.ones((1, 8)), ""),
+    "long run": lambda: plots.learning_curve(np.array([0, 10_002_432]), np.ones((2, 3)) * 1e7, LONG),
+    "no returns": lambda: plots.learning_curve(STEPS, np.full((3, 2), np.nan), ""),
+    "near values": lambda: plots.sweep_plot({"rate": [1e-3, 1.1e-3, 1.25e-3, 1.3e-3]}, -np.ones((4, 3)), ""),
+    "large values": lambda: plots.sweep_plot({"n": [1e5, 2e5, 3e5, 4e5], "m": [1, 2, 3, 4]}, 1e7 * np.eye(4), ""),
+    "names": lambda: plots.sweep_plot({"sizes": ["64x64", "128x128x128", "256x256x256", "512x512"]}, np.eye(4), ""),
+    "twelve": lambda: plots.sweep_plot({"a": np.repeat(np.geomspace(1e-4, 1e-2, 6), 2), "b": 6 * [0.1, 0.2]},
+                                       -500 * np.ones((12, 8)), ""),
+    "bars": lambda: plots.interval_estimates({LONG[:40]: np.arange(8.0) * 1e5, "b": [1.0, 2.0]}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", COLLIDING)
+def test_ticks_and_labels_do_not_collide(name):
+    """Runs that are short, long, or have just begun, values that are near or large, long names: all can be read."""
+    assert not texts_overlap(COLLIDING[name]())
+
+
+@pytest.mark.parametrize("returns", [np.full((3, 2), np.nan), np.zeros((0, 2))])
+def test_an_empty_picture_says_so(returns):
+    """Where nothing was returned yet."""
+    steps = STEPS[: len(returns)]
+    for figure in (plots.learning_curve(steps, returns, ""), plots.compare({"a": (steps, returns)}, "")):
+        assert [text.get_text() for text in figure.axes[0].texts] == ["no return yet"]
 
 
 def test_smoothing_averages_what_is_there():

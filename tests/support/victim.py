@@ -44,7 +44,7 @@ def fill_disk(first_step: int, last_step: int) -> None:
     """Let no file grow between these steps."""
     unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
 
-    def update(bar, step: int, mean_return: float) -> None:
+    def update(bar, step: int, *shown) -> None:
         full = first_step <= step <= last_step
         resource.setrlimit(resource.RLIMIT_FSIZE, (FULL_DISK_BYTES, unlimited[1]) if full else unlimited)
 

@@ -17,12 +17,12 @@ from purerl import files, xla
 from purerl.driver.command_line.arguments import Arguments, Launch, parse, run_options, swept
 from purerl.driver.command_line.console import one_line_errors, say, speaks
 from purerl.driver.command_line.experiment import Experiment
-from purerl.driver.command_line.report import label_of, plain, ranked_lines, report
+from purerl.driver.command_line.report import ranked_lines, report
 from purerl.driver.hypers import sweep
 from purerl.driver.hypers.sweep import Sweep
 from purerl.driver.running import devices
 from purerl.driver.running.loop import train
-from purerl.driver.running.result import TrainResult
+from purerl.driver.running.result import TrainResult, plain
 from purerl.driver.storage import folder
 
 
@@ -104,7 +104,7 @@ def _rows(label: str, result: TrainResult) -> list[tuple[str, Any, int]]:
     """What there is to rank of one run: label, final return, how many seeds diverged."""
     if result.sweep is None:
         return [(label, result.final_return, result.summary["num_diverged"])]
-    return [(f"{label} {label_of(point)}", point.final_return, point.num_diverged) for point in result.table()]
+    return [(f"{label} {point.label}", point.final_return, point.num_diverged) for point in result.table()]
 
 
 def _completed(points: Sweep, complete: Callable[[Any], Any]) -> Sweep:

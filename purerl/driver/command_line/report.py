@@ -1,8 +1,12 @@
 """The report of a finished run in a few lines of text, and the ranked points of a sweep."""
 
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
+from purerl.analysis.statistics import Interval
 from purerl.driver.running.result import Point, TrainResult
 
 _MAX_ROWS = 10
@@ -13,17 +17,18 @@ def report(result: TrainResult, out_dir: pathlib.Path, curve: pathlib.Path | Non
     summary = result.summary
     seeds, points, blocks = summary["num_seeds"], summary["num_points"], summary["num_blocks"]
     trials = f"{points} points of {seeds} seeds" if result.sweep else f"{seeds} seed{'s' if seeds > 1 else ''}"
-    what = "the best point's interquartile mean" if result.sweep else "interquartile mean"
-    resumed = f", resumed at step {summary['resumed_at_step']:,}" if summary["resumed_at_step"] else ""
+    num_diverged = result.best().num_diverged if result.sweep else summary["num_diverged"]
+    what = f"return   {with_diverged(result.final_return, num_diverged)}"
+    whose = "the best point's " if result.sweep else ""
     side_by_side = f" in {blocks} blocks of {summary['trials_on_device']} on a device" if blocks > 1 else ""
     lines = [
-        f"{summary['title']}: {trials}{side_by_side}, {summary['num_env_steps']:,} steps each{resumed}",
-        f"  return   {result.final_return}, {what} over seeds with its 95 % interval ({summary['final_return_is']})",
-        *([f"  warning  {summary['num_diverged']} diverged: see summary.json"] if summary["num_diverged"] else []),
+        f"{summary['title']}: {trials}{side_by_side}, {summary['num_env_steps']:,} steps each{_since(summary)}",
+        f"  {what}, {whose}{_statistic(result.final_return)} ({summary['final_return_is']})",
+        *(f"  warning  {line}" for line in summary.get("warnings", ())),
         *_table(result.table() if result.sweep else []),
         f"  time     trace {summary['trace_seconds']:.1f} s, compile {summary['compile_seconds']:.1f} s, training "
         f"{summary['run_seconds']:.1f} s, evaluation {summary['eval_seconds']:.1f} s",
-        f"  speed    {summary['env_steps_per_second']:,.0f} environment steps per second, all seeds together",
+        *([_speed(summary)] if summary["num_env_steps_run"] else []),
         f"  memory   {_bytes(summary['bytes_per_trial'])} for each seed; the {summary['peak_bytes_of']}'s peak "
         f"{_bytes(summary['peak_bytes'])}",
         f"  files    {out_dir}{f', {curve}' if curve else ''}",
@@ -35,30 +40,42 @@ def ranked_lines(rows: list[tuple[str, Any, int]]) -> list[str]:
     """Ranked points, a line each."""
     width = max((len(label) for label, _, _ in rows), default=0)
     shown = [
-        f"  {'points' if i == 0 else '':8} {label:{width}}  {final}{f'  ({diverged} diverged)' if diverged else ''}"
+        f"  {'points' if i == 0 else '':8} {label:{width}}  {with_diverged(final, diverged)}"
         for i, (label, final, diverged) in enumerate(rows[:_MAX_ROWS])
     ]
     return shown + ([f"           and {len(rows) - _MAX_ROWS} more in summary.json"] if len(rows) > _MAX_ROWS else [])
 
 
-def label_of(point: Point) -> str:
-    """The values of a point of a sweep, in words."""
-    return " ".join(f"{name}={plain(value)}" for name, value in point.values.items())
-
-
-def plain(value: Any) -> str:
-    """A value in words that a flag takes: short numbers, sizes as ``64x64``."""
-    return (
-        f"{value:g}"
-        if isinstance(value, float)
-        else "x".join(map(str, value))
-        if isinstance(value, tuple)
-        else str(value)
-    )
+def with_diverged(final: Interval, num_diverged: int) -> str:
+    """A mean over seeds, and how many of them diverged, which are not in it: ``"20.5 [19, 22] (2 of 8 seeds diverged)"``."""
+    if num_diverged == final.num_missing:
+        return final.text("diverged")
+    return f"{final} ({num_diverged} diverged)" if num_diverged else str(final)
 
 
 def _table(points: list[Point]) -> list[str]:
-    return ranked_lines([(label_of(point), point.final_return, point.num_diverged) for point in points])
+    return ranked_lines([(point.label, point.final_return, point.num_diverged) for point in points])
+
+
+def _statistic(final: Interval) -> str:
+    """What the numbers of an interval are."""
+    if final.num_scores == 1 or np.isnan(final.estimate):
+        return "return of the seed" if final.num_scores else "no return"
+    return f"interquartile mean over seeds with its {'95 %' if final.is_wide_enough else 'bootstrap'} interval"
+
+
+def _since(summary: Mapping[str, Any]) -> str:
+    """Where the run took up another, or itself."""
+    fork, resumed_at = summary.get("forked_from"), summary["resumed_at_step"]
+    if fork:
+        return f", forked from {fork['folder']} at step {fork['step']:,}"
+    if resumed_at and not summary["num_env_steps_run"]:
+        return "; the run was finished, and nothing was trained: to go on, give a larger --num-env-steps"
+    return f", resumed at step {resumed_at:,}" if resumed_at else ""
+
+
+def _speed(summary: Mapping[str, Any]) -> str:
+    return f"  speed    {summary['env_steps_per_second']:,.0f} environment steps per second, all seeds together"
 
 
 def _bytes(number: float | None) -> str:

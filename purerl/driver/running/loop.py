@@ -24,7 +24,7 @@ from purerl.driver.running.engine import Engine
 from purerl.driver.running.interruption import Interrupted, StopRequest, stop_request
 from purerl.driver.running.job import Job, settings
 from purerl.driver.running.plan import Plan
-from purerl.driver.running.progress import Progress
+from purerl.driver.running.progress import Progress, waiting
 from purerl.driver.running.result import TrainResult
 from purerl.driver.running.summary import result_of
 from purerl.driver.running.timer import Timer
@@ -71,26 +71,31 @@ def train(
     job = Job.of(algorithm, hypers, key, options)
     origin = Origin.of(options, job.plan)
     _warn_of_deadlock(job.trials.num_trials)
-    say = _notices(options.progress)
+    say, shows = _notices(options.progress), options.progress and devices.is_writer()
     _say_rounding(job.plan, options.num_env_steps, say)
     timer, log = Timer(), Log(job.trials.columns)
     with contextlib.ExitStack() as stack:
-        store, saved = None, None
+        begin, saved = None, None
         if options.out_dir is not None:
             opened = open_store(options, job, log, settings(job, key, options), origin, say)
-            store, saved = stack.enter_context(opened)
+            begin, saved = stack.enter_context(opened)
         stack.callback(log.close)  # also an interrupted run keeps what it has measured
-        engine = Engine.compile(job, timer, options.trials_at_once or _trials_on_device(saved), say)
-        _begin(engine, saved)
+        with waiting("compiling the update", shows):
+            engine = Engine.compile(job, timer, options.trials_at_once or _trials_on_device(saved), say)
+            _begin(engine, saved)
+        store = None if begin is None else begin()  # nothing was written until now
         first_update = engine.update
         with stop_request() as request:
-            _run(engine, log, store, request, options.progress, looked=saved is not None)
-        if store is not None:
-            with timer.on("checkpoint"):
-                store.save(engine, _score(engine, log), wait=True)
-        result = result_of(engine, log, first_update, options.num_env_steps)
-        if store is not None:
-            _finish(store, result)
+            _run(engine, log, store, request, shows, looked=saved is not None)
+        with waiting("saving the last checkpoint", shows and store is not None):
+            if store is not None:
+                with timer.on("checkpoint"):
+                    store.save(engine, _score(engine, log), wait=True)
+        forked_from = None if store is None else store.forked_from
+        with waiting("collecting the results" if store is None else f"writing the results to {store.path}", shows):
+            result = result_of(engine, log, first_update, options.num_env_steps, forked_from)
+            if store is not None:
+                _finish(store, result)
     return result
 
 
@@ -119,16 +124,16 @@ def _finish(store: Store, result: TrainResult) -> None:
         warnings.warn(f"The results cannot be written to {store.path} ({error}): {remedy}.", stacklevel=3)
 
 
-def _run(engine: Engine, log: Log, store: Store | None, request: StopRequest, progress: bool, *, looked: bool) -> None:
+def _run(engine: Engine, log: Log, store: Store | None, request: StopRequest, shows: bool, *, looked: bool) -> None:
     """Run the plan from where the engine stands to its end; ``looked``: what is to be done there is done."""
     plan, num_trials, piece = engine.job.plan, engine.job.trials.num_trials, 1
-    shows = progress and devices.is_writer()
     with Progress(plan.num_env_steps, num_trials, plan.step(engine.update), enabled=shows) as bar:
         while True:
             if not looked:
                 _look(engine, log, store)
             looked = False
-            bar.update(plan.step(engine.update), _mean(log.latest_returns()))
+            returns = engine.without_frozen(log.latest_returns())
+            bar.update(plan.step(engine.update), _mean(returns), len(engine.frozen))
             if engine.update >= plan.num_updates:
                 return
             if len(engine.frozen) == num_trials:
@@ -216,6 +221,8 @@ def _describe(episodes: Episodes) -> dict[str, np.ndarray]:
         entry |= {name: np.mean(values, axis=1), f"{name}_std": np.std(values, axis=1)}
         quantiles = np.percentile(values, (5, 50, 95), axis=1)
         entry |= {f"{name}_p{percent:02}": row for percent, row in zip((5, 50, 95), quantiles, strict=True)}
+    if getattr(episodes, "num_cut", None) is not None:
+        entry["eval_num_cut"] = np.reshape(episodes.num_cut, (len(episodes.returns), -1)).sum(axis=1)
     return entry
 
 

@@ -17,12 +17,17 @@ class Point(NamedTuple):
     """One point of a sweep and how its seeds ended."""
 
     number: int  # which of the sweep's
-    values: dict[str, Any]  # of the swept fields
+    values: dict[str, Any]  # of the swept fields; of a population's member what they have become, of each seed [S]
     hypers: PyTree  # as the last update used them
     final_return: Interval  # over the seeds that did not diverge
     returns: np.ndarray  # [S] final return of each seed; NaN for one that diverged
     num_diverged: int
     states: PyTree  # [S, ...]
+
+    @property
+    def label(self) -> str:
+        """Its values in words: ``"learning_rate=0.001 gamma=0.9"``, of a population ``"learning_rate=0.001..0.004"``."""
+        return " ".join(f"{name}={plain(value)}" for name, value in self.values.items())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,8 +83,7 @@ class TrainResult:
             hypers, states = jax.tree.map(lambda leaf: leaf[i], (self.hypers, self.states))
             hypers = jax.tree.map(lambda leaf: leaf[0], hypers) if "population" not in self.summary else hypers
             returns = self.final_returns[i]
-            values = {name: column[i].item() for name, column in sweep.values.items()}
-            return Point(i, values, hypers, interval(returns), returns, int(diverged[i].sum()), states)
+            return Point(i, self._values(i), hypers, interval(returns), returns, int(diverged[i].sum()), states)
 
         def rank(point: Point) -> tuple[bool, float]:
             estimate = point.final_return.estimate
@@ -108,11 +112,13 @@ class TrainResult:
         )
         title = self.summary["title"]
         if self.sweep is None:
-            figure = plots.learning_curve(steps, returns, title)
+            figure = plots.learning_curve(steps, returns, title, self.summary.get("num_diverged", 0), self._marks())
         else:
             shown = self.table()[:MAX_CURVES]
-            curves = {self.sweep.describe(point.number): (steps, returns[:, point.number]) for point in shown}
-            figure = plots.compare(curves, title)
+            labels = _distinct(shown)
+            curves = {label: (steps, returns[:, point.number]) for label, point in zip(labels, shown, strict=True)}
+            diverged = {label: point.num_diverged for label, point in zip(labels, shown, strict=True)}
+            figure = plots.compare(curves, title, num_diverged=diverged, marks=self._marks())
         return _saved(figure, path)
 
     def plot_sweep(self, path: str | pathlib.Path | None = None):
@@ -121,8 +127,31 @@ class TrainResult:
         Raises:
             ValueError: if the run was no sweep.
         """
-        figure = plots.sweep_plot(self._sweep().values, self.final_returns, self.summary["title"])
-        return _saved(figure, path)
+        sweep, returns = self._sweep(), self.final_returns
+        num_diverged, values = int(np.sum(self.summary["diverged"])), dict(sweep.values)
+        if self._evolved:  # every trial stands where it has come to
+            became = [self._values(i) for i in range(sweep.num_points)]
+            values = {name: np.concatenate([np.ravel(one[name]) for one in became]) for name in became[0]}
+            returns = returns.reshape(-1, 1)
+        return _saved(plots.sweep_plot(values, returns, self.summary["title"], num_diverged=num_diverged), path)
+
+    @property
+    def _evolved(self) -> bool:
+        """Whether a population has moved hyperparameters away from where the sweep began."""
+        return "population" in self.summary
+
+    def _values(self, i: int) -> dict[str, Any]:
+        """The values of a point: as they were swept, or what they have become in a population, ``[S]``."""
+        swept = self._sweep().values
+        if not self._evolved:
+            return {name: column[i].item() for name, column in swept.items()}
+        names = dict.fromkeys([*swept, *self.summary["population"].get("names", ())])
+        return {name: np.asarray(getattr(self.hypers, name)[i]) for name in names}
+
+    def _marks(self) -> dict[str, int]:
+        """Where the curve has a seam, by what is to be written there."""
+        fork = self.summary.get("forked_from")
+        return {f"forked at step {fork['step']:,}": fork["step"]} if fork else {}
 
     def _sweep(self) -> Sweep:
         if self.sweep is None:
@@ -131,6 +160,23 @@ class TrainResult:
 
 
 MAX_CURVES = 6  # what one picture can hold
+
+
+def plain(value: Any) -> str:
+    """A value in words that a flag takes: short numbers, sizes as ``64x64``; several values as their range."""
+    if isinstance(value, np.ndarray):
+        ends = [plain(end.item()) for end in (value.min(), value.max())]
+        return "..".join(dict.fromkeys(ends))
+    if isinstance(value, tuple):
+        return "x".join(map(str, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _distinct(points: list[Point]) -> list[str]:
+    """Labels that tell points apart, with their numbers where their values do not."""
+    labels = [point.label for point in points]
+    alike = len(set(labels)) < len(labels)
+    return [f"{label} ({point.number})" if alike else label for label, point in zip(labels, points, strict=True)]
 
 
 def _saved(figure, path: str | pathlib.Path | None):

@@ -1,6 +1,7 @@
 """The result of a finished run: its arrays, with an axis of points where there was a sweep, and its summary."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -14,7 +15,12 @@ from purerl.driver.storage.logs import Log
 from purerl.types import PyTree
 
 
-def result_of(engine: Engine, log: Log, first_update: int, num_env_steps: int) -> TrainResult:
+_MOST_CLIPPED = 0.1  # share of a distribution's targets outside its support from which on it is warned of
+
+
+def result_of(
+    engine: Engine, log: Log, first_update: int, num_env_steps: int, forked_from: Mapping[str, Any] | None = None
+) -> TrainResult:
     """The run as arrays.
 
     Args:
@@ -22,6 +28,7 @@ def result_of(engine: Engine, log: Log, first_update: int, num_env_steps: int) -
         log: all that was logged.
         first_update: with which the run began; above 0 where it was resumed or forked.
         num_env_steps: environment steps that were asked for.
+        forked_from: the folder and the step of the run from which this one went on.
     """
     job, columns, whole = engine.job, engine.job.trials.columns, engine.whole()
     steps, metrics = log.arrays(name for name in log.curves if not name.startswith("eval_"))
@@ -37,7 +44,10 @@ def result_of(engine: Engine, log: Log, first_update: int, num_env_steps: int) -
         metrics=split(metrics, 1),
         eval_steps=eval_steps,
         eval_returns=split(evals.get("eval_return", np.zeros((0, columns.num_trials))), 1),
-        summary=_outcome(engine, log) | _facts(engine, first_update, num_env_steps) | _cost(engine, first_update),
+        summary=_outcome(engine, log)
+        | _facts(engine, first_update, num_env_steps)
+        | ({} if forked_from is None else {"forked_from": dict(forked_from)})
+        | _cost(engine, first_update),
         sweep=job.sweep,
     )
     if job.sweep is not None:
@@ -60,7 +70,27 @@ def _outcome(engine: Engine, log: Log) -> dict[str, Any]:
         "final_return": interval(returns.ravel())._asdict(),
         "final_return_of_each_seed": returns.tolist(),
         "final_return_is": evaluated,
+        "warnings": _warnings(log, job.num_eval_episodes),
     }
+
+
+def _warnings(log: Log, num_eval_episodes: int) -> list[str]:
+    """What a reader of the returns should know, a sentence each."""
+    found = []
+    clipped, num_cut = log.last("clipped_targets"), log.last("eval_num_cut")
+    if not np.isnan(clipped).all() and np.nanmean(clipped) > _MOST_CLIPPED:
+        share = 100 * np.nanmean(clipped)
+        found.append(
+            f"{share:.0f} % of the last targets lay outside the support of the distribution and were clipped: returns "
+            "beyond v_min and v_max cannot be learnt; widen them."
+        )
+    if np.nansum(num_cut) > 0:
+        num_episodes = num_eval_episodes * int(np.sum(~np.isnan(num_cut)))
+        found.append(
+            f"{np.nansum(num_cut):,.0f} of the last {num_episodes:,} evaluation episodes did not end and were cut off: "
+            "they count with the return that they had by then."
+        )
+    return found
 
 
 def _facts(engine: Engine, first_update: int, num_env_steps: int) -> dict[str, Any]:
@@ -82,11 +112,14 @@ def _cost(engine: Engine, first_update: int) -> dict[str, Any]:
     """Time and memory that it took."""
     job, timer = engine.job, engine.timer
     steps_run = (engine.update - first_update) * job.plan.steps_per_update * job.trials.num_trials
+    # A run that was finished already did nothing: it has no speed.
+    speed = steps_run / max(timer.spent["run"], 1e-9) if steps_run else None
     return {
         "trials_on_device": engine.blocks.per_device,
         "num_blocks": engine.blocks.num_blocks,
         "bytes_per_trial": engine.bytes_per_trial,
-        "env_steps_per_second": steps_run / max(timer.spent["run"], 1e-9),
+        "num_env_steps_run": steps_run,  # of all trials together, by this process
+        "env_steps_per_second": speed,
         **timer.seconds(),
         **records.peak_memory(),
     }
@@ -95,10 +128,15 @@ def _cost(engine: Engine, first_update: int) -> dict[str, Any]:
 def _ranked(result: TrainResult) -> dict[str, Any]:
     """The points of a sweep, best first; the best one's return stands for the sweep."""
     points = [
-        {"values": point.values, "final_return": point.final_return._asdict(), "num_diverged": point.num_diverged}
+        {"values": _plain(point.values), "final_return": point.final_return._asdict(), "num_diverged": point.num_diverged}
         for point in result.table()
     ]
     return {"final_return": result.final_return._asdict(), "points": points}
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a point for JSON; of a population's member those of each seed."""
+    return {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in values.items()}
 
 
 def _shape(engine: Engine) -> tuple[int, ...]:

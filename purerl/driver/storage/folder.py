@@ -30,52 +30,99 @@ class FolderError(ValueError):
 
 @contextlib.contextmanager
 def claim(path: str | os.PathLike, resume: bool = False, overwrite: bool = False) -> Iterator[pathlib.Path]:
-    """Own a folder for the length of a block; it is made if it is not there.
+    """Own a folder for the length of a block; it is made if it is not there, and gone again if nothing was put there.
 
     Args:
         path: the folder.
         resume: whether a run in it may be gone on with.
-        overwrite: whether a run in it may be replaced: its own files are removed, no others.
+        overwrite: whether a run in it may be replaced, which is for :func:`clear` to do when the time has come.
 
     Raises:
-        FolderError: if it cannot be written to, another process writes to it, or it holds a run already.
+        FolderError: if it cannot be written to, another process writes to it, it holds a run already, or other files
+            and no run.
     """
     import filelock
 
     folder = pathlib.Path(path)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise FolderError(f"Cannot write to {folder} ({error.strerror}): choose another folder.") from error
-    lock = filelock.FileLock(folder / _LOCK, timeout=0)
-    try:
-        lock.acquire()
-    except filelock.Timeout as error:
-        raise FolderError(f"Another run is writing to {folder}: wait for it, or choose another folder.") from error
-    try:
-        if (folder / CONFIG).exists() and not resume:
-            if not overwrite:
-                raise FolderError(
-                    f"{folder} holds a run already: resume it, choose another folder, or allow to overwrite it."
-                )
-            clear(folder)
+    made = [one for one in (folder, *folder.parents) if not one.exists()]  # the innermost first
+    with contextlib.ExitStack() as stack:
+        stack.callback(_remove_empty, made)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            raise FolderError(f"Cannot write to {folder} ({error.strerror}): choose another folder.") from error
+        lock = filelock.FileLock(folder / _LOCK, timeout=0)
+        try:
+            lock.acquire()
+        except filelock.Timeout as error:
+            raise FolderError(f"Another run is writing to {folder}: wait for it, or choose another folder.") from error
+        stack.callback(lock.release)
+        stack.callback(_unlock_if_unused, folder)
+        _check_may_use(folder, resume, overwrite)
         for name in _OWN:
             files.remove_leftovers(folder / name)
         yield folder
-    finally:
-        lock.release()
+
+
+def _check_may_use(folder: pathlib.Path, resume: bool, overwrite: bool) -> None:
+    """Refuse what is not empty, unless it is a run that may be gone on with or replaced."""
+    if (folder / CONFIG).exists():
+        if resume:
+            return
+        if not overwrite:
+            raise FolderError(
+                f"{folder} holds a run already: resume it, choose another folder, or allow to overwrite it."
+            )
+        try:
+            read_config(folder)
+        except FolderError as error:
+            raise FolderError(f"{folder} is not replaced, for it may hold no run: {error}") from error
+    elif foreign := sorted(path.name for path in folder.iterdir() if not path.name.startswith(".")):
+        more = ", ..." if len(foreign) > 1 else ""
+        raise FolderError(f"{folder} is not empty and holds no run ({foreign[0]}{more}): choose another folder.")
+
+
+def _unlock_if_unused(folder: pathlib.Path) -> None:
+    """Remove the lock where nothing else was put into a folder: while it is held, so that nobody else can take it."""
+    if [path.name for path in folder.iterdir()] == [_LOCK]:
+        with contextlib.suppress(OSError):
+            (folder / _LOCK).unlink()
+
+
+def _remove_empty(folders: list[pathlib.Path]) -> None:
+    for folder in folders:
+        with contextlib.suppress(OSError):  # it is not empty, or was never made
+            folder.rmdir()
 
 
 def clear(folder: pathlib.Path) -> None:
     """Remove the files of a run from its folder, and nothing else."""
+    for path in [*(folder / CHECKPOINTS).glob("*"), *(folder / TENSORBOARD).rglob("events.out.tfevents.*")]:
+        if path.parent.name == CHECKPOINTS and not _is_checkpoint(path):
+            continue
+        _remove(path)
+    for name in (TENSORBOARD, CHECKPOINTS):
+        if (folder / name).is_symlink():
+            (folder / name).unlink()
+        elif (folder / name).is_dir():
+            inner = [path for path in (folder / name).rglob("*") if path.is_dir() and not path.is_symlink()]
+            _remove_empty([*sorted(inner, reverse=True), folder / name])
     for name in _OWN:
-        path = folder / name
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
+        if name not in (TENSORBOARD, CHECKPOINTS):
+            (folder / name).unlink(missing_ok=True)
+
+
+def _is_checkpoint(path: pathlib.Path) -> bool:
+    return path.name.isdigit() or path.name.endswith(".orbax-checkpoint-tmp")
+
+
+def _remove(path: pathlib.Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def read_config(folder: str | os.PathLike) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import importlib.util
 import io
 import operator
 import os
@@ -254,6 +255,16 @@ class TensorBoard:
         from tensorboardX.proto.event_pb2 import Event
 
         self._files[name].write(Event(wall_time=time.time(), **content).SerializeToString())
+
+
+def check_installed(wandb: str | None) -> None:
+    """Nothing, if what logs to this project of Weights & Biases is installed, or there is none to log to.
+
+    Raises:
+        ValueError: with what to install.
+    """
+    if wandb is not None and importlib.util.find_spec("wandb") is None:
+        raise ValueError(f"Logging to the project {wandb!r} needs Weights & Biases: pip install 'purerl[wandb]'.")
 
 
 class WeightsAndBiases:

@@ -63,9 +63,15 @@ class Store:
     """A run's folder, open for writing."""
 
     def __init__(
-        self, path: pathlib.Path, checkpoints: Checkpoints, log: logs.Log, csv: logs.CsvFile | None, saved: int
+        self,
+        path: pathlib.Path,
+        checkpoints: Checkpoints,
+        log: logs.Log,
+        csv: logs.CsvFile | None,
+        saved: int,
+        forked_from: dict[str, Any] | None,
     ) -> None:
-        self.path = path
+        self.path, self.forked_from = path, forked_from
         self.saved_at = time.monotonic()
         self._checkpoints, self._log, self._csv, self._saved = checkpoints, log, csv, saved
         self._was_refused = False
@@ -135,8 +141,11 @@ def open_store(
     settings: dict[str, Any],
     origin: Origin | None,
     say: Callable[[str], None],
-) -> Iterator[tuple[Store, Saved | None]]:
-    """Claim a folder, write the settings, open the logs, and read the checkpoint to go on from, if there is one.
+) -> Iterator[tuple[Callable[[], Store], Saved | None]]:
+    """Claim a folder, and read the checkpoint to go on from, if there is one.
+
+    Nothing is written, and nothing that is there removed, before the run is ready to begin: what is refused until then,
+    or does not compile, leaves the folder as it was.
 
     Args:
         options: of the run; there is an ``out_dir``.
@@ -146,12 +155,17 @@ def open_store(
         origin: what to fork from.
         say: tells the user something.
 
+    Returns:
+        ``begin() -> Store``, which removes what is to be replaced, writes the settings and opens the logs; and the
+        checkpoint.
+
     Raises:
         ValueError: if the folder may not be used, or its settings are others.
         FileNotFoundError: if there is no checkpoint to fork from.
     """
     path = options.out_dir
     assert path is not None
+    logs.check_installed(options.wandb)
     with contextlib.ExitStack() as stack:
         devices.by_writer(lambda: stack.enter_context(folder.claim(path, options.resume, options.overwrite)))
         config = files.plain(settings | records.versions())
@@ -161,16 +175,44 @@ def open_store(
             config["forked_from"] = then.get("forked_from")
             _compare(path, then, config, say)
         fork = None if goes_on else origin
-        saved = None if fork is None else _read_fork(fork, path, job)
+        saved = _read_own(path, job, say) if goes_on else None if fork is None else _read_fork(fork, job)
         if saved is not None and fork is not None:
             config["forked_from"] = {"folder": str(fork.folder), "step": job.plan.step(saved.step)}
-        checkpoints = stack.enter_context(Checkpoints(path / folder.CHECKPOINTS, options.keep_checkpoints))
-        if goes_on and checkpoints.steps():
-            saved = checkpoints.load(_like(job), None)
-        elif goes_on:
-            say(f"{path} has no checkpoint yet: starting from the beginning.")
-        csv = _attached_logs(path, job, log, saved, config, options.wandb)
-        yield Store(path, checkpoints, log, csv, -1 if saved is None or origin is not None else saved.step), saved
+
+        def begin() -> Store:
+            devices.by_writer(lambda: _make_room(path, None if fork is None else fork.folder, options.overwrite))
+            checkpoints = stack.enter_context(Checkpoints(path / folder.CHECKPOINTS, options.keep_checkpoints))
+            csv = _attached_logs(path, job, log, saved, config, options.wandb)
+            done = -1 if saved is None or fork is not None else saved.step
+            return Store(path, checkpoints, log, csv, done, config.get("forked_from"))
+
+        yield begin, saved
+
+
+def _make_room(path: pathlib.Path, fork: pathlib.Path | None, overwrite: bool) -> None:
+    """Remove the run that is to be replaced; give a fork the log that it goes on with."""
+    if overwrite:
+        folder.clear(path)
+    if fork is not None:
+        text = (fork / folder.METRICS).read_bytes()
+        with files.atomic_path(path / folder.METRICS) as copy:
+            copy.write_bytes(text)
+
+
+def _read_own(path: pathlib.Path, job: Job, say: Callable[[str], None]) -> Saved | None:
+    """The last checkpoint of a run that is resumed; None where there is none yet."""
+    if (path / folder.CHECKPOINTS).is_dir():
+        with Checkpoints(path / folder.CHECKPOINTS, read_only=True) as checkpoints:
+            if checkpoints.steps():
+                saved = checkpoints.load(_like(job), None)
+                if saved.step >= job.plan.num_updates:
+                    say(
+                        f"The run in {path} is finished: it has all of its {job.plan.num_env_steps:,} steps. To go on, "
+                        f"give a larger num_env_steps (--num-env-steps)."
+                    )
+                return saved
+    say(f"{path} has no checkpoint yet: starting from the beginning.")
+    return None
 
 
 def _attached_logs(
@@ -236,8 +278,14 @@ def _compare(path: pathlib.Path, then: dict[str, Any], now: dict[str, Any], say:
         )
 
 
-def _read_fork(fork: Origin, path: pathlib.Path, job: Job) -> Saved:
-    """The checkpoint of another run, and a copy of its log."""
+def _read_fork(fork: Origin, job: Job) -> Saved:
+    """The checkpoint of another run.
+
+    Raises:
+        ValueError: if nothing would be left to do after it, or the run has other seeds or points.
+        FileNotFoundError: if there is no such checkpoint.
+    """
+    _check_columns(fork.folder, job)
     with Checkpoints(fork.folder / folder.CHECKPOINTS, read_only=True) as checkpoints:
         steps = checkpoints.steps()
         if fork.update is not None and fork.update not in steps:
@@ -246,19 +294,30 @@ def _read_fork(fork: Origin, path: pathlib.Path, job: Job) -> Saved:
                 f"{fork.folder} has no checkpoint of step {job.plan.step(fork.update)}; it has those of {there}."
             )
         saved = checkpoints.load(_like(job), fork.update)
-
-    def copy_log() -> None:
-        text, columns = (fork.folder / folder.METRICS).read_bytes(), ",".join(job.trials.columns.header())
-        if text.partition(b"\n")[0].strip().decode() != columns:
-            raise FolderError(
-                f"{fork.folder} logged other columns than {columns}: fork it with the seeds and swept fields it has."
-            )
-        with files.atomic_path(path / folder.METRICS) as copy:
-            copy.write_bytes(text)
-
-    devices.by_writer(copy_log)
+    if saved.step >= job.plan.num_updates:
+        step = job.plan.step(saved.step)
+        raise FolderError(
+            f"A fork of {fork.folder} begins at its step {step:,}, and all the {job.plan.num_env_steps:,} steps that are "
+            f"asked for are done by then: give a num_env_steps (--num-env-steps) above {step:,}, or a from_step "
+            "(--from-step) before it."
+        )
     # A fork goes on with its own hyperparameters, unless a population has evolved them.
     return saved if job.population else saved._replace(state=saved.state.replace(hypers=job.trials.hypers))
+
+
+def _check_columns(path: pathlib.Path, job: Job) -> None:
+    """Refuse to fork a run of other seeds or points, in whose place nothing could go on."""
+    then, columns = folder.read_config(path), job.trials.columns
+    num_seeds = then.get("num_seeds", columns.num_seeds)
+    if num_seeds != columns.num_seeds:
+        raise FolderError(
+            f"{path} has {num_seeds} seeds, and a fork has as many: num_seeds (--num-seeds) {columns.num_seeds} cannot "
+            "be. Leave it out, or start a new run."
+        )
+    header = ",".join(columns.header())
+    with (path / folder.METRICS).open() as metrics:
+        if metrics.readline().strip() != header:
+            raise FolderError(f"{path} logged other columns than {header}: fork it with the swept fields that it has.")
 
 
 def _like(job: Job):

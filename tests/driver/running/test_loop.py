@@ -238,7 +238,7 @@ def test_a_run_that_is_broken_off_keeps_its_log(tmp_path, monkeypatch):
     """An error after the second entry: metrics.csv has both, the error goes on, there is no summary, the folder can be
     claimed again and the run resumed."""
 
-    def update(bar, num_env_steps, mean_return):
+    def update(bar, num_env_steps, *shown):
         if num_env_steps == 40:
             raise KeyError("broken")
 

@@ -1,5 +1,7 @@
 """Results: ranking, intervals and figures, on numbers made by hand."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -52,6 +54,12 @@ def of_seeds(**fields) -> TrainResult:
     return TrainResult(**(given | fields))
 
 
+def legend_of(figure) -> list[str]:
+    """The texts of a figure's one legend, wherever it is."""
+    (legend,) = [*figure.legends, *filter(None, [axes.get_legend() for axes in figure.axes])]
+    return [text.get_text() for text in legend.get_texts()]
+
+
 def test_table_is_ranked_with_diverged_points_last():
     """By interquartile mean; a diverged seed puts a point behind all that have none, and no return at all behind it."""
     table = of_sweep().table()
@@ -77,10 +85,50 @@ def test_trials_of_a_population_have_hypers_of_their_own():
     assert of_sweep(population={}).best().hypers.rate.shape == (3,)
 
 
+def test_members_of_a_population_are_named_by_what_they_have_become(monkeypatch):
+    """By the hyperparameters that each seed has at the end, of those that were swept and those that evolve, in the
+    table, the curves' legend, and the picture of the sweep: not by those that the sweep began with."""
+    made = of_sweep(population={"names": ["limit"]})
+    became = np.array([[1.0, 1.0, 1.0], [2.0, 3.0, 2.5], [8.0, 8.0, 8.0], [8.0, 8.0, 8.0]])
+    made = dataclasses.replace(made, hypers=made.hypers.replace(rate=became, limit=0 * became))
+    labels = {point.number: point.label for point in made.table()}
+    assert labels == {0: "rate=1 limit=0", 1: "rate=2..3 limit=0", 2: "rate=8 limit=0", 3: "rate=8 limit=0"}
+    np.testing.assert_array_equal(made.best().values["rate"], became[2])
+    assert legend_of(made.plot()) == [
+        "rate=8 limit=0 (2)",
+        "rate=2..3 limit=0 (1)",
+        "rate=1 limit=0 (0), 1 diverged",
+        "rate=8 limit=0 (3), 3 diverged",
+    ]
+    axes, _ = made.plot_sweep().axes
+    assert sorted(axes.containers[0][0].get_xdata()) == [1.0, 2.0, 2.5, 3.0, 8.0]
+
+
+def test_a_curve_marks_where_the_run_was_forked():
+    """The summary says from where; the picture has a line there; and how many seeds diverged stands beside the mean."""
+    returns = np.array([[0.0, 1.0, 2.0], [NAN, 4.0, 5.0]])
+    made = of_seeds(eval_steps=STEPS, eval_returns=returns)
+    made.summary.update(num_diverged=1, forked_from={"folder": "runs/a", "step": 5})
+    legend = legend_of(made.plot())
+    assert "interquartile mean of 3 seeds, 1 diverged" in legend and "forked at step 5" in legend
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (1e-4, "0.0001"), (3, "3"), ((64, 64), "64x64"), ("c51", "c51"), (True, "True"),
+        (np.array([0.5, 0.5]), "0.5"), (np.array([0.5, 0.25, 1.0]), "0.25..1"),
+    ],
+)  # fmt: skip
+def test_values_are_short(value, text):
+    """Numbers without noughts, sizes as a flag takes them, several values as their range."""
+    assert result.plain(value) == text
+
+
 def test_seeds_have_one_interval_and_no_table():
     """The interval is that of the seeds that have a return; asking for points says that there are none."""
     made = of_seeds()
-    assert made.final_return == interval([1.0, 3.0])
+    assert made.final_return == interval([1.0, 3.0, NAN])
     for ask in (made.table, made.best, made.plot_sweep):
         with pytest.raises(ValueError, match="This run was no sweep: it has one point"):
             ask()
@@ -106,5 +154,6 @@ def test_a_sweep_is_drawn_by_its_best_points(tmp_path, monkeypatch):
     monkeypatch.setattr(result, "MAX_CURVES", 2)
     axes = of_sweep().plot(tmp_path / "curve.png").axes[0]
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["rate=2", "rate=1"]
+    assert "interquartile mean of 3 seeds" in axes.get_ylabel()
     figure = of_sweep().plot_sweep(tmp_path / "sweep.png")
     assert figure.axes and (tmp_path / "sweep.png").read_bytes().startswith(b"\x89PNG")

@@ -15,8 +15,9 @@ CONFIG = {"algorithm": "toy", "settings": {}, "hypers": {"rate": 1.0}, "key": [0
 
 def write_run(path: pathlib.Path) -> pathlib.Path:
     """A folder with a run and a file of somebody else's in it."""
-    for part in (folder.CHECKPOINTS, folder.TENSORBOARD):
-        (path / part / "inner").mkdir(parents=True)
+    (path / folder.CHECKPOINTS / "80" / "state").mkdir(parents=True)
+    (path / folder.TENSORBOARD / "seed_0").mkdir(parents=True)
+    (path / folder.TENSORBOARD / "seed_0" / "events.out.tfevents.1").touch()
     for name in (folder.CONFIG, folder.METRICS, folder.SUMMARY, folder.CURVE, folder.SWEEP, "notes.txt"):
         (path / name).write_text(json.dumps(CONFIG))
     return path
@@ -31,8 +32,18 @@ def test_a_folder_is_made_and_freed_again(tmp_path):
     with pytest.raises(KeyError), claim(path) as claimed:
         assert claimed == path and path.is_dir()
         raise KeyError
+    assert not (tmp_path / "a").exists()  # nothing was put there
     with claim(path):
         assert [p.name for p in path.iterdir()] == [".lock"]
+        (path / folder.CONFIG).write_text("{}")
+    assert {p.name for p in path.iterdir()} == {".lock", folder.CONFIG}
+
+
+def test_an_empty_folder_that_was_there_stays(tmp_path):
+    """Of which nothing is left but itself."""
+    with claim(tmp_path):
+        pass
+    assert tmp_path.is_dir() and not list(tmp_path.iterdir())
 
 
 def test_one_owner_at_a_time(tmp_path):
@@ -90,11 +101,34 @@ def test_resuming_keeps_and_overwriting_removes_only_what_is_ours(tmp_path):
     with claim(tmp_path / "run", resume=True):
         assert (tmp_path / "run" / folder.METRICS).exists()
     folder.clear(tmp_path / "run")
-    (tmp_path / "run" / folder.CONFIG).write_text("{}")
-    (tmp_path / "run" / folder.CHECKPOINTS).symlink_to(elsewhere)
-    with claim(tmp_path / "run", overwrite=True):
-        assert {path.name for path in (tmp_path / "run").iterdir()} == {"notes.txt", ".lock"}
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {"notes.txt", ".lock"}
+    write_run(tmp_path / "other")
+    for name in (folder.CHECKPOINTS, folder.TENSORBOARD):
+        (tmp_path / "other" / name / "mine.txt").write_text("")
+    (tmp_path / "other" / folder.CHECKPOINTS / "81").symlink_to(elsewhere)
+    with claim(tmp_path / "other", overwrite=True):
+        assert (tmp_path / "other" / folder.METRICS).exists()  # until the new run is ready to begin
+    folder.clear(tmp_path / "other")
+    left = {str(path.relative_to(tmp_path / "other")) for path in (tmp_path / "other").rglob("*") if path.is_file()}
+    assert left == {"notes.txt", ".lock", "checkpoints/mine.txt", "tensorboard/mine.txt"}
     assert (elsewhere / "kept.txt").exists()
+
+
+@pytest.mark.parametrize("options", [{}, {"resume": True}, {"overwrite": True}])
+def test_a_folder_that_is_not_empty_and_no_run_is_refused(tmp_path, options):
+    """Somebody's own files, whatever is allowed: nothing of it is touched, not even names that a run has too."""
+    (tmp_path / folder.METRICS).write_text("mine")
+    with pytest.raises(FolderError, match="is not empty and holds no run"), claim(tmp_path, **options):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == [folder.METRICS]
+
+
+def test_a_config_of_something_else_is_not_overwritten(tmp_path):
+    """A config.json that is no run's."""
+    (tmp_path / folder.CONFIG).write_text('{"name": "a package"}')
+    with pytest.raises(FolderError, match="is not replaced, for it may hold no run"), claim(tmp_path, overwrite=True):
+        pass
+    assert json.loads((tmp_path / folder.CONFIG).read_text()) == {"name": "a package"}
 
 
 # --- settings ---------------------------------------------------------------------------------------------

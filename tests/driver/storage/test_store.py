@@ -1,6 +1,7 @@
 """What a run keeps and takes up again: resumed, forked or interrupted, it becomes what it would have been."""
 
 import gc
+import json
 import os
 import shutil
 import signal
@@ -339,7 +340,9 @@ def test_a_fork_that_changes_nothing_is_its_parent(parent, tmp_path):
     train(**options | {"num_env_steps": 40}, from_step=20)
     assert_same_results(train(**options, from_step=20, resume=True), result)
     assert logged(tmp_path) == logged(folder)
-    assert config_of(tmp_path)["forked_from"] == {"folder": str(folder), "step": 20}
+    whence = {"folder": str(folder), "step": 20}
+    assert config_of(tmp_path)["forked_from"] == whence
+    assert json.loads((tmp_path / "summary.json").read_text())["forked_from"] == whence
 
 
 def test_without_a_step_a_fork_starts_at_the_end(parent, tmp_path):
@@ -357,10 +360,12 @@ def test_without_a_step_a_fork_starts_at_the_end(parent, tmp_path):
         ({"from_step": 30}, FileNotFoundError, r"has no checkpoint of step 30; it has those of 20, 40, 60, 80\."),
         ({"from_step": 25}, ValueError, r"from_step = 25 is not a multiple of an update's 10 steps"),
         ({"from_step": -10}, ValueError, r"from_step = -10 is not a multiple"),
-        ({"num_seeds": 3}, ValueError, r"does not fit: .* is .*\[2\] there, but the run that loads has .*\[3\]"),
+        ({"num_seeds": 3}, ValueError, r"has 2 seeds, and a fork has as many: num_seeds \(--num-seeds\) 3 cannot be"),
+        ({}, ValueError, r"begins at its step 80, and all the 80 steps .* give a num_env_steps \(--num-env-steps\) above"),
+        ({"from_step": 60, "num_env_steps": 60}, ValueError, r"begins at its step 60, and all the 60 steps"),
         ({"algorithm": toy(ToyConfig(sizes=(1, 3)))}, ValueError, r"states\.weights is float32\[2, 2\] there, but"),
         (
-            {"hypers": grid(ToyHypers(), rate=[1.0, 2.0]), "num_seeds": 1},
+            {"hypers": grid(ToyHypers(), rate=[1.0, 2.0])},
             ValueError,
             r"logged other columns than point,rate,seed,step,name,value: fork it with",
         ),
@@ -369,11 +374,12 @@ def test_without_a_step_a_fork_starts_at_the_end(parent, tmp_path):
     ],
 )
 def test_what_cannot_be_forked(parent, tmp_path, options, error, message):
-    """A step that is none or not there, other shapes or trials, no run: refused, with what there is."""
+    """A step that is none or not there, other shapes or trials, no run, nothing left to do: refused, with what there
+    is, and no folder is left behind."""
     _, folder = parent
     with pytest.raises(error, match=message):
         train(**OPTIONS | {"num_seeds": 2, "fork": folder, "out_dir": tmp_path / "fork"} | options)
-    assert not (tmp_path / "fork" / "config.json").exists()
+    assert not (tmp_path / "fork").exists()
 
 
 def test_a_fork_does_not_overwrite_its_parent(parent):
