@@ -12,3 +12,7 @@ name, say ``experiments/mine.py``, that changes what the experiment is made of:
     if __name__ == "__main__":
         command_line.main(EXPERIMENT)
 """
+
+from purerl import starting
+
+starting.begin_module()

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
+from purerl import starting
 from purerl.names import near
 
 _TOOLS = ("evaluate", "plot", "play", "reproduce")
@@ -53,6 +54,7 @@ def _run(command: str, words: list[str]) -> Any:
         print(importlib.import_module("purerl").__version__)
         return None
     if command in _TOOLS:
+        starting.begin(command, words)
         return importlib.import_module(f"purerl.tools.{command}").main(words)
     if command == "list":
         return _list()
@@ -77,6 +79,7 @@ def _train(command: str, words: list[str]) -> None:
         if not rest or rest[0].startswith("-"):
             _leave(f"purerl sweep {name}: say what to sweep first, such as learning_rate=1e-4,1e-3.")
         rest = ["--sweep", *rest]
+    starting.begin(name, rest)
     module = importlib.import_module(f"purerl.presets.{name}")
     run: Callable = getattr(module, "main", None) or functools.partial(_launch, module)
     run(rest, prog)
@@ -90,6 +93,7 @@ def _list() -> None:
     """Print the algorithms, and when JAX has been imported the environments, with the algorithms that have presets."""
     known = algorithms()
     print(f"Algorithms, for purerl train:\n\n{_table(known)}", flush=True)
+    starting.begin("list")
     presets = {name: importlib.import_module(f"purerl.presets.{name}").PRESETS for name in known}
     names = {*importlib.import_module("purerl.envs").registered()}.union(*presets.values())
     tuned = {env: ", ".join(name for name in presets if env in presets[name]) for env in sorted(names)}

@@ -29,6 +29,21 @@ def atomic_path(path: str | os.PathLike) -> Iterator[pathlib.Path]:
         temporary.unlink(missing_ok=True)
 
 
+def check_writable(path: str | os.PathLike) -> None:
+    """Nothing, if a file can be written there, as far as one can know without writing.
+
+    Raises:
+        OSError: if it is a folder, or lies where nothing can be made.
+    """
+    path = pathlib.Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"Cannot write to {path}: it is a folder. Give the name of a file in it.")
+    above = next(folder for folder in path.absolute().parents if folder.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+        what = "no folder" if not above.is_dir() else "not yours to write to"
+        raise PermissionError(f"Cannot write to {path}: {above} is {what}. Choose another place.")
+
+
 def remove_leftovers(path: str | os.PathLike) -> None:
     """Remove the temporary files of :func:`atomic_path` that processes which were killed left beside ``path``."""
     path = pathlib.Path(path)

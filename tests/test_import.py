@@ -19,6 +19,7 @@ ARROWS = {
     "names.py": (),
     "xla.py": (),
     "files.py": (),
+    "starting.py": (),
     "ranges.py": ("types",),
     "config_checks.py": ("ranges",),
     "recipes.py": (),
@@ -47,7 +48,7 @@ ARROWS = {
     "analysis": ("analysis", "files", "types"),
     "driver": (
         *("driver", "agent", "algorithm", "analysis", "config_checks", "files", "names", "ranges", "recipes", "types"),
-        "xla",
+        *("starting", "xla"),
     ),
     # on top: algorithms with settings that work, what is done with runs, the command that finds both by name
     "presets": ("presets", "algorithm", "algorithms", "data", "driver", "envs", "recipes", "types"),
@@ -55,7 +56,7 @@ ARROWS = {
         *("tools", "agent", "algorithms", "analysis", "driver", "envs", "files", "games", "names", "search", "types"),
         "xla",
     ),
-    "__main__.py": ("names",),
+    "__main__.py": ("names", "starting"),
 }
 
 

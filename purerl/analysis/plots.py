@@ -208,6 +208,21 @@ def save(figure, path: str | os.PathLike) -> None:
         figure.savefig(temporary, dpi=150, format=pathlib.Path(path).suffix[1:] or "png")
 
 
+def check_can_save(path: str | os.PathLike) -> None:
+    """Nothing, if :func:`save` can write there, as far as one can know: to be asked before hours of work.
+
+    Raises:
+        ValueError: for an image of no kind that is known.
+        OSError: for a place that cannot be written to.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    kinds, kind = FigureCanvasAgg.get_supported_filetypes(), pathlib.Path(path).suffix[1:] or "png"
+    if kind.lower() not in kinds:
+        raise ValueError(f"{path}: a picture cannot be written as .{kind}. Choose one of {', '.join(sorted(kinds))}.")
+    files.check_writable(path)
+
+
 def _figure(width: float, height: float):
     from matplotlib.figure import Figure
 
@@ -239,7 +254,9 @@ def _ylabel(what: str, statistic: str, band: str) -> str:
 
 def _few(num_scores: int | None) -> str:
     """What stands beside the label of an interval that rests on too few scores."""
-    return "" if num_scores is None or num_scores >= statistics.ENOUGH else f"\n({_seeds(num_scores)}: too few for 95 %)"
+    return (
+        "" if num_scores is None or num_scores >= statistics.ENOUGH else f"\n({_seeds(num_scores)}: too few for 95 %)"
+    )
 
 
 def _seeds(number: int) -> str:

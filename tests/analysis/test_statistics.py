@@ -240,7 +240,7 @@ def test_an_interval_comes_back_from_its_record():
 
 
 def test_mann_whitney_agrees_with_scipy_and_with_counting():
-    """The exact distribution of scipy where no scores are equal; of three against three that do not overlap, 2 of the 20
+    """SciPy's exact distribution where no scores are equal; of three against three that do not overlap, 2 of the 20
     ways to choose are as far apart; equal scores are no difference."""
     random = np.random.default_rng(0)
     for num_x, num_y in ((5, 5), (4, 7)):

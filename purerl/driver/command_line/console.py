@@ -3,22 +3,30 @@
 import contextlib
 import shlex
 import sys
+import warnings
 from collections.abc import Iterator
 from typing import NoReturn, TextIO
 
+from purerl import starting
 from purerl.driver.running.interruption import Interrupted
+
+# What is asked for by name and may not be installed: package -> the extra of purerl that brings it.
+_EXTRAS = {"wandb": "wandb", "pyarrow": "data", "bitbully": "solver"}
 
 
 @contextlib.contextmanager
 def one_line_errors(name: str, resume: str = "") -> Iterator[None]:
     """What the user can put right: one line, exit code 2. What interrupted: with the command that resumes.
 
+    Warnings for users are one line, too, without the file that they come from.
+
     Args:
         name: of the command.
         resume: the command that goes on with a run, to be followed by its folder.
     """
     try:
-        yield
+        with starting.interruptible(), _plain_warnings(name):
+            yield
     except Interrupted as interrupted:
         line = f"{name}: {interrupted}"
         if interrupted.folder is not None:
@@ -29,8 +37,19 @@ def one_line_errors(name: str, resume: str = "") -> Iterator[None]:
         _leave(f"{name}: interrupted.", 130)
     except FloatingPointError as error:
         _leave(f"{name}: {error}", 1)
+    except ModuleNotFoundError as error:
+        extra = _EXTRAS.get((error.name or "").partition(".")[0])
+        if extra is None:
+            raise
+        _leave(f"{name}: this needs the package {error.name}: pip install 'purerl[{extra}]'.", 2)
     except (ValueError, OSError) as error:
         _leave(f"{name}: {error}", 2)
+    except Exception as error:
+        if not _is_out_of_memory(error):
+            raise
+        asked = str(error).partition("\n")[0].rpartition("RESOURCE_EXHAUSTED: ")[2].rstrip(".")
+        remedy = "ask for fewer environments, smaller batches, networks or replays, or --trials-at-once 1"
+        _leave(f"{name}: not enough memory{f' ({asked})' if asked else ''}: {remedy}.", 1)
 
 
 def speaks() -> bool:
@@ -48,3 +67,23 @@ def say(text: str, file: TextIO | None = None) -> None:
 def _leave(line: str, code: int) -> NoReturn:
     print(f"\n{line}" if code > 2 else line, file=sys.stderr)
     sys.exit(code)
+
+
+@contextlib.contextmanager
+def _plain_warnings(name: str) -> Iterator[None]:
+    """Let warnings that are for users be a line of the command; those of libraries for programmers stay as they are."""
+    before = warnings.formatwarning
+
+    def plain(message, category, filename, lineno, line=None) -> str:
+        return f"{name}: {message}\n" if category is UserWarning else before(message, category, filename, lineno, line)
+
+    warnings.formatwarning = plain
+    try:
+        yield
+    finally:
+        warnings.formatwarning = before
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether the machine or a device had no room: XLA says so in the text of its one kind of error."""
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "RESOURCE_EXHAUSTED" in str(error))

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from purerl import files, xla
+from purerl.analysis import plots
 from purerl.driver.command_line.arguments import Arguments, Launch, parse, run_options, swept
 from purerl.driver.command_line.console import one_line_errors, say, speaks
 from purerl.driver.command_line.experiment import Experiment
@@ -49,13 +50,32 @@ def main(experiment: Experiment, words: Sequence[str] | None = None, prog: str |
         if isinstance(points, list):
             _train_each(experiment, arguments, points, out_dir)
             return None
+        if launch.curve is not None:
+            plots.check_can_save(launch.curve)
         result = _train(experiment, arguments, points, out_dir)
-    if launch.curve is not None and speaks():
-        result.plot(launch.curve)
-    say(report(result, out_dir, launch.curve), sys.stdout)
-    if speaks() and not (out_dir / folder.SUMMARY).exists():  # the disk was full, and a warning has said so
-        sys.exit(1)
+        _tell(result, out_dir, launch.curve)
     return result
+
+
+def _tell(result: TrainResult, out_dir: pathlib.Path, curve: pathlib.Path | None) -> None:
+    """Print the report, draw the curve.
+
+    Raises:
+        SystemExit: with status 1 if a file could not be written, or no seed is left that did not diverge.
+    """
+    failure = None
+    if curve is not None and speaks():
+        try:
+            result.plot(curve)
+        except (OSError, ValueError) as error:  # of no consequence for what was trained
+            failure = f"{curve} is not drawn: {error}"
+    say(report(result, out_dir, None if failure else curve), sys.stdout)
+    if failure:
+        say(failure)
+    all_diverged = result.summary["num_diverged"] == result.summary["num_points"] * result.summary["num_seeds"]
+    # Without a summary, the disk was full, and a warning has said so.
+    if failure or all_diverged or (speaks() and not (out_dir / folder.SUMMARY).exists()):
+        sys.exit(1)
 
 
 def _train(experiment: Experiment, arguments: Arguments, points: Sweep | None, out_dir: pathlib.Path) -> TrainResult:
@@ -78,6 +98,10 @@ def _train_each(
 ) -> None:
     """A sweep over fields of the config: they fix shapes, so each of their values is a program of its own."""
     names = [name for name in points[0] if name in {field.name for field in dataclasses.fields(arguments.config)}]
+    if arguments.launch.curve is not None:
+        raise ValueError(
+            f"--curve is for one run: a sweep over {', '.join(names)} is several, each with its curve.png."
+        )
     groups: dict[tuple, list[dict[str, Any]]] = {}
     for point in points:
         of_hypers = {name: value for name, value in point.items() if name not in names}
@@ -98,6 +122,8 @@ def _train_each(
         files.write_json(out_dir / folder.SUMMARY, {"points": table})
     head = f"{experiment.name} on {arguments.launch.env}: {len(rows)} points"
     say("\n".join([head, *ranked_lines(rows), f"  files    {out_dir}"]), sys.stdout)
+    if all(math.isnan(final.estimate) and num_diverged for _, final, num_diverged in rows):
+        sys.exit(1)
 
 
 def _rows(label: str, result: TrainResult) -> list[tuple[str, Any, int]]:

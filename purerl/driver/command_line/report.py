@@ -47,7 +47,7 @@ def ranked_lines(rows: list[tuple[str, Any, int]]) -> list[str]:
 
 
 def with_diverged(final: Interval, num_diverged: int) -> str:
-    """A mean over seeds, and how many of them diverged, which are not in it: ``"20.5 [19, 22] (2 of 8 seeds diverged)"``."""
+    """A mean over seeds, and how many of them diverged and are not in it: ``"20 [19, 22] (2 of 8 seeds diverged)"``."""
     if num_diverged == final.num_missing:
         return final.text("diverged")
     return f"{final} ({num_diverged} diverged)" if num_diverged else str(final)

@@ -26,7 +26,7 @@ class Point(NamedTuple):
 
     @property
     def label(self) -> str:
-        """Its values in words: ``"learning_rate=0.001 gamma=0.9"``, of a population ``"learning_rate=0.001..0.004"``."""
+        """Values in words: ``"learning_rate=0.001 gamma=0.9"``; of a population ``"learning_rate=0.001..0.004"``."""
         return " ".join(f"{name}={plain(value)}" for name, value in self.values.items())
 
 

@@ -14,7 +14,6 @@ from purerl.driver.storage import records
 from purerl.driver.storage.logs import Log
 from purerl.types import PyTree
 
-
 _MOST_CLIPPED = 0.1  # share of a distribution's targets outside its support from which on it is warned of
 
 
@@ -128,7 +127,11 @@ def _cost(engine: Engine, first_update: int) -> dict[str, Any]:
 def _ranked(result: TrainResult) -> dict[str, Any]:
     """The points of a sweep, best first; the best one's return stands for the sweep."""
     points = [
-        {"values": _plain(point.values), "final_return": point.final_return._asdict(), "num_diverged": point.num_diverged}
+        {
+            "values": _plain(point.values),
+            "final_return": point.final_return._asdict(),
+            "num_diverged": point.num_diverged,
+        }
         for point in result.table()
     ]
     return {"final_return": result.final_return._asdict(), "points": points}

@@ -297,7 +297,7 @@ def _read_fork(fork: Origin, job: Job) -> Saved:
     if saved.step >= job.plan.num_updates:
         step = job.plan.step(saved.step)
         raise FolderError(
-            f"A fork of {fork.folder} begins at its step {step:,}, and all the {job.plan.num_env_steps:,} steps that are "
+            f"A fork of {fork.folder} begins at its step {step:,}, and all the {job.plan.num_env_steps:,} steps "
             f"asked for are done by then: give a num_env_steps (--num-env-steps) above {step:,}, or a from_step "
             "(--from-step) before it."
         )

@@ -1,11 +1,14 @@
 """How a command ends: a line and an exit code for what a user can put right; after a signal what resumes it."""
 
+import pathlib
 import signal
+import tomllib
+import warnings
 
 import pytest
 
 from purerl.driver import Interrupted
-from purerl.driver.command_line import launch
+from purerl.driver.command_line import console, launch
 from purerl.driver.command_line.console import one_line_errors, say
 
 
@@ -48,6 +51,47 @@ def test_errors_end_with_a_sentence(main, capsys, monkeypatch, error, code, text
     error = RuntimeError("a bug")
     with pytest.raises(RuntimeError, match="a bug"):
         main()
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "text"),
+    [
+        (MemoryError(), 1, "toy: not enough memory: ask for fewer environments, smaller batches"),
+        (
+            RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 96000000000 bytes.\nlong tables"),
+            1,
+            "toy: not enough memory (Out of memory allocating 96000000000 bytes): ask for fewer environments",
+        ),
+        (
+            ModuleNotFoundError("No module", name="wandb"),
+            2,
+            "this needs the package wandb: pip install 'purerl[wandb]'",
+        ),
+        (ModuleNotFoundError("No module", name="pyarrow.parquet"), 2, "pip install 'purerl[data]'"),
+    ],
+)
+def test_what_is_missing_is_named_without_a_traceback(capsys, error, code, text):
+    """Memory, with what was asked for; a package, with the extra that brings it. A module of another kind is a bug."""
+    with pytest.raises(SystemExit) as exit_, one_line_errors("toy"):
+        raise error
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert exit_.value.code == code and text in line
+    with pytest.raises(ModuleNotFoundError), one_line_errors("toy"):
+        raise ModuleNotFoundError("No module", name="numpi")
+
+
+def test_extras_that_are_named_are_there():
+    """What a message tells to install is what the package offers."""
+    project = tomllib.loads((pathlib.Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]
+    assert {*console._EXTRAS.values()} <= {*project["optional-dependencies"]}
+
+
+def test_warnings_for_users_are_plain_lines():
+    """Without the file that they come from; those of libraries keep it, and after the command so do all."""
+    with one_line_errors("toy"):
+        assert warnings.formatwarning("a sentence", UserWarning, "loop.py", 1) == "toy: a sentence\n"
+        assert "loop.py:1: DeprecationWarning: old" in warnings.formatwarning("old", DeprecationWarning, "loop.py", 1)
+    assert "loop.py:1: UserWarning: a sentence" in warnings.formatwarning("a sentence", UserWarning, "loop.py", 1)
 
 
 def test_a_command_without_runs_names_no_command_that_resumes(capsys):

@@ -4,13 +4,14 @@ import itertools
 import json
 
 import jax
+import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
 from purerl.driver import command_line
 from purerl.driver.command_line import launch
 from purerl.driver.command_line.arguments import Launch
 from tests.support import programs
-from tests.support.toy import EXPERIMENT, assert_same_results, config_of
+from tests.support.toy import EXPERIMENT, assert_same_results, config_of, limit_for_one
 
 
 def test_a_run_that_is_resumed_on_the_command_line_is_the_long_run(main, flags, tmp_path):
@@ -36,6 +37,50 @@ def test_a_run_leaves_its_files_and_prints_its_report(main, capsys, tmp_path, pi
     printed = capsys.readouterr().out
     assert printed.startswith("toy on nowhere: 2 seeds, 40 steps each\n")
     assert str(result.final_return) in printed and str(folder) in printed and str(curve) in printed
+
+
+def test_a_run_of_which_all_diverged_fails(main, capsys, tmp_path):
+    """Every seed: status 1, with the report, which says it beside the mean. One that is left is a result."""
+    with pytest.raises(SystemExit) as exit_, pytest.warns(UserWarning, match="iverged"):
+        main("--limit", -1, "--out-dir", tmp_path / "all")
+    assert exit_.value.code == 1
+    assert "  return   nan (2 of 2 seeds diverged), no return" in capsys.readouterr().out
+    _, limit = limit_for_one(2)
+    with pytest.warns(UserWarning, match="Diverged"):
+        result = main("--limit", limit, "--out-dir", tmp_path / "one")
+    one = capsys.readouterr().out
+    assert result.final_return.num_missing == 1 and "(one seed: no interval, 1 of 2 seeds diverged), return of" in one
+
+
+@pytest.mark.parametrize(
+    ("curve", "message"),
+    [
+        ("curve.xyz", "curve.xyz: a picture cannot be written as .xyz. Choose one of "),
+        ("file/curve.png", "file/curve.png: {}/file is no folder."),
+        ("", ": it is a folder. Give the name of a file in it."),
+    ],
+)
+def test_a_picture_that_cannot_be_written_is_refused_before_the_run(refused, tmp_path, curve, message):
+    """A kind that nobody knows, a place below a file, a folder; nothing is left behind."""
+    (tmp_path / "file").write_text("")
+    code, printed = refused("--curve", tmp_path / curve, "--out-dir", tmp_path / "run")
+    assert code == 2 and message.format(tmp_path) in printed
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_picture_that_fails_in_the_end_takes_nothing_with_it(main, capsys, tmp_path, monkeypatch):
+    """The report is printed, the files are there, and the status is 1."""
+
+    def full(result, path):
+        if path.name == "a.png":
+            raise OSError("No space left on device")
+
+    with monkeypatch.context() as patch, pytest.raises(SystemExit) as exit_:
+        patch.setattr(launch.TrainResult, "plot", full)
+        main("--num-env-steps", 40, "--eval-every", 0, "--out-dir", tmp_path / "run", "--curve", tmp_path / "a.png")
+    printed = capsys.readouterr()
+    assert exit_.value.code == 1 and printed.out.startswith("toy on nowhere: 2 seeds") and "a.png" not in printed.out
+    assert f"{tmp_path}/a.png is not drawn: No space left on device" in printed.err
 
 
 def test_a_sweep_prints_its_points_ranked(main, capsys, tmp_path):

@@ -1,6 +1,12 @@
-"""The progress bar, by what it prints."""
+"""The progress bar, and what is said where there is none, by what they print."""
 
-from purerl.driver.running.progress import Progress
+import io
+import sys
+
+import pytest
+
+from purerl.driver.running import progress
+from purerl.driver.running.progress import Progress, waiting
 
 
 def test_counts_the_steps_of_all_seeds(capsys):
@@ -40,4 +46,31 @@ def test_disabled_prints_nothing(capsys):
     """Not a character."""
     with Progress(100, 4, start=0, enabled=False) as bar:
         bar.update(100, 1.0)
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("is_terminal", "said"),
+    [(False, ["compiling ...\n"]), (True, ["\rcompiling: 0 s so far ", "\rcompiling: 0."])],
+)
+def test_what_takes_long_is_said(monkeypatch, is_terminal, said):
+    """On a terminal with the seconds so far, and in the end how many it took; elsewhere one line."""
+    terminal = io.StringIO()
+    monkeypatch.setattr(terminal, "isatty", lambda: is_terminal)
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setattr(progress, "_PATIENCE", 0.0)
+    with waiting("compiling"):
+        while not terminal.getvalue():
+            pass
+    printed = terminal.getvalue()
+    assert all(text in printed for text in said) and printed.endswith("\n")
+
+
+def test_what_is_soon_done_or_not_to_be_shown_is_not_spoken_of(capsys, monkeypatch):
+    """Not a word, and no thread that goes on; an error within goes its way."""
+    with pytest.raises(KeyError), waiting("compiling"):
+        raise KeyError
+    monkeypatch.setattr(progress, "_PATIENCE", 0.0)
+    with waiting("compiling", enabled=False):
+        pass
     assert capsys.readouterr() == ("", "")

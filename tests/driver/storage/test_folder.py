@@ -89,7 +89,7 @@ def test_a_folder_with_a_run_is_refused(tmp_path):
         claim(tmp_path),
     ):
         pass
-    assert {path.name for path in tmp_path.iterdir()} == before | {".lock"}
+    assert {path.name for path in tmp_path.iterdir()} == before
 
 
 def test_resuming_keeps_and_overwriting_removes_only_what_is_ours(tmp_path):
@@ -101,7 +101,7 @@ def test_resuming_keeps_and_overwriting_removes_only_what_is_ours(tmp_path):
     with claim(tmp_path / "run", resume=True):
         assert (tmp_path / "run" / folder.METRICS).exists()
     folder.clear(tmp_path / "run")
-    assert {path.name for path in (tmp_path / "run").iterdir()} == {"notes.txt", ".lock"}
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {"notes.txt"}
     write_run(tmp_path / "other")
     for name in (folder.CHECKPOINTS, folder.TENSORBOARD):
         (tmp_path / "other" / name / "mine.txt").write_text("")
@@ -110,7 +110,7 @@ def test_resuming_keeps_and_overwriting_removes_only_what_is_ours(tmp_path):
         assert (tmp_path / "other" / folder.METRICS).exists()  # until the new run is ready to begin
     folder.clear(tmp_path / "other")
     left = {str(path.relative_to(tmp_path / "other")) for path in (tmp_path / "other").rglob("*") if path.is_file()}
-    assert left == {"notes.txt", ".lock", "checkpoints/mine.txt", "tensorboard/mine.txt"}
+    assert left == {"notes.txt", "checkpoints/mine.txt", "tensorboard/mine.txt"}
     assert (elsewhere / "kept.txt").exists()
 
 

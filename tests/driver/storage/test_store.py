@@ -1,6 +1,7 @@
 """What a run keeps and takes up again: resumed, forked or interrupted, it becomes what it would have been."""
 
 import gc
+import importlib.util
 import json
 import os
 import shutil
@@ -168,12 +169,16 @@ def test_a_log_that_is_too_short_is_said(whole, halves, tmp_path, left):
 
 
 def test_resuming_a_finished_run_changes_nothing(parent):
-    """The same result again, not a byte more in the log."""
+    """The same result again, not a byte more in the log; that it was finished is said, and that it has no speed."""
     result, folder = parent
     before = logged(folder)
     options = {"num_seeds": 2, "checkpoint_every": 20, "keep_checkpoints": 10}
-    assert_same_results(train(**OPTIONS | options, out_dir=folder, resume=True), result)
+    with pytest.warns(UserWarning, match=r"is finished: it has all of its 80 steps.*\(--num-env-steps\)"):
+        again = train(**OPTIONS | options, out_dir=folder, resume=True)
+    assert_same_results(again, result)
     assert logged(folder) == before
+    assert (again.summary["num_env_steps_run"], again.summary["env_steps_per_second"]) == (0, None)
+    assert result.summary["num_env_steps_run"] == 2 * 80
 
 
 def test_resuming_what_is_not_there_starts_it(tmp_path):
@@ -359,9 +364,13 @@ def test_without_a_step_a_fork_starts_at_the_end(parent, tmp_path):
     [
         ({"from_step": 30}, FileNotFoundError, r"has no checkpoint of step 30; it has those of 20, 40, 60, 80\."),
         ({"from_step": 25}, ValueError, r"from_step = 25 is not a multiple of an update's 10 steps"),
-        ({"from_step": -10}, ValueError, r"from_step = -10 is not a multiple"),
+        ({"from_step": -10}, ValueError, r"from_step = -10: it must be at least 0"),
         ({"num_seeds": 3}, ValueError, r"has 2 seeds, and a fork has as many: num_seeds \(--num-seeds\) 3 cannot be"),
-        ({}, ValueError, r"begins at its step 80, and all the 80 steps .* give a num_env_steps \(--num-env-steps\) above"),
+        (
+            {},
+            ValueError,
+            r"begins at its step 80, and all the 80 .* give a num_env_steps \(--num-env-steps\)",
+        ),
         ({"from_step": 60, "num_env_steps": 60}, ValueError, r"begins at its step 60, and all the 60 steps"),
         ({"algorithm": toy(ToyConfig(sizes=(1, 3)))}, ValueError, r"states\.weights is float32\[2, 2\] there, but"),
         (
@@ -380,6 +389,36 @@ def test_what_cannot_be_forked(parent, tmp_path, options, error, message):
     with pytest.raises(error, match=message):
         train(**OPTIONS | {"num_seeds": 2, "fork": folder, "out_dir": tmp_path / "fork"} | options)
     assert not (tmp_path / "fork").exists()
+
+
+def contents(folder) -> dict:
+    """Every file below a folder but the lock, which comes and goes."""
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != ".lock"}
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_run_that_does_not_compile_leaves_its_folder_as_it_was(tmp_path, monkeypatch, overwrite):
+    """Whatever keeps it from beginning: there is no new folder, and a run that was to be replaced is still there."""
+
+    def fail(*arguments):
+        raise MemoryError
+
+    if overwrite:
+        train(num_env_steps=20, out_dir=tmp_path / "run")
+    before = contents(tmp_path)
+    monkeypatch.setattr(loop.Engine, "compile", fail)
+    with pytest.raises(MemoryError):
+        train(num_env_steps=40, out_dir=tmp_path / "run", overwrite=overwrite)
+    assert contents(tmp_path) == before
+    assert overwrite or not list(tmp_path.iterdir())
+
+
+def test_what_logs_elsewhere_must_be_installed(tmp_path, monkeypatch):
+    """Refused at once, with what to install; nothing is left behind."""
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"'mine' needs Weights & Biases: pip install 'purerl\[wandb\]'"):
+        train(wandb="mine", out_dir=tmp_path / "run")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_fork_does_not_overwrite_its_parent(parent):
