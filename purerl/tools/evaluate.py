@@ -17,6 +17,7 @@ from purerl import files, xla
 from purerl.analysis import animation
 from purerl.analysis.statistics import Interval, interval
 from purerl.driver.command_line import one_line_errors
+from purerl.driver.command_line.report import with_diverged
 from purerl.driver.hypers.names import fold_in_name
 from purerl.driver.running import program
 from purerl.driver.storage.restore import Agents, load_agents
@@ -165,7 +166,7 @@ def report(agents: Agents, options: Options, points: Sequence[Point]) -> list[st
     if len(points) > 1:
         width = max(len(_label(point)) for point in points)
         lines.append(f"  {'':{width}}  return over seeds, interquartile mean [95 % interval]")
-        lines += [f"  {_label(point):{width}}  {point.returns}{_diverged(point)}" for point in points]
+        lines += [f"  {_label(point):{width}}  {with_diverged(point.returns, point.num_diverged)}" for point in points]
     if agents.columns.swept:
         lines.append(f"{'the best, ' * (len(points) > 1)}{_label(points[0])}")
     return lines + _table(agents, points[0], "return") + _table(agents, points[0], "length")
@@ -295,10 +296,6 @@ def _last_if_nan(value: float) -> float:
     return np.inf if np.isnan(value) else value
 
 
-def _diverged(point: Point) -> str:
-    return f" ({point.num_diverged} diverged)" if point.num_diverged else ""
-
-
 def _table(agents: Agents, point: Point, name: str) -> list[str]:
     """Returns or lengths of a point's seeds, a line each, and over them."""
     lines = [_row(name, ["mean", "std", *(f"{percent} %" for percent in _PERCENTS)])]
@@ -306,8 +303,8 @@ def _table(agents: Agents, point: Point, name: str) -> list[str]:
         cells = [f"{value:.5g}" for value in _describe(getattr(one, f"{name}s")).values()]
         lines.append(_row(f"  seed {one.seed}", ["diverged"] if one.trial in agents.diverged else cells))
     if len(point.played) > 1:
-        over_seeds = point.returns if name == "return" else point.lengths
-        lines.append(f"    over seeds, interquartile mean [95 % interval]: {over_seeds}{_diverged(point)}")
+        text = with_diverged(point.returns if name == "return" else point.lengths, point.num_diverged)
+        lines.append(f"    over seeds, interquartile mean [95 % interval]: {text}")
     return lines
 
 

@@ -5,7 +5,6 @@ purerl plot runs/ppo/*-CartPole-v1 --out curves.png
 
 import dataclasses
 import pathlib
-import sys
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
@@ -14,6 +13,8 @@ import tyro
 
 from purerl.analysis import plots, statistics
 from purerl.analysis.statistics import Interval, interval
+from purerl.driver.command_line import one_line_errors
+from purerl.driver.command_line.report import with_diverged
 from purerl.driver.storage.runs import Run, read_run
 
 
@@ -53,12 +54,18 @@ class Curve(NamedTuple):
     label: str
     steps: np.ndarray  # [K]
     values: np.ndarray  # [K, S]
-    last: np.ndarray  # [S'] the last value of each seed that has one
+    of_each: np.ndarray  # [S] the last value of each seed; NaN for one that has none, or diverged
+    num_diverged: int
+
+    @property
+    def last(self) -> np.ndarray:
+        """The last value of each seed that has one, ``[S']``."""
+        return self.of_each[~np.isnan(self.of_each)]
 
     @property
     def estimate(self) -> Interval:
         """Interquartile mean of the last values."""
-        return interval(self.last)
+        return interval(self.of_each)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -69,11 +76,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         description=f"{__doc__}\n\nA sweep's folder gives one curve for each of its best points.",
         args=arguments,
     )
-    try:
+    with one_line_errors("plot"):
+        plots.check_can_save(options.out)
         print(compare(options))
-    except (ValueError, OSError) as error:
-        print(f"plot: {error}", file=sys.stderr)
-        sys.exit(2)
 
 
 def compare(options: Options) -> str:
@@ -112,6 +117,8 @@ def _curves(run: Run, metric: str, label: str) -> list[Curve]:
     """The curves of a run: one, or one for each point of a sweep, called by what tells it from the others."""
     steps, values = run.metric(metric)
     last = run.metric(metric).last()
+    diverged = run.diverged()
+    last = np.where(diverged, np.nan, last)  # what it had before it diverged is not how it ended
     settings = [
         " ".join(f"{field}={_short(points[p])}" for field, points in run.sweep.items()) for p in range(len(last))
     ]
@@ -120,7 +127,7 @@ def _curves(run: Run, metric: str, label: str) -> list[Curve]:
         setting if settings.count(setting) == 1 else f"{setting} (point {p})" for p, setting in enumerate(settings)
     ]
     labels = [": ".join(part for part in (label, name) if part) or run.title for name in names]
-    return [Curve(labels[p], steps, values[:, p], last[p][~np.isnan(last[p])]) for p in range(len(last))]
+    return [Curve(labels[p], steps, values[:, p], last[p], int(diverged[p].sum())) for p in range(len(last))]
 
 
 def _highest(curves: list[Curve]) -> list[Curve]:
@@ -146,10 +153,12 @@ def _figure(options: Options, runs: Sequence[Run], metric: str, curves: Sequence
     if options.kind == "sweep":
         if len(runs) > 1 or not runs[0].sweep:
             raise ValueError("--kind sweep draws one sweep: give the folder of one run that was started with --sweep.")
-        return plots.sweep_plot(runs[0].sweep, runs[0].metric(metric).last(), title, f"last {name}")
+        (run,) = runs
+        last = np.where(run.diverged(), np.nan, run.metric(metric).last())
+        return plots.sweep_plot(run.sweep, last, title, f"last {name}", int(run.diverged().sum()))
     if options.kind == "curves":
         smoothed = {curve.label: (curve.steps, plots.smooth(curve.values, options.smooth)) for curve in curves}
-        return plots.compare(smoothed, title, name)
+        return plots.compare(smoothed, title, name, {curve.label: curve.num_diverged for curve in curves})
     scores = {curve.label: curve.last for curve in curves}
     for label, last in scores.items():
         if len(last) == 0:
@@ -163,7 +172,8 @@ def _table(metric: str, curves: Sequence[Curve]) -> list[str]:
     width = max(len("run"), *(len(curve.label) for curve in curves))
     lines = [f"{'run':<{width}}  {'seeds':>5}  {'steps':>12}  last {metric}: interquartile mean [95 % interval]"]
     lines += [
-        f"{curve.label:<{width}}  {curve.last.size:>5}  {max(curve.steps, default=0):>12,}  {curve.estimate}"
+        f"{curve.label:<{width}}  {curve.last.size:>5}  {max(curve.steps, default=0):>12,}  "
+        f"{with_diverged(curve.estimate, curve.num_diverged)}"
         for curve in curves
     ]
     if len(curves) == 2 and all(curve.last.size for curve in curves):

@@ -163,7 +163,7 @@ def report(
 
 def final_return(summary: Mapping[str, Any]) -> Interval:
     """The final return of a ``summary.json``, where NaN is null."""
-    return Interval(*(math.nan if end is None else float(end) for end in summary["final_return"].values()))
+    return Interval.of_record(summary["final_return"], summary["num_seeds"])
 
 
 def is_inside(estimate: float, kept: Interval) -> bool:

@@ -138,8 +138,10 @@ def test_points_of_a_sweep_are_ranked(monkeypatch, tmp_path, capsys):
     assert found["points"][2]["num_diverged"] == 1
     assert found["points"][2]["seeds"][worst]["return"]["mean"] is None
     lines = [line.strip() for line in printed.splitlines()]
-    assert lines[2].startswith("point 1 rate=4 limit=2 ") and lines[2].endswith("  4 [4, 4]")
-    assert lines[4].endswith("  8 (one seed: no interval) (1 diverged)")
+    assert lines[2].startswith("point 1 rate=4 limit=2 ") and lines[2].endswith(
+        "  4 [4, 4] (2 seeds: too few for 95 %)"
+    )
+    assert lines[4].endswith("  8 (one seed: no interval, 1 of 2 seeds diverged)")
     assert "the best, point 1 rate=4 limit=2" in lines
 
     found, _ = evaluated(capsys, tmp_path, tmp_path / "run", "--point", 0, "--seed", 1)

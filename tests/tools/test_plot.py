@@ -75,7 +75,10 @@ def test_two_runs_are_compared(runs, tmp_path, capsys, drawn):
     assert improvement.endswith(f"good ends higher than one of bad: {expected}") and expected.estimate == 0.75
     assert wrote == f"wrote {out}"
     (axes,) = drawn[0].axes
-    assert [line.get_label() for line in axes.lines] == ["good", "bad"] and axes.get_title() == "ppo on CartPole-v1"
+    assert [line.get_label() for line in axes.lines] == [
+        "good (3 seeds)",
+        "bad (2 seeds)",
+    ] and axes.get_title() == "ppo on CartPole-v1"
     np.testing.assert_array_equal(axes.lines[0].get_ydata(), [2.0, 8.0])
 
 
@@ -91,8 +94,18 @@ def test_runs_are_called_by_what_tells_them_apart(tmp_path, runs, drawn, capsys)
     ):
         plot.main([*folders, "--out", str(tmp_path / "figure.png")])
         figure = drawn.pop()
-        assert [line.get_label() for line in figure.axes[0].lines] == labels
+        assert [line.get_label().partition(" (")[0] for line in figure.axes[0].lines] == labels
         assert ("probability" in capsys.readouterr().out) == (len(labels) == 2)
+
+
+def test_diverged_seeds_are_not_in_the_mean_and_stand_beside_it(tmp_path, drawn, capsys):
+    """A seed whose log ends before that of the others, also while there is no summary yet: what it had before is not
+    how it ended."""
+    returns = np.array([[1.0, 2.0, 9.0], [2.0, 4.0, np.nan], [3.0, 5.0, np.nan]])
+    plot.main([write_run(tmp_path / "run", returns), "--out", str(tmp_path / "figure.png")])
+    line = capsys.readouterr().out.splitlines()[1]
+    assert line.endswith(interval([3.0, 5.0, np.nan]).text("diverged")) and "1 of 3 seeds diverged" in line
+    assert drawn[0].axes[0].lines[0].get_label() == "ppo on CartPole-v1, 1 diverged"
 
 
 def test_training_returns_stand_in_for_evaluations(tmp_path, runs, capsys):
@@ -114,7 +127,7 @@ def test_a_sweep_gives_a_curve_for_each_of_its_best_points(sweep, runs, tmp_path
     assert f"{sweep}: a sweep of 4 points, of which the 2 with the highest last values" in printed
     assert "--max-points 4 shows all" in printed
     plot.main([sweep, runs[0], "--labels", "S", "G", "--out", str(tmp_path / "figure.png")])
-    assert [line.get_label() for line in drawn[1].axes[0].lines] == [
+    assert [line.get_label().partition(" (")[0] for line in drawn[1].axes[0].lines] == [
         *(f"S: learning_rate={rate}" for rate in ("0.001", "0.01", "1", "0.1")),  # the last one has no value
         "G",
     ]
@@ -161,7 +174,7 @@ def test_what_cannot_be_drawn_is_said_in_a_line(runs, sweep, tmp_path, capsys):
         ((runs[0], "--smooth", "0", *out), "smooth = 0"),
         ((runs[0], "--metric", "loss", *out), "has no metric 'loss'. It has eval_return."),
         ((sweep, "--kind", "profiles", *out), "learning_rate=0.1 has no value of eval_return"),
-        ((runs[0], "--out", str(tmp_path / "figure.abc")), "'abc' is not supported"),
+        ((runs[0], "--out", str(tmp_path / "figure.abc")), "cannot be written as .abc"),
     ):
         assert message in refused(capsys, *arguments), arguments
     assert not list(tmp_path.glob("figure*"))

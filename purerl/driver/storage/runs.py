@@ -42,6 +42,18 @@ class Run(NamedTuple):
         settings = self.config.get("settings", {})
         return f"{self.config.get('algorithm', self.folder.name)} on {settings.get('env', 'its environment')}"
 
+    def diverged(self) -> np.ndarray:
+        """Which trials diverged, ``[P, S]``: as the summary says, else those that the last two entries lack."""
+        num_points = max([1, *map(len, self.sweep.values())])
+        if self.summary is not None and "diverged" in self.summary:
+            return np.array(self.summary["diverged"], bool).reshape(num_points, -1)
+        last = sorted(set().union(*(metric.steps.tolist() for metric in self.metrics.values())))[-2:]
+        shape = next((metric.values.shape[1:] for metric in self.metrics.values()), (num_points, 0))
+        alive = np.zeros(shape, bool)
+        for metric in self.metrics.values():
+            alive |= ~np.isnan(metric.values[np.isin(metric.steps, last)]).all(axis=0)
+        return ~alive
+
     def metric(self, name: str) -> Metric:
         """A metric by name.
 
