@@ -147,7 +147,7 @@ def report(names: Sequence[str], results: Mapping[tuple[int, int], Score], stand
 
 
 def _points(elo: Interval) -> str:
-    estimate, low, high = map(round, elo)
+    estimate, low, high = map(round, elo[:3])
     return f"{estimate:+d} [{low:+d}, {high:+d}]" if elo.low < elo.high else f"{estimate}"
 
 
