@@ -26,7 +26,12 @@ _MOST_VALUES_ON_A_LINE = 12
 
 
 def learning_curve(
-    steps: np.ndarray, returns: np.ndarray, title: str, num_diverged: int = 0, marks: Mapping[str, float] | None = None
+    steps: np.ndarray,
+    returns: np.ndarray,
+    title: str,
+    num_diverged: int = 0,
+    marks: Mapping[str, float] | None = None,
+    ylabel: str = "episode return",
 ):
     """Interquartile mean over seeds with its 95 % interval, and every seed as a thin line behind it.
 
@@ -38,8 +43,9 @@ def learning_curve(
         title: of the figure.
         num_diverged: seeds whose curve ends because they diverged.
         marks: texts for upright lines at environment steps, such as where a run was forked.
+        ylabel: what the returns are.
     """
-    figure, axes = _curve_axes(title, "episode return", steps)
+    figure, axes = _curve_axes(title, ylabel, steps)
     num_seeds = returns.shape[1]
     axes.plot(steps, returns, color=_COLORS[0], alpha=0.25, linewidth=0.7)
     statistic = "interquartile mean" if num_seeds > 1 else "return"

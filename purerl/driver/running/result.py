@@ -112,13 +112,14 @@ class TrainResult:
         )
         title = self.summary["title"]
         if self.sweep is None:
-            figure = plots.learning_curve(steps, returns, title, self.summary.get("num_diverged", 0), self._marks())
+            num_diverged = self.summary.get("num_diverged", 0)
+            figure = plots.learning_curve(steps, returns, title, num_diverged, self._marks(), self._what())
         else:
             shown = self.table()[:MAX_CURVES]
             labels = _distinct(shown)
             curves = {label: (steps, returns[:, point.number]) for label, point in zip(labels, shown, strict=True)}
             diverged = {label: point.num_diverged for label, point in zip(labels, shown, strict=True)}
-            figure = plots.compare(curves, title, num_diverged=diverged, marks=self._marks())
+            figure = plots.compare(curves, title, self._what(), diverged, self._marks())
         return _saved(figure, path)
 
     def plot_sweep(self, path: str | pathlib.Path | None = None):
@@ -147,6 +148,11 @@ class TrainResult:
             return {name: column[i].item() for name, column in swept.items()}
         names = dict.fromkeys([*swept, *self.summary["population"].get("names", ())])
         return {name: np.asarray(getattr(self.hypers, name)[i]) for name in names}
+
+    def _what(self) -> str:
+        """What the curve shows: of a game, against whom."""
+        what = self.summary.get("final_return_is")
+        return f"episode return\n({what})" if what else "episode return"
 
     def _marks(self) -> dict[str, int]:
         """Where the curve has a seam, by what is to be written there."""

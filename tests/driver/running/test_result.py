@@ -109,6 +109,8 @@ def test_a_curve_marks_where_the_run_was_forked():
     returns = np.array([[0.0, 1.0, 2.0], [NAN, 4.0, 5.0]])
     made = of_seeds(eval_steps=STEPS, eval_returns=returns)
     made.summary.update(num_diverged=1, forked_from={"folder": "runs/a", "step": 5})
+    made.summary.update(final_return_is="mean of 3 evaluation games against random")
+    assert made.plot().axes[0].get_ylabel() == "episode return\n(mean of 3 evaluation games against random)"
     legend = legend_of(made.plot())
     assert "interquartile mean of 3 seeds, 1 diverged" in legend and "forked at step 5" in legend
 

@@ -3,7 +3,31 @@
 import numpy as np
 
 from purerl.driver import grid
+from purerl.driver.running.summary import _warnings
+from purerl.driver.storage.logs import Columns, Log
 from tests.support.toy import ToyHypers, toy, train
+
+
+def logged(**metrics) -> Log:
+    """A log of three trials whose last entry is this."""
+    log = Log(Columns(3, {}))
+    log.add(10, {name: np.array(row, float) for name, row in metrics.items()})
+    return log
+
+
+def test_saturation_is_warned_of():
+    """Targets outside the support, above one in ten on the whole; of fewer nothing is said."""
+    (line,) = _warnings(logged(clipped_targets=[0.3, 0.1, np.nan]), 32)
+    assert line.startswith("20 % of the last targets lay outside the support") and "v_min and v_max" in line
+    assert _warnings(logged(clipped_targets=[0.2, 0.0, 0.0]), 32) == []
+
+
+def test_episodes_that_were_cut_are_warned_of():
+    """How many of how many, over the trials that were evaluated."""
+    (line,) = _warnings(logged(eval_num_cut=[3, 0, np.nan]), 32)
+    assert line.startswith("3 of the last 64 evaluation episodes did not end and were cut off")
+    assert _warnings(logged(eval_num_cut=[0, 0, 0]), 32) == [] == _warnings(logged(x=[1.0, 1.0, 1.0]), 32)
+
 
 RATES = [0.5, 1.0, 2.0]
 OPTIONS = {"hypers": grid(ToyHypers(), rate=RATES), "num_seeds": 2, "log_every": 20}
