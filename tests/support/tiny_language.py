@@ -29,11 +29,13 @@ def setting(seed: int = 0) -> Setting:
     return Setting(*tables, reward=jnp.asarray(rng.normal(size=NUM_SEQUENCES)))
 
 
+@jax.jit
 def tokens_of(policy: jax.Array) -> jax.Array:
     """``log pi`` of every token of every sequence, ``[T, Y]``."""
     return enumeration.token_log_probs(SEQUENCES, policy)
 
 
+@jax.jit
 def sequence_of(policy: jax.Array) -> jax.Array:
     """``log pi`` of every sequence, ``[Y]``."""
     return enumeration.log_probs(SEQUENCES, policy)

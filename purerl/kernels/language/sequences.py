@@ -1,4 +1,4 @@
-"""Sequences of tokens ``[T, ...]`` and their masks: where a completion ends, sums, means and sums to go."""
+"""Sequences of tokens ``[T, ...]`` and their masks: where they end, sums, means, sums to go, and what is at the end."""
 
 import chex
 import jax
@@ -68,3 +68,43 @@ def to_go(x: jax.Array, mask: jax.Array) -> jax.Array:
     """
     chex.assert_equal_shape((x, mask))
     return jnp.where(mask, jax.lax.cumsum(jnp.where(mask, x, 0), axis=0, reverse=True), 0)
+
+
+def is_last(mask: jax.Array) -> jax.Array:
+    """Whether a token is the last that counts: ``m_t 1[sum_{k > t} m_k = 0]``.
+
+    Args:
+        mask: ``[T, ...]`` bool.
+
+    Returns:
+        ``[T, ...]`` bool, True once in each sequence that has tokens.
+    """
+    chex.assert_type(mask, bool)
+    return mask & (jax.lax.cumsum(mask.astype(jnp.int32), axis=0, reverse=True) == 1)
+
+
+def at_last(x: jax.Array, mask: jax.Array) -> jax.Array:
+    """One number a sequence as a reward of its last token: ``r_t = x 1[t is the last]``, never on padding.
+
+    Args:
+        x: ``[...]`` float, such as the reward of the whole answer.
+        mask: ``[T, ...]`` bool.
+
+    Returns:
+        ``[T, ...]``.
+    """
+    chex.assert_equal_shape((x, mask[0]))
+    return jnp.where(is_last(mask), x, 0)
+
+
+def last(x: jax.Array, mask: jax.Array) -> jax.Array:
+    """What is at the last token, ``sum_t x_t 1[t is the last]``: how a reward model reads its score.
+
+    Args:
+        x: ``[T, ...]`` float; elsewhere anything, also NaN.
+        mask: ``[T, ...]`` bool.
+
+    Returns:
+        ``[...]``; 0 for a sequence without tokens.
+    """
+    return total(x, is_last(mask))

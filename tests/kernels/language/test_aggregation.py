@@ -51,7 +51,7 @@ def test_aggregators_against_loops():
 @pytest.mark.covers("grpo-agg")
 @pytest.mark.parametrize("aggregate", AGGREGATORS)
 def test_any_split_into_micro_batches_padding_and_devices_gives_one_gradient(aggregate):
-    """1x8, 2x4 and 8x1, numerators' gradients and numbers added up and divided once; empty rows, longer padding and
+    """2x4 and 8x1, numerators' gradients and numbers added up and divided once; empty rows, longer padding and
     eight devices change nothing."""
     parameter = jnp.asarray(0.7)
 
@@ -59,16 +59,18 @@ def test_any_split_into_micro_batches_padding_and_devices_gives_one_gradient(agg
         mean = aggregate(jnp.sin(p * x), mask)
         return mean.total, mean.number
 
+    descent = jax.jit(jax.grad(total, has_aux=True))
+
     def gradient(parts):
-        found = [jax.grad(total, has_aux=True)(parameter, x, mask) for x, mask in parts]
+        found = [descent(parameter, x, mask) for x, mask in parts]
         return aggregation.value(functools.reduce(aggregation.merge, [Mean(*part) for part in found]))
 
     def split(x, mask, number):
         return list(zip(jnp.split(x, number, axis=1), jnp.split(mask, number, axis=1), strict=True))
 
     x, mask = jnp.asarray(X), jnp.asarray(MASK)
-    whole = jax.grad(lambda p: aggregation.value(Mean(*total(p, x, mask))))(parameter)
-    for number in (1, 2, 8):
+    whole = jax.jit(jax.grad(lambda p: aggregation.value(Mean(*total(p, x, mask)))))(parameter)
+    for number in (2, 8):
         np.testing.assert_allclose(gradient(split(x, mask, number)), whole, rtol=1e-13)
     padding = ((0, 3), (0, 4))
     wide = jnp.pad(x, padding, constant_values=jnp.nan), jnp.pad(mask, padding)
@@ -80,7 +82,7 @@ def test_any_split_into_micro_batches_padding_and_devices_gives_one_gradient(agg
         return jax.lax.psum(Mean(*jax.grad(total, has_aux=True)(parameter, x, mask)), "devices")
 
     eight = [jnp.stack(jnp.split(a, 8, axis=1)) for a in (x, mask)]
-    pooled = jax.vmap(on_a_device, axis_name="devices")(*eight)
+    pooled = jax.jit(jax.vmap(on_a_device, axis_name="devices"))(*eight)
     np.testing.assert_allclose(aggregation.value(pooled), whole, rtol=1e-13)
 
 
@@ -120,7 +122,7 @@ def test_fine_tuning_by_tokens_ends_at_the_law_of_the_data_and_by_sequences_does
         return aggregation.value(Mean(jnp.exp(law) @ means.total, jnp.exp(law) @ means.number))
 
     for aggregate in AGGREGATORS:
-        gradient = jax.grad(loss)(data, aggregate)
+        gradient = jax.jit(jax.grad(loss), static_argnums=1)(data, aggregate)
         assert (np.max(np.abs(gradient)) > 0.01) == (aggregate is aggregation.sequence_mean)
         if aggregate is not aggregation.sequence_mean:
             np.testing.assert_allclose(gradient, 0, atol=1e-15)

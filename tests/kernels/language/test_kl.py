@@ -30,23 +30,23 @@ def mean_gradient(loss, sampler, at):
         value = loss(logits)
         return enumeration.sample_mean(SEQUENCES, sampler, jnp.sum(value, axis=0) if value.ndim == 2 else value)
 
-    return jax.grad(mean)(at)
+    return jax.jit(jax.grad(mean))(at)
 
 
 def reverse_gradient(s):
     """grad KL(pi ; ref) over sequences."""
-    return jax.grad(enumeration.kl, argnums=1)(SEQUENCES, s.policy, s.ref)
+    return jax.jit(jax.grad(lambda logits: enumeration.kl(SEQUENCES, logits, s.ref)))(s.policy)
 
 
 def forward_gradient(s):
     """grad KL(ref ; pi) over sequences."""
-    return jax.grad(enumeration.kl, argnums=2)(SEQUENCES, s.ref, s.policy)
+    return jax.jit(jax.grad(lambda logits: enumeration.kl(SEQUENCES, s.ref, logits)))(s.policy)
 
 
 def frozen_prefix_gradient(s, sampler, divergence):
     """Gradient of the next token's divergence, averaged over the sampler's prefixes, whose law is held fixed."""
     chance = enumeration.prefix_probs(SEQUENCES, sampler)
-    return jax.grad(lambda logits: chance @ divergence(logits, s.ref))(s.policy)
+    return jax.jit(jax.grad(lambda logits: chance @ divergence(logits, s.ref)))(s.policy)
 
 
 # --- as numbers -------------------------------------------------------------------------------------------

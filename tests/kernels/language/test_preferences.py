@@ -57,17 +57,17 @@ def test_gradient_of_the_pair_loss():
 @pytest.mark.covers("rm", "bt")
 @pytest.mark.parametrize("loss", ["pairs", "k-wise", "plackett-luce"])
 def test_losses_of_reward_models_are_least_at_the_true_rewards_up_to_a_constant(loss):
-    """Over all comparisons or rankings: gradient 0 at R + c, not elsewhere, and convex in all other directions."""
+    """Over all comparisons or rankings: gradient 0 at R + c, and a larger loss at all other rewards that were tried."""
     mean = {
         "pairs": all_pairs(preferences.pair_loss, REWARD),
         "k-wise": all_rankings(preferences.k_wise_loss, REWARD),
         "plackett-luce": all_rankings(preferences.plackett_luce_loss, REWARD),
     }[loss]
+    gradient = jax.jit(jax.value_and_grad(mean))
     for constant in (0.0, 5.0):
-        np.testing.assert_allclose(jax.grad(mean)(REWARD + constant), 0, atol=1e-14)
-    assert np.max(np.abs(jax.grad(mean)(2 * REWARD))) > 0.01
-    curvature = np.linalg.eigvalsh(jax.hessian(mean)(REWARD))
-    assert abs(curvature[0]) < 1e-12 and curvature[1] > 1e-3
+        np.testing.assert_allclose(gradient(REWARD + constant)[1], 0, atol=1e-14)
+    for change in np.random.default_rng(0).normal(size=(9, 4)):
+        assert gradient(REWARD + change)[0] > gradient(REWARD)[0] + 1e-3
 
 
 @pytest.mark.covers("rm")
@@ -105,14 +105,12 @@ def test_dpo_over_all_pairs_is_least_at_the_kl_regularised_optimum():
     ref = sequence_of(s.ref)
     best = kl.optimum(ref, s.reward, beta)
     mean = all_pairs(preferences.dpo_loss, s.reward, beta)
-    np.testing.assert_allclose(jax.grad(mean)(best - ref), 0, atol=1e-13)
-    assert np.linalg.eigvalsh(jax.hessian(mean)(best - ref))[1] > 1e-6  # convex but for a constant
-
-    def of_logits(logits):
-        return mean(sequence_of(logits) - ref)
-
-    np.testing.assert_allclose(jax.grad(of_logits)(enumeration.logits_of(SEQUENCES, best)), 0, atol=1e-13)
-    assert np.max(np.abs(jax.grad(of_logits)(s.policy))) > 1e-3
+    np.testing.assert_allclose(jax.jit(jax.grad(mean))(best - ref), 0, atol=1e-13)
+    of_logits = jax.jit(jax.value_and_grad(lambda logits: mean(sequence_of(logits) - ref)))
+    least, gradient = of_logits(enumeration.logits_of(SEQUENCES, best))
+    np.testing.assert_allclose(gradient, 0, atol=1e-13)
+    for other in (s.policy, s.old, s.ref):
+        assert of_logits(other)[0] > least + 1e-3
     implied = preferences.implicit_reward(best - ref, beta)
     np.testing.assert_allclose(implied + kl.optimal_value(ref, s.reward, beta), s.reward, atol=1e-13)
 

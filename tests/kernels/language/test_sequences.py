@@ -30,7 +30,7 @@ def test_sums_means_and_sums_to_go_over_the_tokens_that_count():
 
 
 @pytest.mark.covers("token-mdp")
-@pytest.mark.parametrize("function", [sequences.total, sequences.average, sequences.to_go])
+@pytest.mark.parametrize("function", [sequences.total, sequences.average, sequences.to_go, sequences.last])
 def test_what_is_outside_the_mask_is_not_read(function):
     """NaN there changes neither value nor gradient, and longer padding neither; shapes that would broadcast fail."""
     poisoned = jnp.where(MASK, X, jnp.nan)
@@ -40,3 +40,17 @@ def test_what_is_outside_the_mask_is_not_read(function):
     np.testing.assert_array_equal(jnp.ravel(function(*longer))[: function(X, MASK).size], jnp.ravel(function(X, MASK)))
     with pytest.raises(AssertionError):
         function(X, MASK[:, :1])
+
+
+@pytest.mark.covers("token-mdp", "rm")
+def test_the_reward_of_an_answer_is_at_its_last_token_and_a_score_is_read_there():
+    """Once a sequence, at the last token that counts, also where the mask has holes; nowhere in an empty one."""
+    mask = MASK.copy()
+    mask[1, 0] = False
+    for m in (MASK, mask):
+        expected = [[m[t, b] and not m[t + 1 :, b].any() for b in range(4)] for t in range(3)]
+        np.testing.assert_array_equal(sequences.is_last(m), expected)
+        np.testing.assert_array_equal(sequences.at_last(X[0], m), np.where(expected, X[0], 0))
+        np.testing.assert_array_equal(sequences.last(X, m), [9, 6, 3, 0])
+    with pytest.raises(AssertionError):
+        sequences.at_last(X, MASK)

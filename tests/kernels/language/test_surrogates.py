@@ -21,7 +21,7 @@ def ascent(objective, sampler, at):
         value = objective(logits)
         return enumeration.sample_mean(SEQUENCES, sampler, jnp.sum(value * MASK, axis=0) if value.ndim == 2 else value)
 
-    return jax.grad(mean)(at)
+    return jax.jit(jax.grad(mean))(at)
 
 
 def per_token(reward):
@@ -122,7 +122,7 @@ def test_at_the_old_policy_gspo_is_grpo_with_the_mean_over_each_sequence():
     expected = (s.reward / LENGTH)[:, None, None] * scores
     for objective in (gspo, grpo):
         np.testing.assert_allclose(objective(s.policy), s.reward, rtol=1e-14)
-        np.testing.assert_allclose(jax.jacobian(objective)(s.policy), expected, atol=1e-14)
+        np.testing.assert_allclose(jax.jit(jax.jacobian(objective))(s.policy), expected, atol=1e-14)
 
 
 # --- whole sequences --------------------------------------------------------------------------------------
@@ -166,7 +166,7 @@ def test_gspo_of_tokens_has_the_value_and_the_gradient_of_gspo_and_tells_tokens_
         return sequences.average(of_tokens(logits, per_token(s.reward)), MASK)
 
     np.testing.assert_allclose(averaged(s.policy), of_sequences(s.policy), atol=1e-14)
-    gradients = [jax.jacobian(f)(s.policy) for f in (averaged, of_sequences)]
+    gradients = [jax.jit(jax.jacobian(f))(s.policy) for f in (averaged, of_sequences)]
     np.testing.assert_allclose(*gradients, atol=1e-14)
     assert np.any(gradients[0]) and np.any(np.all(gradients[0] == 0, axis=(1, 2)))  # some clipped, some not
     advantage = per_token(s.reward) * jnp.array([1.0, -1.0, 2.0])[:, None]
@@ -278,7 +278,7 @@ def test_token_and_sequence_objectives_agree_in_gradient_to_first_order_and_not_
     difference = []
     for h in (0.0, 1e-3, 1e-2):
         at = s.old + h * (s.policy - s.old)
-        token, sequence = (jax.grad(f)(at, s) for f in (token_objective, sequence_objective))
+        token, sequence = (jax.jit(jax.grad(f))(at, s) for f in (token_objective, sequence_objective))
         difference.append(np.max(np.abs(token - sequence)))
     assert difference[0] < 1e-14
     np.testing.assert_allclose(difference[2] / difference[1], 10, rtol=0.1)
