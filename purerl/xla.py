@@ -1,12 +1,14 @@
-"""XLA flags for the CPU, set by command lines and tests before JAX starts, never by importing the library.
+"""XLA on the CPU: flags, set by command lines and tests before JAX starts, never by importing the library; options.
 
-Imports no JAX: XLA reads ``XLA_FLAGS`` once, when the first device is made.
+Imports no JAX: XLA reads ``XLA_FLAGS`` once, when the first device is made. Options are given program by program.
 """
 
 import importlib.metadata
 import os
 
 SEQUENTIAL_SCHEDULER = "--xla_cpu_enable_concurrency_optimized_scheduler=false"
+LEVEL = "xla_backend_optimization_level"
+DEFAULT_LEVEL = 1
 _SMALL_LOOPS = "--xla_backend_extra_options=xla_cpu_small_while_loop_byte_threshold=100000000"
 
 
@@ -49,3 +51,18 @@ def set_cpu_flags(*, threads: int | None = None, small_loops: bool = False) -> N
             flags.append(flag)
     if flags:
         os.environ["XLA_FLAGS"] = " ".join(flags)
+
+
+def compiler_options(backend: str, level: int | None = None) -> dict[str, int]:
+    """Options for ``lowered.compile(compiler_options=...)``: how much LLVM optimises the program.
+
+    Level 1 compiles in about half the time of XLA's own level 3, and the program computes the same bits as fast: XLA has
+    fused and vectorised it already. (Level 0 rounds otherwise, since it joins no product with a sum, and is slow.)
+
+    Args:
+        backend: what it is compiled for, such as ``jax.default_backend()``; only ``cpu`` has the levels.
+        level: 0 to 3; None: what ``XLA_FLAGS`` says, and level 1 where it says nothing.
+    """
+    if backend != "cpu" or (level is None and f"--{LEVEL}" in os.environ.get("XLA_FLAGS", "")):
+        return {}
+    return {LEVEL: DEFAULT_LEVEL if level is None else level}

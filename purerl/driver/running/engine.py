@@ -4,6 +4,7 @@ import functools
 import math
 import pathlib
 import traceback
+from concurrent.futures import Future
 from typing import Any, NamedTuple
 
 import jax
@@ -26,15 +27,24 @@ class Frozen(NamedTuple):
     report: dict[str, Any]
 
 
+class Programs(NamedTuple):
+    """The programs of a job, being compiled side by side."""
+
+    run: Future
+    init: Future | None  # where trials are taken from a checkpoint
+    evaluate: Future | None  # where there are no evaluations
+
+
 class Engine:
     """The trials of a job on the devices, after ``update`` updates."""
 
-    def __init__(self, job: Job, blocks: Blocks, run, timer: Timer) -> None:
+    def __init__(self, job: Job, blocks: Blocks, programs: Programs, timer: Timer) -> None:
+        run = timer.wait(programs.run)
         self.job, self.blocks, self.timer = job, blocks, timer
         self.update = 0
         self.frozen: dict[int, Frozen] = {}
         self.bytes_per_trial = program.num_bytes(run) // blocks.per_device
-        self._run = run
+        self._run, self._programs = run, programs
         self._keys = blocks.split(job.trials.keys)
         self._carries: list[Carry] = []
         self._readings: list[Reading] = []
@@ -42,15 +52,23 @@ class Engine:
         self._snapshot: tuple[int, list[Carry], bool] | None = None
 
     @classmethod
-    def compile(cls, job: Job, timer: Timer, at_once: int | None, say) -> "Engine":
+    def compile(cls, job: Job, timer: Timer, at_once: int | None, say, *, begins: bool = True) -> "Engine":
         """Compile the updates, in blocks of trials that fit the devices' memory.
+
+        Args:
+            job: what is to be run.
+            timer: counts the seconds.
+            at_once: how many trials at most run side by side on a device; None: all that fit.
+            say: tells the user something.
+            begins: whether the trials are to be initialised, and not to be taken from a checkpoint.
 
         Raises:
             ValueError: if not even one trial fits.
         """
         num_trials = job.trials.num_trials
         blocks = Blocks.of(num_trials, at_once, job.mesh)
-        run = _compile_run(job, blocks, timer)
+        programs = _compile(job, blocks, timer, begins)
+        run = timer.wait(programs.run)
         free, per_trial = devices.free_bytes(job.mesh), program.num_bytes(run) / blocks.per_device
         fitting = devices.agree(min(math.floor(free / per_trial), num_trials), min)
         if fitting < blocks.per_device:
@@ -64,16 +82,16 @@ class Engine:
                 f"{num_trials} trials do not fit in memory at once; {fitting} do on each device: running "
                 f"{blocks.num_blocks} blocks of {blocks.size}."
             )
-            run = _compile_run(job, blocks, timer)
-        return cls(job, blocks, run, timer)
+            programs = _compile(job, blocks, timer, begins)
+        return cls(job, blocks, programs, timer)
 
     # --- the course of a run ------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Initialise every trial."""
         hypers = self.blocks.split(self.job.trials.hypers)
-        out = devices.split(self.job.mesh)
-        init = self.timer.compile(self._init, hypers[0], self._keys[0], out_shardings=out)
+        assert self._programs.init is not None
+        init = self.timer.wait(self._programs.init)
         self.put(0, [self.timer.run("run", init, *block) for block in zip(hypers, self._keys, strict=True)], {})
 
     def restore(self, update: int, whole: Carry, frozen: dict[int, dict[str, Any]]) -> None:
@@ -82,12 +100,9 @@ class Engine:
         self.put(update, self.blocks.split(whole), left)
 
     def put(self, update: int, carries: list[Carry], frozen: dict[int, Frozen]) -> None:
-        """Take over these trials, and compile what evaluates them."""
+        """Take over these trials."""
         self.update, self._carries, self.frozen, self._logged = update, carries, frozen, False
         self._remember()
-        if self.job.plan.evals_at:
-            out = devices.copied(self.job.mesh)
-            self._evaluation = self.timer.compile(self._evaluate, carries[0], self._keys[0], 0, out_shardings=out)
 
     def advance(self, stop: int) -> None:
         """Send every trial to an update. The devices may still be at work when this returns: see :meth:`wait`."""
@@ -120,8 +135,10 @@ class Engine:
 
     def evaluate(self) -> Episodes:
         """Play with every trial: episodes ``[M, N]``."""
+        assert self._programs.evaluate is not None
+        evaluation = self.timer.wait(self._programs.evaluate)
         pairs = zip(self._carries, self._keys, strict=True)
-        return self._fetch([self.timer.run("eval", self._evaluation, *pair, self.update) for pair in pairs])
+        return self._fetch([self.timer.run("eval", evaluation, *pair, self.update) for pair in pairs])
 
     def whole(self) -> Carry:
         """All trials as one, leaves ``[M, ...]``, those that are frozen as they were left."""
@@ -228,13 +245,6 @@ class Engine:
 
     # --- helpers ------------------------------------------------------------------------------------------
 
-    def _init(self, hypers: PyTree, keys: jax.Array) -> Carry:
-        return program.init(self.job.algorithm, hypers, keys, self.job.mesh)
-
-    def _evaluate(self, carry: Carry, keys: jax.Array, t: jax.Array) -> Episodes:
-        job = self.job
-        return program.evaluate(job.algorithm, carry, keys, t, job.num_eval_episodes, job.mesh, job.adjust)
-
     def _take(self, carry: Carry, trial: int) -> Carry:
         """One trial, ``[1, ...]``, in arrays of its own, which outlive those that it came from."""
         return devices.whole(_copy_of_trial(carry, trial), self.job.mesh)
@@ -252,18 +262,32 @@ def _copy_of_trial(carry: Carry, trial: jax.Array) -> Carry:
     return jax.tree.map(lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, trial, 1), carry)
 
 
-def _compile_run(job: Job, blocks: Blocks, timer: Timer):
+def _compile(job: Job, blocks: Blocks, timer: Timer, begins: bool) -> Programs:
+    """Begin to compile a job's programs for a block, the longest first."""
+
+    def init(hypers: PyTree, keys: jax.Array) -> Carry:
+        return program.init(job.algorithm, hypers, keys, job.mesh)
+
+    def evaluate(carry: Carry, keys: jax.Array, t: jax.Array) -> Episodes:
+        return program.evaluate(job.algorithm, carry, keys, t, job.num_eval_episodes, job.mesh, job.adjust)
+
     def run(carry: Carry, keys: jax.Array, start: jax.Array, stop: jax.Array, fresh: jax.Array):
         return program.run(job.algorithm, carry, keys, start, stop, fresh, job.mesh, job.adjust)
 
-    def first_block() -> tuple[Carry, jax.Array]:
+    def first_block() -> tuple[PyTree, Carry, jax.Array]:
         hypers, keys = jax.tree.map(lambda leaf: leaf[blocks.indices(0)], (job.trials.hypers, job.trials.keys))
-        return program.init(job.algorithm, hypers, keys), keys
+        return hypers, program.init(job.algorithm, hypers, keys), keys
 
     out = devices.split(job.mesh)
-    like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=out), jax.eval_shape(first_block))
+    shapes = jax.eval_shape(first_block)
+    hypers, carry, keys = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=out), shapes)
     donate = () if job.debug_nans else (0,)
-    return timer.compile(run, *like, 0, 0, False, donate=donate, out_shardings=out)
+    whole = devices.copied(job.mesh)
+    return Programs(
+        run=timer.compile(run, carry, keys, 0, 0, False, donate=donate, out_shardings=out),
+        init=timer.compile(init, hypers, keys, out_shardings=out) if begins else None,
+        evaluate=timer.compile(evaluate, carry, keys, 0, out_shardings=whole) if job.plan.evals_at else None,
+    )
 
 
 def _line_of(error: BaseException | None) -> str:

@@ -73,7 +73,8 @@ def train(
     _warn_of_deadlock(job.trials.num_trials)
     say, shows = _notices(options.progress), options.progress and devices.is_writer()
     _say_rounding(job.plan, options.num_env_steps, say)
-    timer, log = Timer(), Log(job.trials.columns)
+    timer = Timer(xla.compiler_options(jax.default_backend(), options.optimization_level))
+    log = Log(job.trials.columns)
     with contextlib.ExitStack() as stack:
         begin, saved = None, None
         if options.out_dir is not None:
@@ -81,7 +82,8 @@ def train(
             begin, saved = stack.enter_context(opened)
         stack.callback(log.close)  # also an interrupted run keeps what it has measured
         with waiting("compiling the update", shows):
-            engine = Engine.compile(job, timer, options.trials_at_once or _trials_on_device(saved), say)
+            at_once = options.trials_at_once or _trials_on_device(saved)
+            engine = Engine.compile(job, timer, at_once, say, saved is None)
             _begin(engine, saved)
         store = None if begin is None else begin()  # nothing was written until now
         first_update = engine.update
