@@ -14,6 +14,7 @@ from flax import struct
 
 from purerl.driver.storage import checkpoint
 from purerl.driver.storage.checkpoint import Checkpoints
+from tests.support.compilations import compilations
 from tests.support.toy import assert_same
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -192,10 +193,9 @@ def test_a_checksum_notices_every_byte(dtype):
     """Any byte of an array replaced by another value: another checksum, as the same elements in another order have."""
     size = jnp.dtype(dtype).itemsize
     data = np.random.default_rng(0).integers(0, 2 if dtype == "bool" else 256, 12 * size, dtype=np.uint8)
-    checksum = jax.jit(checkpoint._checksum)
 
     def of(data: np.ndarray) -> int:
-        return int(checksum(jnp.asarray(data.view(jnp.dtype(dtype)).reshape(3, 4))))
+        return checkpoint._checksum_on_host(data.view(jnp.dtype(dtype)).reshape(3, 4))
 
     original = of(data)
     assert original == of(data.copy())
@@ -209,13 +209,30 @@ def test_a_checksum_notices_every_byte(dtype):
 @pytest.mark.parametrize("shape", [(), (7,), (3, 100), (2, 11, 5), (4, 0)], ids=str)
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "bool"])
 def test_a_checksum_is_that_of_the_whole_array(monkeypatch, shape, dtype):
-    """Piece by piece, the last one shorter, against the sum over all bits in NumPy."""
+    """Piece by piece, the last one shorter, against the sum of whole numbers over all bits; on a device and in NumPy."""
     monkeypatch.setattr(checkpoint, "_PIECE", 20)
     x = jnp.asarray(np.random.default_rng(0).normal(size=shape)) > 0
     x = x if dtype == "bool" else x * jnp.asarray(1.5, dtype)
     bits = np.asarray(x).reshape(-1).view({1: np.uint8, 2: np.uint16, 4: np.uint32}[x.dtype.itemsize]).astype(object)
     expected = int(np.sum((2 * np.arange(bits.size).astype(object) + 1) * bits)) % 2**32
     assert int(jax.jit(checkpoint._checksum)(x)) == expected
+    assert checkpoint._checksum_on_host(np.asarray(x)) == expected
+
+
+@pytest.mark.parametrize("dtype", ["int64", "float64", "complex64", "complex128"])
+def test_checksums_of_wide_numbers_are_those_of_the_device(x64, dtype):
+    """Numbers of several words: a device and NumPy take their words in one order."""
+    x = jnp.arange(1, 7).reshape(2, 3).astype(dtype) * jnp.asarray(-1.5 if dtype != "int64" else 2**40 + 1, dtype)
+    assert checkpoint._checksum_on_host(np.asarray(x)) == int(jax.jit(checkpoint._checksum)(x))
+
+
+def test_checksums_on_a_cpu_compile_nothing():
+    """Leaves of many shapes, which a program would have a loop each for: none is made."""
+    leaves = [jnp.asarray(np.full(size, 2.0, np.float32)) for size in range(1, 5)]
+    with compilations() as compiled:
+        found = checkpoint.checksums(leaves)
+    assert compiled == []
+    assert found == jax.jit(checkpoint._checksums)(leaves).tolist()
 
 
 def test_a_checksum_needs_little_memory():
