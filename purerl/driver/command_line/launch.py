@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 
 from purerl import files, xla
 from purerl.analysis import plots
@@ -137,7 +137,7 @@ def _completed(points: Sweep, complete: Callable[[Any], Any]) -> Sweep:
     """A sweep with every point completed."""
     completed = [complete(points.point(i)) for i in range(points.num_points)]
     stacked = jax.tree.map(
-        lambda like, *leaves: jnp.stack([jnp.asarray(x, like.dtype) for x in leaves]), points.hypers, *completed
+        lambda like, *leaves: np.stack([np.asarray(x, like.dtype) for x in leaves]), points.hypers, *completed
     )
     return points._replace(hypers=stacked)
 

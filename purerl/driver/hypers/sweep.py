@@ -4,6 +4,7 @@ A grid and a random search are lists of points; a sweep is such a list stacked, 
 """
 
 import dataclasses
+import functools
 import itertools
 import math
 import numbers
@@ -150,9 +151,9 @@ def points(hypers: PyTree, listed: Sequence[Mapping[str, float]]) -> Sweep:
         if set(point) != set(names):
             raise ValueError(f"Point {i} has the fields {list(point)}, but point 0 has {names}: give all the same.")
     columns = {name: [point[name] for point in listed] for name in names}
-    arrays = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.asarray(leaf).dtype), hypers)  # no longer weakly typed
+    arrays = jax.tree.map(lambda leaf: np.asarray(leaf, jnp.result_type(leaf)), hypers)  # NumPy's: nothing to compile
     swept = {name: _column(name, values, getattr(arrays, name)) for name, values in columns.items()}
-    repeated = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (len(listed), *leaf.shape)), arrays)
+    repeated = jax.tree.map(lambda leaf: np.repeat(leaf[None], len(listed), axis=0), arrays)
     return Sweep(repeated.replace(**swept), {name: np.asarray(values) for name, values in columns.items()})
 
 
@@ -184,10 +185,16 @@ def draw(fields: Mapping[str, Distribution], key: jax.Array, num_points: int) ->
     for name, distribution in fields.items():
         if not isinstance(distribution, Distribution):
             raise ValueError(f"{name} = {distribution!r} is no distribution: use uniform, log_uniform or choice.")
-        keys = jax.vmap(jax.random.fold_in, (None, 0))(fold_in_name(key, name), jnp.arange(num_points))
-        uniforms = jax.vmap(lambda key: jax.random.uniform(key, dtype=jnp.float32))(keys)
-        columns[name] = [distribution.quantile(u) for u in uniforms.tolist()]
+        uniforms = _uniforms(fold_in_name(key, name), num_points).tolist()
+        columns[name] = [distribution.quantile(u) for u in uniforms]
     return [{name: columns[name][i] for name in columns} for i in range(num_points)]
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _uniforms(key: jax.Array, num_points: int) -> jax.Array:
+    """``[P]``; each is the same whatever P is."""
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(num_points))
+    return jax.vmap(lambda key: jax.random.uniform(key, dtype=jnp.float32))(keys)
 
 
 def parse(items: Sequence[str]) -> dict[str, Any]:
@@ -240,13 +247,13 @@ def split(
     return of_hypers, {name: values for name, values in fields.items() if name not in hypers_names}
 
 
-def _column(name: str, values: list[Any], leaf: jax.Array) -> jax.Array:
+def _column(name: str, values: list[Any], leaf: np.ndarray) -> np.ndarray:
     """The values as an array ``[P]`` of the leaf's dtype."""
     if leaf.ndim:
         raise ValueError(f"{name} is an array of shape {leaf.shape}: only scalars can be swept.")
     for value in values:
         _check_value(name, value, leaf.dtype)
-    return jnp.asarray(np.asarray(values).astype(leaf.dtype))
+    return np.asarray(values).astype(leaf.dtype)
 
 
 def _check_value(name: str, value: Any, dtype: np.dtype) -> None:

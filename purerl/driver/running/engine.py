@@ -52,7 +52,7 @@ class Engine:
         self._snapshot: tuple[int, list[Carry], bool] | None = None
 
     @classmethod
-    def compile(cls, job: Job, timer: Timer, at_once: int | None, say, *, begins: bool = True) -> "Engine":
+    def compile(cls, job: Job, timer: Timer, at_once: int | None, say, begins: bool = True) -> "Engine":
         """Compile the updates, in blocks of trials that fit the devices' memory.
 
         Args:

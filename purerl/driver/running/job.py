@@ -64,7 +64,7 @@ class Job(NamedTuple):
             adjust=_adjust(options.schedules or {}, trials, plan),
             mesh=options.mesh,
             population=options.population,
-            key=fold_in_name(key, "population"),
+            key=None if options.population is None else fold_in_name(key, "population"),
             num_eval_episodes=options.num_eval_episodes,
             debug_nans=options.debug_nans,
             sweep=hypers if isinstance(hypers, Sweep) else None,

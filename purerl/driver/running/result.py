@@ -80,8 +80,8 @@ class TrainResult:
         diverged = np.array(self.summary["diverged"])
 
         def point(i: int) -> Point:
-            hypers, states = jax.tree.map(lambda leaf: leaf[i], (self.hypers, self.states))
-            hypers = jax.tree.map(lambda leaf: leaf[0], hypers) if "population" not in self.summary else hypers
+            hypers, states = _at((self.hypers, self.states), i)
+            hypers = _at(hypers, 0) if "population" not in self.summary else hypers
             returns = self.final_returns[i]
             return Point(i, self._values(i), hypers, interval(returns), returns, int(diverged[i].sum()), states)
 
@@ -183,6 +183,12 @@ def _distinct(points: list[Point]) -> list[str]:
     labels = [point.label for point in points]
     alike = len(set(labels)) < len(labels)
     return [f"{label} ({point.number})" if alike else label for label, point in zip(labels, points, strict=True)]
+
+
+@jax.jit
+def _at(tree: PyTree, i: jax.Array | int) -> PyTree:
+    """Leaves ``[P, ...]`` at one index; one program for all of them."""
+    return jax.tree.map(lambda leaf: leaf[i], tree)
 
 
 def _saved(figure, path: str | pathlib.Path | None):

@@ -1,6 +1,7 @@
 """The result of a finished run: its arrays, with an axis of points where there was a sweep, and its summary."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -33,16 +34,19 @@ def result_of(
     steps, metrics = log.arrays(name for name in log.curves if not name.startswith("eval_"))
     eval_steps, evals = log.arrays(name for name in log.curves if name == "eval_return")
 
-    def split(values: PyTree, axis: int) -> PyTree:
-        return jax.tree.map(lambda x: x.reshape(*x.shape[:axis], *_shape(engine), *x.shape[axis + 1 :]), values)
+    def split(values: PyTree) -> PyTree:
+        return jax.tree.map(lambda x: x.reshape(len(x), *_shape(engine)), values)
 
+    states, hypers = whole.states, whole.hypers
+    if job.sweep is not None:
+        states, hypers = _by_point((states, hypers), _shape(engine))
     result = TrainResult(
-        states=split(whole.states, 0),
-        hypers=split(whole.hypers, 0),
+        states=states,
+        hypers=hypers,
         steps=steps,
-        metrics=split(metrics, 1),
+        metrics=split(metrics),
         eval_steps=eval_steps,
-        eval_returns=split(evals.get("eval_return", np.zeros((0, columns.num_trials))), 1),
+        eval_returns=split(evals.get("eval_return", np.zeros((0, columns.num_trials)))),
         summary=_outcome(engine, log)
         | _facts(engine, first_update, num_env_steps)
         | ({} if forked_from is None else {"forked_from": dict(forked_from)})
@@ -52,6 +56,12 @@ def result_of(
     if job.sweep is not None:
         result.summary.update(_ranked(result))
     return result
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _by_point(trials: PyTree, shape: tuple[int, int]) -> PyTree:
+    """Leaves ``[M, ...]`` as ``[P, S, ...]``."""
+    return jax.tree.map(lambda leaf: leaf.reshape(*shape, *leaf.shape[1:]), trials)
 
 
 def _outcome(engine: Engine, log: Log) -> dict[str, Any]:

@@ -36,16 +36,21 @@ class Trials(NamedTuple):
             points, base, swept = hypers.hypers, hypers.point(0), dict(hypers.values)
             num_points = hypers.num_points
         else:
-            arrays = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.asarray(leaf).dtype), hypers)
+            arrays = jax.tree.map(lambda leaf: np.asarray(leaf, jnp.result_type(leaf)), hypers)
             points, base, swept = jax.tree.map(lambda leaf: leaf[None], arrays), arrays, {}
             num_points = 1
-        keys = program.seed_keys(key, num_seeds)
         return cls(
-            hypers=jax.tree.map(lambda leaf: jnp.repeat(leaf, num_seeds, axis=0), points),
-            keys=keys[jnp.tile(jnp.arange(num_seeds), num_points)],
+            hypers=jax.device_put(jax.tree.map(lambda leaf: np.repeat(np.asarray(leaf), num_seeds, axis=0), points)),
+            keys=_keys(key, num_seeds, num_points),
             base=base,
             columns=Columns(num_seeds, swept),
         )
+
+
+@functools.partial(jax.jit, static_argnums=(1, 2))
+def _keys(key: jax.Array, num_seeds: int, num_points: int) -> jax.Array:
+    """The root keys of all trials, ``[M]``."""
+    return program.seed_keys(key, num_seeds)[jnp.tile(jnp.arange(num_seeds), num_points)]
 
 
 class Blocks(NamedTuple):

@@ -51,7 +51,7 @@ def test_flags_change_what_they_name_and_nothing_else(call, tmp_path):
         *("--num-env-steps", "1000", "--num-seeds", "3", "--seed", "7", "--eval-every", "0", "--log-every", "10"),
         *("--num-eval-episodes", "5", "--trials-at-once", "1", "--out-dir", tmp_path, "--no-progress"),
         *("--small-loops", "--cpu-threads", "1", "--decay-steps", "50", "--overwrite", "--wandb", "project"),
-        *("--checkpoint-every", "30", "--keep-checkpoints", "2", "--debug-nans"),
+        *("--checkpoint-every", "30", "--keep-checkpoints", "2", "--debug-nans", "--optimization-level", "3"),
         of=experiment.EXPERIMENT,
     )
     preset = experiment.PRESETS["CartPole-v1"]
@@ -68,6 +68,7 @@ def test_flags_change_what_they_name_and_nothing_else(call, tmp_path):
         "schedules": {},
         "population": None,
         "trials_at_once": 1,
+        "optimization_level": 3,
         "mesh": None,
         "out_dir": tmp_path,
         "overwrite": True,

@@ -30,7 +30,7 @@ def test_tracing_compiling_and_running_are_apart():
 
 
 def test_programs_compile_side_by_side(monkeypatch):
-    """Two programs, each of which waits until the other is being compiled too: both are done, with the options given."""
+    """Two programs, each of which waits until the other is being compiled, too; both get the options."""
     both, given = threading.Barrier(2, timeout=30), []
 
     def compile_late(lowered: jax.stages.Lowered, compiler_options) -> str:
