@@ -5,6 +5,9 @@ import os
 import subprocess
 import sys
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from purerl import xla
@@ -73,3 +76,36 @@ def test_jax_accepts_every_flag():
     environment.pop("XLA_FLAGS", None)
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     assert (done.returncode, done.stdout.strip()) == (0, "6"), done.stderr
+
+
+def test_who_decides_on_the_optimisation_level(monkeypatch):
+    """The caller, else the environment, else level 1; and on the CPU alone, which is the only one to have levels."""
+    monkeypatch.delenv("XLA_FLAGS", raising=False)
+    assert xla.compiler_options("cpu") == {xla.LEVEL: 1}
+    assert xla.compiler_options("cpu", 3) == {xla.LEVEL: 3}
+    assert xla.compiler_options("gpu") == xla.compiler_options("gpu", 3) == {}
+    monkeypatch.setenv("XLA_FLAGS", "--xla_other=1 --xla_backend_optimization_level=0")
+    assert xla.compiler_options("cpu") == {}
+    assert xla.compiler_options("cpu", 0) == {xla.LEVEL: 0}
+
+
+def test_levels_compute_the_same_bits():
+    """Random draws, a network with its gradient, sums and a loop: level 1 rounds as level 3 does."""
+
+    def step(key: jax.Array) -> jax.Array:
+        keys = jax.random.split(key, 3)
+        w, x = jax.random.normal(keys[0], (5, 7)), jax.random.uniform(keys[1], (11, 5))
+
+        def loss(w: jax.Array) -> jax.Array:
+            return jnp.mean(jax.nn.log_softmax(jnp.tanh(x @ w))[:, 0] * jnp.exp(x[:, 0]))
+
+        def descend(_, w: jax.Array) -> jax.Array:
+            gradient = jax.grad(loss)(w)
+            return w - 0.3 * gradient / (jnp.sqrt(jnp.sum(gradient**2)) + 1e-5)
+
+        return jax.lax.fori_loop(0, 9, descend, w)
+
+    lowered = jax.jit(jax.vmap(step)).lower(jax.random.split(jax.random.key(0), 3))
+    keys = jax.random.split(jax.random.key(0), 3)
+    one, three = (lowered.compile(xla.compiler_options("cpu", level))(keys) for level in (1, 3))
+    np.testing.assert_array_equal(one, three)

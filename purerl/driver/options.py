@@ -74,7 +74,7 @@ class RunOptions:
     1 is faster for large batches."""
     mesh: Mesh | None = option(None, in_python=True)
     """Devices to run on, from ``purerl.driver.running.devices.make_mesh``; None: one device."""
-    optimization_level: int | None = option(None, recorded=True, at_least=0)
+    optimization_level: int | None = option(None, recorded=True, low=0, high=3)
     """How much LLVM optimises programs for a CPU, 0 to 3; None: as the environment's XLA_FLAGS say, else 1, which
     compiles in half the time of 3 and computes the same bits as fast."""
     out_dir: pathlib.Path | None = option(None)

@@ -11,6 +11,8 @@ from purerl.driver import command_line
 from purerl.driver.command_line import launch
 from purerl.driver.command_line.arguments import Launch
 from tests.support import programs
+from tests.support.compilations import compilations
+from tests.support.toy import EXPERIMENT, assert_same_results, config_of
 from tests.support.toy import EXPERIMENT, assert_same_results, config_of, limit_for_one
 
 
@@ -90,6 +92,15 @@ def test_a_sweep_prints_its_points_ranked(main, capsys, tmp_path):
     assert printed.startswith("toy on nowhere: 2 points of 2 seeds, 80 steps each\n")
     places = [printed.index(f"rate={point.values['rate']:g}") for point in result.table()]
     assert places == sorted(places)
+
+
+def test_a_sweep_compiles_few_programs(main, tmp_path):
+    """However many points it has, and leaves its states: its three programs, and the few small ones around them."""
+    jax.clear_caches()
+    with compilations() as compiled:
+        main("--sweep", "rate=log_uniform(0.1,1)", "--num-points", 5, "--eval-every", 40, "--out-dir", tmp_path)
+    assert {"run", "init", "evaluate"} <= {name.removeprefix("jit(").removesuffix(")") for name in compiled}
+    assert len(compiled) <= 20, compiled
 
 
 def test_a_sweep_of_the_config_is_a_loop(main, capsys, tmp_path):
