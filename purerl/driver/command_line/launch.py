@@ -16,6 +16,7 @@ import numpy as np
 from purerl import files, xla
 from purerl.analysis import plots
 from purerl.driver.command_line.arguments import Arguments, Launch, parse, run_options, swept
+from purerl.driver.command_line.compile_cache import keep_compiled_programs
 from purerl.driver.command_line.console import one_line_errors, say, speaks
 from purerl.driver.command_line.experiment import Experiment
 from purerl.driver.command_line.report import ranked_lines, report
@@ -153,10 +154,7 @@ def _out_dir(experiment: Experiment, arguments: Arguments) -> pathlib.Path:
 
 def _prepare_jax(launch: Launch) -> None:
     """What must be told to JAX before it touches a device."""
-    if launch.compile_cache is not None:
-        launch.compile_cache.mkdir(parents=True, exist_ok=True)
-        jax.config.update("jax_compilation_cache_dir", str(launch.compile_cache.absolute()))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    notice = keep_compiled_programs() if launch.compile_cache else None
     if launch.distributed:
         jax.config.update("jax_enable_preemption_service", False)  # it would swallow SIGTERM until we listen
         try:
@@ -165,3 +163,5 @@ def _prepare_jax(launch: Launch) -> None:
             raise ValueError(f"--distributed: {error}") from error
         if not speaks():
             warnings.simplefilter("ignore")
+    if notice is not None:
+        say(notice)

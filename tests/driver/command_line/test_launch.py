@@ -5,14 +5,11 @@ import json
 
 import jax
 import pytest
-from jax.experimental.compilation_cache import compilation_cache
 
 from purerl.driver import command_line
 from purerl.driver.command_line import launch
 from purerl.driver.command_line.arguments import Launch
-from tests.support import programs
 from tests.support.compilations import compilations
-from tests.support.toy import EXPERIMENT, assert_same_results, config_of
 from tests.support.toy import EXPERIMENT, assert_same_results, config_of, limit_for_one
 
 
@@ -122,10 +119,11 @@ def test_a_sweep_of_the_config_is_a_loop(main, capsys, tmp_path):
     assert estimates == sorted(estimates, reverse=True)
 
 
-def test_compiled_programs_are_kept(tmp_path):
-    """``--compile-cache`` makes its folder, and what is compiled from then on is in it."""
-    with programs.compiled_in(tmp_path / "of tests"):
-        launch._prepare_jax(Launch(env="nowhere", compile_cache=tmp_path / "new" / "cache"))
-        compilation_cache.reset_cache()
-        jax.jit(lambda x: 3 * x)(1.0)
-    assert any(path.is_file() for path in (tmp_path / "new" / "cache").iterdir())
+def test_compiled_programs_are_kept_unless_told_otherwise(monkeypatch, capsys):
+    """By default; ``--no-compile-cache`` keeps none. That they cannot be kept is said, and is no error."""
+    asked = []
+    monkeypatch.setattr(launch, "keep_compiled_programs", lambda: asked.append(True) or "They are not kept.")
+    launch._prepare_jax(Launch(env="nowhere", compile_cache=False))
+    assert (asked, capsys.readouterr().err) == ([], "")
+    launch._prepare_jax(Launch(env="nowhere"))
+    assert (asked, capsys.readouterr().err) == ([True], "They are not kept.\n")

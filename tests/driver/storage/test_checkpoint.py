@@ -209,7 +209,7 @@ def test_a_checksum_notices_every_byte(dtype):
 @pytest.mark.parametrize("shape", [(), (7,), (3, 100), (2, 11, 5), (4, 0)], ids=str)
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "bool"])
 def test_a_checksum_is_that_of_the_whole_array(monkeypatch, shape, dtype):
-    """Piece by piece, the last one shorter, on a device and in NumPy, against the sum of whole numbers over all bits."""
+    """Piece by piece, the last shorter, on a device and in NumPy, against the sum of whole numbers over all bits."""
     monkeypatch.setattr(checkpoint, "_PIECE", 20)
     x = jnp.asarray(np.random.default_rng(0).normal(size=shape)) > 0
     x = x if dtype == "bool" else x * jnp.asarray(1.5, dtype)
