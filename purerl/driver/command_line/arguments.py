@@ -60,7 +60,7 @@ class Launch:
     process_id: int | None = option(None, low=0)
     """Which of them this is, from 0, for --distributed."""
     compile_cache: bool = True
-    """Keep compiled programs, so that the next run of the same shapes starts sooner: at most 1 GB in ~/.cache/purerl, or
+    """Keep compiled programs, so that the next run of these shapes starts sooner: at most 1 GB in ~/.cache/purerl, or
     in the folder that the environment's JAX_COMPILATION_CACHE_DIR names."""
     cpu_threads: int | None = option(None, low=1)
     """Threads of XLA on a CPU; None: one per core. One is faster for a lone run of a small network."""
