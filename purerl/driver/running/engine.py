@@ -100,9 +100,11 @@ class Engine:
         self.put(update, self.blocks.split(whole), left)
 
     def put(self, update: int, carries: list[Carry], frozen: dict[int, Frozen]) -> None:
-        """Take over these trials."""
+        """Take over these trials. From here on nothing is left to compile."""
         self.update, self._carries, self.frozen, self._logged = update, carries, frozen, False
         self._remember()
+        if self._programs.evaluate is not None:
+            self.timer.wait(self._programs.evaluate)
 
     def advance(self, stop: int) -> None:
         """Send every trial to an update. The devices may still be at work when this returns: see :meth:`wait`."""

@@ -81,7 +81,7 @@ def train(
             opened = open_store(options, job, log, settings(job, key, options), origin, say)
             begin, saved = stack.enter_context(opened)
         stack.callback(log.close)  # also an interrupted run keeps what it has measured
-        with waiting("compiling the update", shows):
+        with waiting("compiling", shows):
             at_once = options.trials_at_once or _trials_on_device(saved)
             engine = Engine.compile(job, timer, at_once, say, saved is None)
             _begin(engine, saved)
