@@ -9,14 +9,16 @@ A text may come from anywhere, so following it runs nobody's code: called are da
 purerl alone, and whatever is in the modules that the caller allows by name.
 """
 
+import contextlib
 import dataclasses
 import functools
 import importlib
 import inspect
 import math
+import os
 import re
 import sys
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar, cast
 
@@ -135,6 +137,8 @@ def make(
 def resolve(name: str, allow: Collection[str] = ()) -> Any:
     """What is called ``module:name``; the module is imported only if it is purerl's, or allowed.
 
+    One that is allowed may also be in the working directory, as where ``python -m`` runs.
+
     Args:
         name: of something at the top of a module.
         allow: names of other modules, or of packages with all that is in them.
@@ -150,7 +154,8 @@ def resolve(name: str, allow: Collection[str] = ()) -> Any:
             f"{name} is not purerl's own, and importing {module} runs its code. If you trust it, allow {module}."
         )
     try:
-        return getattr(importlib.import_module(module), attribute)
+        with _importable(os.getcwd()):
+            return getattr(importlib.import_module(module), attribute)
     except (ModuleNotFoundError, AttributeError) as error:
         raise ValueError(f"{name} is not there: {error}.") from error
 
@@ -193,6 +198,16 @@ def _may_call(factory: Any, name: str, allow: Collection[str]) -> bool:
 
 def _is_allowed(name: str, allow: Collection[str]) -> bool:
     return any(_is_inside(name.partition(":")[0], package) for package in allow)
+
+
+@contextlib.contextmanager
+def _importable(folder: str) -> Iterator[None]:
+    """Modules in a folder can be imported, after those that could be anyway."""
+    sys.path.append(folder)
+    try:
+        yield
+    finally:
+        del sys.path[len(sys.path) - 1 - sys.path[::-1].index(folder)]
 
 
 def _is_inside(module: str, package: str) -> bool:

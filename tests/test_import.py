@@ -17,6 +17,7 @@ ARROWS = {
     "types.py": (),
     "spaces.py": (),
     "names.py": (),
+    "env_names.py": (),
     "xla.py": (),
     "files.py": (),
     "starting.py": (),
@@ -29,7 +30,7 @@ ARROWS = {
     "kernels": ("kernels", "types"),
     "mdp": ("mdp", "kernels", "types"),
     "nets": ("nets", "kernels", "spaces", "types"),
-    "envs": ("envs", "agent", "mdp", "kernels", "names", "recipes", "spaces", "types"),
+    "envs": ("envs", "agent", "env_names", "mdp", "kernels", "names", "recipes", "spaces", "types"),
     "data": ("data", "envs.base", "files", "kernels", "spaces", "types"),
     "search": ("search", "files", "types"),
     "games": ("games", "agent", "envs", "kernels", "search", "spaces", "types"),
@@ -47,8 +48,8 @@ ARROWS = {
     # what runs algorithms and shows what came of it, and knows no environment and no single algorithm
     "analysis": ("analysis", "files", "types"),
     "driver": (
-        *("driver", "agent", "algorithm", "analysis", "config_checks", "files", "names", "ranges", "recipes", "types"),
-        *("starting", "xla"),
+        *("driver", "agent", "algorithm", "analysis", "config_checks", "env_names", "files", "names", "ranges"),
+        *("recipes", "starting", "types", "xla"),
     ),
     # on top: algorithms with settings that work, what is done with runs, the command that finds both by name
     "presets": ("presets", "algorithm", "algorithms", "data", "driver", "envs", "recipes", "types"),

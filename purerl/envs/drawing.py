@@ -16,6 +16,7 @@ import jax
 import numpy as np
 
 from purerl.agent import Agent
+from purerl.env_names import base_name
 from purerl.envs.base import Environment
 from purerl.envs.games import Game
 from purerl.types import PyTree
@@ -95,14 +96,15 @@ def drawing_of(env: Environment | Game) -> Draw:
         ValueError: if there is none.
     """
     shape = env.observation_space.shape
-    for name in (env.name, env.name.partition("/")[0]):
+    base = base_name(env.name)
+    for name in (base, base.partition("/")[0]):
         if name in DRAWINGS:
             return DRAWINGS[name]
     if isinstance(env, Game):
         return functools.partial(draw_text, show=env.show)
     if _is_grid(shape):
-        if env.name in _GRID_DRAWINGS:
-            return _GRID_DRAWINGS[env.name]
+        if base in _GRID_DRAWINGS:
+            return _GRID_DRAWINGS[base]
         if shape[2:] <= (_MAX_CHANNELS,):
             return draw_grid
     raise ValueError(

@@ -1,10 +1,13 @@
 """Environments by name."""
 
 import functools
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from purerl.env_names import EnvName, Named
 from purerl.envs import bandits
+from purerl.envs import wrappers as all_wrappers
 from purerl.envs.base import Environment
 from purerl.envs.gymnax import from_gymnax, gymnax_names
 from purerl.envs.mdp import environment
@@ -12,7 +15,12 @@ from purerl.envs.pgx import from_pgx, pgx_names
 from purerl.envs.probes import PROBES
 from purerl.envs.textbook import TEXTBOOK
 from purerl.names import near
-from purerl.recipes import recorded
+from purerl.recipes import name_of, recorded
+
+
+def _cart_pole_positions(**kwargs: Any) -> Environment:
+    """Without the velocities, which only a memory can make up for."""
+    return all_wrappers.select_observation(from_gymnax("CartPole-v1", **kwargs), (0, 2))
 
 
 def _textbook(name: str, max_steps: int | None = None, **kwargs: Any) -> Environment:
@@ -25,6 +33,7 @@ _factories: dict[str, Callable[..., Any]] = {  # what they make has an Environme
     "bandit/bernoulli": bandits.bernoulli,
     "bandit/random-walk": bandits.random_walk,
     "bandit/linear": bandits.linear,
+    "CartPole-v1/positions": _cart_pole_positions,
     **{name: functools.partial(_textbook, name) for name in TEXTBOOK},
     **{f"pgx/{name}": functools.partial(from_pgx, name) for name in pgx_names()},
 }
@@ -51,25 +60,86 @@ def registered() -> list[str]:
 
 
 @recorded
-def make(name: str, **kwargs: Any) -> Environment:
+def make(name: str | Callable[..., Environment], wrappers: Sequence[str] = (), **kwargs: Any) -> Environment:
     """The environment of that name.
 
     Args:
-        name: one of :func:`registered`.
+        name: one of :func:`registered`, or the whole text that an environment with arguments and wrappers has for a
+            name; or a function of one's own that returns an environment.
+        wrappers: texts such as ``"one_hot_observation"`` or ``"frame_stack(k=4)"``, from the inside out, of the
+            functions in :mod:`purerl.envs.wrappers`.
         **kwargs: passed to its factory; for the textbook's problems, arguments of their function in
             :mod:`purerl.envs.textbook` and ``max_steps``, after which episodes are truncated; for gymnax environments,
             fields of its parameters (``max_steps_in_episode=200``) or arguments of its constructor.
 
     Returns:
-        The environment.
+        The environment. Its name tells the arguments and the wrappers.
 
     Raises:
-        ValueError: if nothing has that name, or gymnax has no such parameter.
+        ValueError: if nothing has that name, or it has no such arguments, or a wrapper does not fit.
+    """
+    if callable(name):
+        known = EnvName(Named(name_of(name) or getattr(name, "__name__", type(name).__name__)))
+    else:
+        known = EnvName(Named(name)) if name in registered() else EnvName.parse(name)
+    known = known.wrapped(kwargs, wrappers)
+    env, bound = _made(known.base, name if callable(name) else _factory(known.base.name)), []
+    for wrapper in known.wrappers:
+        env, arguments = _wrapped(env, wrapper)
+        bound.append(Named(wrapper.name, (), arguments))
+    return _renamed(env, str(known._replace(wrappers=tuple(bound))))
+
+
+def _factory(name: str) -> Callable[..., Any]:
+    """Of that name.
+
+    Raises:
+        ValueError: as :func:`make`.
     """
     if name in _factories:
-        return _factories[name](**kwargs)
+        return _factories[name]
     if name in gymnax_names():
-        return from_gymnax(name, **kwargs)
-    raise ValueError(
-        f"No environment is named {name!r}. {near(name, registered())}purerl.envs.registered() lists all names."
-    )
+        return functools.partial(from_gymnax, name)
+    hint = near(name, registered())
+    raise ValueError(f"No environment is named {name!r}. {hint}purerl.envs.registered() lists all names.")
+
+
+def _made(name: Named, factory: Callable[..., Any]) -> Any:
+    """The environment without its wrappers.
+
+    Raises:
+        ValueError: as :func:`make`.
+    """
+    try:
+        env = factory(**dict(name.keywords))
+    except TypeError as error:
+        raise ValueError(f"{name} cannot be made: {error}.") from error
+    missing = [attribute for attribute in Environment._fields[:-1] if not hasattr(env, attribute)]
+    if missing:
+        raise ValueError(f"{name} is {type(env).__name__}, which is no environment: it has no {missing[0]}.")
+    return env
+
+
+def _wrapped(env: Environment, wrapper: Named) -> tuple[Environment, tuple[tuple[str, Any], ...]]:
+    """The environment in a wrapper, and the arguments of that by name.
+
+    Raises:
+        ValueError: if there is no such wrapper, or it does not take these arguments or this environment.
+    """
+    known = {name: function for name, function in vars(all_wrappers).items() if hasattr(function, "is_recorded")}
+    del known["map_reward"]  # its argument is a function, which no text gives
+    if wrapper.name not in known:
+        found = near(wrapper.name, known)
+        raise ValueError(f"No wrapper is named {wrapper.name!r}. {found}Wrappers: {', '.join(sorted(known))}.")
+    try:
+        bound = inspect.signature(known[wrapper.name]).bind(env, *wrapper.arguments, **dict(wrapper.keywords))
+        return known[wrapper.name](*bound.args, **bound.kwargs), tuple(bound.arguments.items())[1:]
+    except TypeError as error:
+        raise ValueError(f"{wrapper} around {env.name}: {error}.") from error
+
+
+def _renamed(env: Any, name: str) -> Any:
+    """The same environment under another name, and without a recipe, as it is another call that gives this name."""
+    if hasattr(env, "_replace"):
+        return env._replace(**{"name": name, "recipe": None} if "recipe" in env._fields else {"name": name})
+    return Environment(**{field: getattr(env, field) for field in Environment._fields[:-1]} | {"name": name})

@@ -3,14 +3,10 @@
 purerl train r2d2 --env CartPole-v1/positions --num-seeds 4
 """
 
-from typing import Any
-
 from purerl import envs
 from purerl.algorithms.value.r2d2 import R2D2Config, R2D2Hypers, r2d2
 from purerl.driver import command_line
 from purerl.driver.command_line import Preset
-from purerl.envs.base import Environment
-from purerl.recipes import recorded
 
 POSITIONS = "CartPole-v1/positions"
 
@@ -40,19 +36,10 @@ PRESETS = {
 }
 
 
-@recorded
-def make_env(name: str, **arguments: Any) -> Environment:
-    """As :func:`purerl.envs.make`, which does not know CartPole without velocities."""
-    if name == POSITIONS:
-        cart_pole = envs.select_observation(envs.make("CartPole-v1", **arguments), (0, 2))
-        return cart_pole._replace(name=POSITIONS)
-    return envs.make(name, **arguments)
-
-
 EXPERIMENT = command_line.Experiment(
     name="r2d2",
     description="Train R2D2: Q-learning with an LSTM, from sequences.",
-    make_env=make_env,
+    make_env=envs.make,
     make_algorithm=r2d2,
     presets=PRESETS,
     default_env="MemoryChain-bsuite",

@@ -38,6 +38,8 @@ class Options:
     """Environment step of the checkpoint to evaluate; None: the last."""
     best: bool = False
     """Take the checkpoint with the best evaluation during the run."""
+    allow: tuple[str, ...] = ()
+    """Modules of your own that the run may import, such as that of its environment; whatever is in them runs."""
     key: int = 0
     """Fixes everything random about the evaluation. Its random numbers are none that the run has used."""
     sampled: bool = False
@@ -99,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with one_line_errors("evaluate"):
         options = tyro.cli(Options, prog="purerl evaluate", description=__doc__, args=arguments)
         xla.set_cpu_flags(threads=options.cpu_threads)
-        agents = load_agents(options.folder, options.step, options.best)
+        agents = load_agents(options.folder, options.step, options.best, options.allow)
         draw = None if options.render is None else _drawing(agents)  # first, lest all be played in vain
         points = ranked(agents, play(agents, options))
         lines = report(agents, options, points)

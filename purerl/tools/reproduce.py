@@ -56,6 +56,8 @@ class Options:
     """Go on with a rerun that was interrupted."""
     overwrite: bool = False
     """Replace the rerun that is there."""
+    allow: tuple[str, ...] = ()
+    """Modules of your own that the run may import, such as that of its environment; whatever is in them runs."""
     progress: bool = True
     """Show a progress bar."""
     cpu_threads: int | None = None
@@ -80,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     resume = f"purerl reproduce {shlex.quote(options.name)} --resume --out-dir"
     with one_line_errors("reproduce", resume):
         xla.set_cpu_flags(threads=options.cpu_threads)
-        run = from_record(config)
+        run = from_record(config, options.allow)
         result = rerun(run, config, out_dir, options)
     lines, inside = report(run, config, summary, result)
     print("\n".join([*lines, f"  files     {out_dir}"]))

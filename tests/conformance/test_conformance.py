@@ -115,6 +115,7 @@ def test_state_keeps_structure_shapes_and_types(runs):
     _assert_same_types(before, after)
 
 
+@pytest.mark.filterwarnings("error::FutureWarning")  # of JAX, where it narrows a number silently
 def test_state_keeps_its_types_in_64_bits(runs):
     """The same where JAX computes in 64 bits (``JAX_ENABLE_X64``), and evaluation can be traced there, too."""
     key = jax.random.key(0)

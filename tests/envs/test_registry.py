@@ -18,7 +18,7 @@ def test_bandits_have_names_and_arguments():
     """The four games are made by name with the arguments of their functions."""
     names = [name for name in envs.registered() if name.startswith("bandit/")]
     games = [envs.make(name, num_arms=3) for name in names]
-    assert [game.name for game in games] == names
+    assert [game.name for game in games] == [f"{name}(num_arms=3)" for name in names]
     assert [game.action_space.n for game in games] == [3] * 4
 
 

@@ -11,7 +11,11 @@ def test_a_problem_is_an_environment_by_name():
     """envs.make() by name, with the problem's arguments: check_env has no complaint and steps follow the tables."""
     mdp, env = textbook.blackjack("pays 1.5"), envs.make("Blackjack", natural="pays 1.5")
     assert envs.check_env(env, num_steps=20).errors == ()
-    assert (env.name, env.observation_space.n, env.action_space.n) == ("Blackjack", 214, 2)
+    assert (env.name, env.observation_space.n, env.action_space.n) == (
+        "Blackjack(natural='pays 1.5')",
+        214,
+        2,
+    )
     obs, state = env.reset(jax.random.key(0))
     assert mdp.start[obs] > 0
     after, _, reward, terminated, _, _ = env.step(jax.random.key(1), state, 0)

@@ -148,15 +148,16 @@ def init(
     envs = rollout.reset(env, env_key, config.num_envs)
     params = net.init(params_key, envs.obs, jnp.zeros(config.num_envs, jnp.int32))
     legal = legal_moves(env, envs.state)
+    zero = jnp.zeros((), jnp.float32)
     item = SearchedStep(
         obs=envs.obs[0],
         action=jnp.zeros((), jnp.int32),
-        reward=jnp.zeros(()),
+        reward=zero,
         terminated=jnp.zeros((), bool),
         truncated=jnp.zeros((), bool),
-        policy=jnp.zeros(net.num_actions),
-        value=jnp.zeros(()),
-        next_value=jnp.zeros(()),
+        policy=jnp.zeros(net.num_actions, jnp.float32),
+        value=zero,
+        next_value=zero,
         legal=None if legal is None else legal[0],
     )
     return MuZeroState(
@@ -197,15 +198,16 @@ def collect(
         metrics = {"episode_length": metrics["episode_length"], **self_play}
     latent = net.apply(state.params, steps.next_obs, method="represent")
     _, next_value = net.apply(state.params, latent, method="predict")
+    next_value = expected_value(next_value, value_support(config), hypers.rescale_epsilon)
     items = SearchedStep(
         obs=steps.obs,
         action=steps.action,
-        reward=steps.reward,
+        reward=steps.reward.astype(jnp.float32),
         terminated=steps.terminated,
         truncated=steps.truncated,
-        policy=steps.extras.policy,
-        value=steps.extras.value,
-        next_value=expected_value(next_value, value_support(config), hypers.rescale_epsilon),
+        policy=steps.extras.policy.astype(jnp.float32),
+        value=steps.extras.value.astype(jnp.float32),
+        next_value=next_value.astype(jnp.float32),
         legal=steps.extras.legal,
     )
     return state.replace(envs=envs), items, metrics | {"root_value": jnp.mean(items.value)}
@@ -266,7 +268,8 @@ def reanalyze(
     decision = run_search(env, net, config, hypers, target_params, obs, legal, key)
     policy = decision.weights.reshape(config.sequence_length, number, -1)
     value = recommended_value(decision).reshape(config.sequence_length, number)
-    return steps.replace(policy=steps.policy.at[:, :number].set(policy), value=steps.value.at[:, :number].set(value))
+    value = steps.value.at[:, :number].set(value.astype(steps.value.dtype))
+    return steps.replace(policy=steps.policy.at[:, :number].set(policy.astype(steps.policy.dtype)), value=value)
 
 
 def loss(

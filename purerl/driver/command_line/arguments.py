@@ -11,6 +11,7 @@ import jax
 import tyro
 
 from purerl.config_checks import check_options
+from purerl.driver.command_line.environments import check_trusted, env_text
 from purerl.driver.command_line.experiment import Experiment, recorded_sweep
 from purerl.driver.hypers import schedules, sweep
 from purerl.driver.hypers.names import fold_in_name
@@ -19,8 +20,10 @@ from purerl.driver.hypers.sweep import Distribution, Sweep
 from purerl.driver.options import RunOptions, names_of, option
 from purerl.driver.running import devices
 from purerl.driver.storage import folder
+from purerl.env_names import EnvName, base_name
 
 _NUM_SEEDS = 8  # where none are asked for
+_Repeated = Annotated[tuple[str, ...], tyro.conf.UseAppendAction]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -28,7 +31,13 @@ class Launch:
     """What only a command line has: the environment, the texts of sweeps and schedules, and what JAX is to be told."""
 
     env: str = option(fixed=True)
-    """Environment. Its preset, where there is one, gives every other default shown here."""
+    """Environment: a registered name (purerl list), or module:function of your own, which returns one. Its preset, if
+    it has one, gives every other default shown here."""
+    env_arg: _Repeated = option(())
+    """An argument of the environment, NAME=VALUE, such as max_steps_in_episode=200; again for another one."""
+    wrap: _Repeated = option(())
+    """A wrapper around the environment, such as one_hot_observation or "frame_stack(k=4)"; again for another around
+    it."""
     seed: int = option(0, fixed=True, low=0, high=2**32 - 1)
     """Fixes everything random about the run."""
     sweep: tuple[str, ...] = option((), fixed=True)
@@ -108,7 +117,7 @@ def parse(experiment: Experiment, words: Sequence[str], prog: str | None = None)
     first.add_argument("--fork", type=pathlib.Path)
     known = first.parse_known_args(words)[0]
     source = known.resume or known.fork
-    defaults = _preset(experiment, known.env) if source is None else _recorded(experiment, source)
+    defaults = _preset(experiment, known.env) if source is None else _recorded(experiment, source, known.env)
     options = {field.name: getattr(defaults.options, field.name) for field in dataclasses.fields(RunOptions)}
     parts = {
         "launch": defaults.launch,
@@ -128,12 +137,13 @@ def parse(experiment: Experiment, words: Sequence[str], prog: str | None = None)
         default=arguments_class(**parts),
         config=(tyro.conf.OmitArgPrefixes,),
     )
+    launch = _with_env_text(parsed.launch, parts["launch"].env if source is not None else "")
     if known.resume is not None:
-        _check_unchanged(parts, {name: getattr(parsed, name) for name in parts})
+        _check_unchanged(parts, {name: getattr(parsed, name) for name in parts} | {"launch": launch})
         if parsed.run.fork is not None or parsed.run.overwrite or parsed.run.out_dir is not None:
             raise ValueError("resume goes on in its own folder: it goes with none of fork, overwrite and out_dir.")
     given = RunOptions(**{name: getattr(parsed.run, name) for name in options})
-    return Arguments(parsed.launch, given, parsed.config, parsed.hypers, defaults.record)
+    return Arguments(launch, given, parsed.config, parsed.hypers, defaults.record)
 
 
 def run_options(arguments: Arguments, experiment_name: str, out_dir: pathlib.Path) -> RunOptions:
@@ -203,7 +213,15 @@ def _preset(experiment: Experiment, env: str | None) -> Arguments:
     return Arguments(Launch(env=env, schedule=schedule), options, config, hypers, None)
 
 
-def _recorded(experiment: Experiment, source: pathlib.Path) -> Arguments:
+def _with_env_text(launch: Launch, recorded: str) -> Launch:
+    """The environment, its arguments and wrappers as one text; a recorded one whose code is trusted stays as it was."""
+    env = env_text(launch.env, launch.env_arg, launch.wrap)
+    if EnvName.parse(env).is_code and env == base_name(recorded):
+        env = recorded
+    return dataclasses.replace(launch, env=env, env_arg=(), wrap=())
+
+
+def _recorded(experiment: Experiment, source: pathlib.Path, given_env: str | None) -> Arguments:
     """The settings that a run was started with, as far as they matter to what it computes.
 
     Raises:
@@ -214,6 +232,7 @@ def _recorded(experiment: Experiment, source: pathlib.Path) -> Arguments:
     if made_by != experiment.name:
         raise ValueError(f"{source} holds a run of {made_by}, not of {experiment.name}: use the command of {made_by}.")
     env, config, hypers = experiment.settings_of(record)
+    check_trusted(env, given_env, source)
     options = RunOptions.of_record(record, [field.name for field in dataclasses.fields(hypers)])
     launch = Launch(
         env=env,

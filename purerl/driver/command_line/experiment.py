@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from purerl.driver.hypers import sweep
 from purerl.driver.hypers.sweep import Sweep
 from purerl.driver.renames import with_new_names
+from purerl.env_names import base_name
 from purerl.names import near
 
 
@@ -28,7 +29,7 @@ class Experiment(NamedTuple):
     Attributes:
         name: of the module, and of its folder under ``runs/``.
         description: first lines of ``--help``.
-        make_env: ``(env name) -> environment``.
+        make_env: ``(name or function, wrappers=..., **arguments) -> environment``, such as :func:`purerl.envs.make`.
         make_algorithm: ``(env, config) -> Algorithm``.
         presets: settings by environment name.
         default_env: environment when none is asked for; has a preset.
@@ -46,8 +47,8 @@ class Experiment(NamedTuple):
     complete: Callable[[Any, Any, int], Any] = lambda hypers, config, num_env_steps: hypers
 
     def preset(self, env: str) -> Preset:
-        """Settings for an environment."""
-        return self.presets.get(env, self.fallback)
+        """Settings for an environment, whatever its arguments and wrappers."""
+        return self.presets.get(base_name(env), self.fallback)
 
     def settings_of(self, record: Mapping[str, Any]) -> tuple[str, Any, Any]:
         """Environment, config and hyperparameters that a ``config.json`` records.

@@ -4,6 +4,7 @@ import dataclasses
 import datetime
 import math
 import pathlib
+import re
 import sys
 import time
 import warnings
@@ -18,6 +19,7 @@ from purerl.analysis import plots
 from purerl.driver.command_line.arguments import Arguments, Launch, parse, run_options, swept
 from purerl.driver.command_line.compile_cache import keep_compiled_programs
 from purerl.driver.command_line.console import one_line_errors, say, speaks
+from purerl.driver.command_line.environments import make_env
 from purerl.driver.command_line.experiment import Experiment
 from purerl.driver.command_line.report import ranked_lines, report
 from purerl.driver.hypers import sweep
@@ -82,7 +84,7 @@ def _tell(result: TrainResult, out_dir: pathlib.Path, curve: pathlib.Path | None
 def _train(experiment: Experiment, arguments: Arguments, points: Sweep | None, out_dir: pathlib.Path) -> TrainResult:
     """One run: of a sweep over hyperparameters, or of those of the command line."""
     launch, config = arguments.launch, arguments.config
-    algorithm = experiment.make_algorithm(experiment.make_env(launch.env), config)
+    algorithm = experiment.make_algorithm(make_env(experiment, launch.env), config)
 
     def complete(hypers: Any) -> Any:
         return experiment.complete(hypers, config, arguments.options.num_env_steps)
@@ -149,7 +151,12 @@ def _out_dir(experiment: Experiment, arguments: Arguments) -> pathlib.Path:
     if given is not None:
         return given
     now = datetime.datetime.fromtimestamp(devices.agree(int(time.time())))
-    return pathlib.Path("runs", experiment.name, f"{now:%Y%m%d-%H%M%S}-{arguments.launch.env.replace('/', '-')}")
+    return pathlib.Path("runs", experiment.name, f"{now:%Y%m%d-%H%M%S}-{_slug(arguments.launch.env)}")
+
+
+def _slug(text: str) -> str:
+    """A text as part of a folder's name: letters, digits, dots and dashes."""
+    return re.sub(r"[^\w.]+", "-", text)[:80].strip("-")
 
 
 def _prepare_jax(launch: Launch) -> None:

@@ -331,9 +331,11 @@ def _check_fit(path: pathlib.Path, leaves: list, target: PyTree) -> None:
             raise ValueError(f"Checkpoint {path} does not fit: only {where} has {name}.")
         (dtype, shape), (want_dtype, want_shape) = saved[name], expected[name]
         if (dtype, shape) != (want_dtype, want_shape):
+            widths = {dtype, want_dtype} in ({"float32", "float64"}, {"int32", "int64"})
+            remedy = "where JAX_ENABLE_X64 is as it was" if widths else "with the settings that it was saved with"
             raise ValueError(
                 f"Checkpoint {path} does not fit: {name} is {dtype}{list(shape)} there, but the run that "
-                f"loads has {want_dtype}{list(want_shape)}. Load it with the settings that it was saved with."
+                f"loads has {want_dtype}{list(want_shape)}. Load it {remedy}."
             )
 
 

@@ -158,6 +158,8 @@ def test_another_shape_or_dtype_is_named(saved):
             checkpoints.load(state(features=4))
         with pytest.raises(ValueError, match=r"kernel is float32\[3, 2\] there, .* has float16\[3, 2\]"):
             checkpoints.load(state(dtype=jnp.float16))
+        with jax.enable_x64(True), pytest.raises(ValueError, match=r"Load it where JAX_ENABLE_X64 is as it was"):
+            checkpoints.load(jax.eval_shape(lambda: state(dtype=jnp.float64)))
 
 
 def test_another_structure_is_named(saved):
