@@ -91,3 +91,11 @@ def test_one_ply_fears_nothing_behind_a_truncation():
     moves = jnp.full(1, 2, jnp.int32)
     drawn = actions_of(one_ply(game), Seen(jax.nn.one_hot(moves, 5), moves), jax.random.split(KEY, 64))
     assert set(drawn.ravel().tolist()) == {0}
+
+
+def test_one_ply_plays_by_the_rules_where_nothing_punishes_another_move():
+    """A game in which a move that is not legal would go on like any other: it is never drawn."""
+    game = cut_game(0.0)
+    moves = jnp.zeros(1, jnp.int32)
+    drawn = actions_of(one_ply(game), Seen(jax.nn.one_hot(moves, 5), moves), jax.random.split(KEY, 64))
+    assert set(drawn.ravel().tolist()) == {0}

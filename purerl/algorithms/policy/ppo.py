@@ -149,7 +149,8 @@ class PPOState(struct.PyTreeNode):
 def ppo(env: Environment, config: PPOConfig | None = None) -> Algorithm:
     """PPO for discrete or continuous actions.
 
-    Continuous actions are Gaussian in ``[-1, 1]``, clipped there and scaled to the action space where it is bounded.
+    Continuous actions are Gaussian: on an axis with two bounds clipped to ``[-1, 1]`` and stretched between them, with
+    a lone bound clipped there, without any as they are. So they lie in the action space; learning sees the Gaussian.
 
     Args:
         env: observations an array; actions :class:`Discrete`, or a :class:`Box` of one axis.
