@@ -27,13 +27,14 @@ STAMP = $(VENV)/.installed-$(EXTRAS)$(subst /,-,$(PYTHON:%=-%))
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help install demo test test-all test-oldest test-touched lint format notebooks notebooks-touched bench lock clean
+.PHONY: help install demo test test-all test-oldest test-touched wheel-check lint format notebooks notebooks-touched bench lock clean
 
 help:
 	@echo 'make demo        train PPO on CartPole, 8 seeds at once; prints the result and draws curve.png'
 	@echo 'make test        run the tests                            make test ARGS="-k gae"'
 	@echo 'make test-all    all tests, on the oldest Python too, and every notebook as it stands (hours, not minutes)'
 	@echo 'make lint        check style, format, types and the generated pages'
+	@echo 'make wheel-check build the wheel, install it bare and run the Quickstart from it'
 	@echo 'make format      put the code in the format that lint wants'
 	@echo 'make notebooks   run every notebook from top to bottom    make notebooks SMOKE=1'
 	@echo 'make bench       measure the speed against other libraries, side by side'
@@ -64,6 +65,10 @@ test-oldest:
 	  fi; \
 	done; \
 	echo 'There is no Python 3.11 on this machine: the tests did not run on the oldest JAX.'
+
+# The wheel, without extras, in an environment of its own: does the README's Quickstart run from it?
+wheel-check: $(STAMP)
+	$(RUN) -m tests.wheel
 
 lint: $(STAMP)
 	$(RUN) -m ruff check .

@@ -26,16 +26,26 @@ COMMANDS = [
 ]
 
 
+def snippets() -> list[str]:
+    """The README's Python, block by block; the first is the Quickstart."""
+    return re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+def shorter(code: str) -> str:
+    """The same with fewer steps and seeds."""
+    for long, short in SHORTER.items():
+        code = code.replace(long, short)
+    return code
+
+
 def test_code_runs(tmp_path, monkeypatch):
     """Every name that the examples use exists, and they draw the pictures that they promise."""
-    quickstart, sweep, walk = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    quickstart, *others = snippets()
     assert len(quickstart.strip().splitlines()) <= 16
     monkeypatch.chdir(tmp_path)
     names: dict = {}
-    for code in (quickstart, sweep, walk):
-        for long, short in SHORTER.items():
-            code = code.replace(long, short)
-        exec(code, names)
+    for code in (quickstart, *others):
+        exec(shorter(code), names)
     assert names["action"] in (0, 1)
     assert names["decision"].action.tolist() == [1, 1]
     for picture in ("curve.png", "sweep.png", "runs/sweep/curve.png"):
