@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from purerl.agent import Agent
+from purerl.agent import Agent, of_algorithm
 from purerl.recipes import Recipe
 from purerl.types import PyTree
 
@@ -78,5 +78,4 @@ class Algorithm(NamedTuple):
         """
         if self.act is None:
             raise ValueError(f"{self.spec.name} does not act: it has no agent.")
-        act, how = self.act, {"sample": True} if sample else {}
-        return Agent(self.start, lambda carry, seen, key: act(hypers, state, carry, seen, key, **how))
+        return of_algorithm(self, hypers, state, sample)

@@ -24,7 +24,8 @@ ARROWS = {
     "ranges.py": ("types",),
     "config_checks.py": ("ranges",),
     "recipes.py": (),
-    "agent.py": ("types",),
+    "agent_file.py": ("files", "recipes", "types"),
+    "agent.py": ("agent_file", "types"),
     "algorithm.py": ("agent", "recipes", "types"),
     # parts of algorithms, which know no algorithm
     "kernels": ("kernels", "types"),
