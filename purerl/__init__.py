@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from purerl import envs
     from purerl.algorithm import Algorithm, Spec
-    from purerl.driver import train
+    from purerl.driver import load, train
     from purerl.recipes import recorded
 
-__all__ = ["Algorithm", "Spec", "envs", "recorded", "train"]
+__all__ = ["Algorithm", "Spec", "envs", "load", "recorded", "train"]
 __version__ = "0.1.0"
 
 # Imported when they are first asked for, so that `purerl --help` does not wait for JAX.
 _FROM = {
     "Algorithm": "purerl.algorithm",
     "Spec": "purerl.algorithm",
+    "load": "purerl.driver",
     "recorded": "purerl.recipes",
     "train": "purerl.driver",
 }

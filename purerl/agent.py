@@ -99,7 +99,13 @@ class Agent(NamedTuple):
 
 
 def of_algorithm(algorithm: Any, hypers: PyTree, state: PyTree, sample: bool = False, **about: Any) -> Agent:
-    """The agent of one state of an algorithm; see :meth:`purerl.algorithm.Algorithm.agent`."""
+    """The agent of one state of an algorithm; see :meth:`purerl.algorithm.Algorithm.agent`.
+
+    Raises:
+        ValueError: if nothing acts.
+    """
+    if algorithm.act is None:
+        raise ValueError(f"{algorithm.spec.name} does not act: it has no agent.")
     env = agent_file.environment(algorithm)
     return Agent(
         algorithm.start,
@@ -154,7 +160,9 @@ def _arrays(obs: PyTree, like: PyTree) -> tuple[PyTree, bool]:
         if all(x.ndim == wanted.ndim + extra and x.shape[extra:] == wanted.shape for x, wanted in pairs):
             return found, bool(extra)
     shapes, wanted = ([leaf.shape for leaf in jax.tree.leaves(tree)] for tree in (found, like))
-    raise ValueError(f"observations of shape {_one(shapes)}: the agent takes {_one(wanted)}, or a batch with one axis more.")
+    raise ValueError(
+        f"observations of shape {_one(shapes)}: the agent takes {_one(wanted)}, or a batch with one axis more."
+    )
 
 
 def _one(shapes: Sequence) -> Any:

@@ -1,8 +1,8 @@
 """Agents in files: what acting needs of a state, hyperparameters, and the recipe of the algorithm, as ``.safetensors``.
 
-Tensors are called by their place, ``state.params['params']['Dense_0']['kernel']`` or ``hypers.learning_rate``; the metadata
-has one entry, ``purerl``, in JSON. A file holds numbers and names alone: reading it runs no code but purerl's own and
-that of modules which the caller allows.
+Tensors are called by their place, ``state.params['params']['Dense_0']['kernel']`` or ``hypers.learning_rate``; the
+metadata has one entry, ``purerl``, in JSON. A file holds numbers and names alone: reading it runs no code but purerl's
+own and that of modules which the caller allows.
 """
 
 import inspect
@@ -188,7 +188,8 @@ def _parse(path: pathlib.Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             text = json.loads((file.metadata() or {})[_ENTRY])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118: it is no dictionary
+            names = file.keys()
+            tensors = {name: file.get_tensor(name) for name in names}
     except (safetensors.SafetensorError, KeyError, ValueError, TypeError) as error:
         raise ValueError(f"{path} is no agent saved by purerl, or is damaged: {error}") from error
     wanted = {"made_by": dict, "hypers_class": str, "hypers": dict, "settings": dict, "about": dict}
@@ -215,9 +216,10 @@ def _array(path: str | os.PathLike, name: str, tensors: Mapping[str, np.ndarray]
         ValueError: if it is missing, or of another shape or type.
     """
     found: Any = tensors.get(name)
-    if found is not None and jax.dtypes.issubdtype(wanted.dtype, jax.dtypes.prng_key) and found.dtype == np.uint32:
+    is_key = jax.dtypes.issubdtype(wanted.dtype, jax.dtypes.prng_key)
+    if found is not None and is_key and found.dtype == np.uint32:
         found = jax.random.wrap_key_data(found)
-    elif found is not None and wanted.dtype.kind == "V" and found.itemsize == wanted.dtype.itemsize:
+    elif found is not None and not is_key and wanted.dtype.kind == "V" and found.itemsize == wanted.dtype.itemsize:
         found = found.view(wanted.dtype)
     if found is None or (found.shape, found.dtype) != (wanted.shape, wanted.dtype):
         raise ValueError(f"{path}: {name} is missing or is not {wanted.dtype}{list(wanted.shape)}.")

@@ -49,8 +49,8 @@ ARROWS = {
     # what runs algorithms and shows what came of it, and knows no environment and no single algorithm
     "analysis": ("analysis", "files", "types"),
     "driver": (
-        *("driver", "agent", "algorithm", "analysis", "config_checks", "env_names", "files", "names", "ranges"),
-        *("recipes", "starting", "types", "xla"),
+        *("driver", "agent", "agent_file", "algorithm", "analysis", "config_checks", "env_names", "files", "names"),
+        *("ranges", "recipes", "starting", "types", "xla"),
     ),
     # on top: algorithms with settings that work, what is done with runs, the command that finds both by name
     "presets": ("presets", "algorithm", "algorithms", "data", "driver", "envs", "recipes", "types"),

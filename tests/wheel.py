@@ -1,7 +1,7 @@
 """Whether a plain install works: ``python -m tests.wheel`` builds the wheel and runs the README's Quickstart from it.
 
-The wheel goes without extras into a new environment, at the versions of ``requirements.lock``, and everything runs in an
-empty folder outside of the repository.
+The wheel goes without extras into a new environment, at the versions of ``requirements.lock``, and everything runs in
+an empty folder outside of the repository.
 """
 
 import os

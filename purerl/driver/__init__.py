@@ -7,6 +7,7 @@ from purerl.driver.options import RunOptions
 from purerl.driver.running.interruption import Interrupted
 from purerl.driver.running.loop import train
 from purerl.driver.running.result import TrainResult
+from purerl.driver.storage.load import load
 
 __all__ = [
     "PBT",
@@ -18,6 +19,7 @@ __all__ = [
     "cosine",
     "grid",
     "linear",
+    "load",
     "log_uniform",
     "piecewise",
     "random_search",

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from purerl import files, recipes
-from purerl.agent import Agent
+from purerl.agent import Agent, of_algorithm
 from purerl.algorithm import Algorithm
 from purerl.driver.command_line import experiment
 from purerl.driver.command_line.experiment import Experiment
@@ -67,7 +67,8 @@ class Agents(NamedTuple):
         Raises:
             ValueError: if nothing acts.
         """
-        return self.run.algorithm.agent(*self.trial(m), sample)
+        point, seed = divmod(m, self.columns.num_seeds)
+        return of_algorithm(self.run.algorithm, *self.trial(m), sample, step=self.step, seed=seed, point=point)
 
 
 def from_record(record: Mapping[str, Any], allow: Collection[str] = (), env: Any = None) -> Recorded:
