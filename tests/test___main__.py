@@ -9,9 +9,16 @@ import pytest
 
 import purerl
 from purerl import __main__ as command
+from purerl import starting
 from purerl.driver import command_line
 from purerl.presets import dqn, ppo
 from purerl.tools import plot
+
+
+@pytest.fixture(autouse=True)
+def begun(monkeypatch) -> None:
+    """Leave Ctrl-C to pytest, and nothing but what a command says on the screen."""
+    monkeypatch.setattr(starting, "begin", lambda name, words=(): None)
 
 
 @pytest.fixture
