@@ -78,6 +78,7 @@ class Played(NamedTuple):
     seed: int
     returns: np.ndarray  # [N] NaN for one that diverged
     lengths: np.ndarray  # [N]
+    num_cut: int = 0  # episodes that did not end
 
     @property
     def mean_return(self) -> float:
@@ -132,10 +133,11 @@ def play(agents: Agents, options: Options) -> list[Played]:
     played = []
     for m in tqdm(trials, unit="seed", disable=not options.progress or len(trials) == 1):
         point, seed = divmod(m, agents.columns.num_seeds)
-        found = (nothing, nothing)
+        found = (nothing, nothing, 0)
         if m not in agents.diverged:  # an agent of NaNs might play for ever
             result = jax.device_get(episodes(*agents.trial(m), keys[seed]))
-            found = (np.asarray(result.returns, np.float64), np.asarray(result.lengths, np.float64))
+            numbers = (np.asarray(values, np.float64) for values in (result.returns, result.lengths))
+            found = (*numbers, int(result.num_cut or 0))
         played.append(Played(m, point, seed, *found))
     return played
 
@@ -162,13 +164,16 @@ def report(agents: Agents, options: Options, points: Sequence[Point]) -> list[st
     """Lines for a person: of a sweep the points, and of the best one its seeds."""
     how = "actions drawn from the policy" if options.sampled else "the mode of the policy"
     lines = [
-        f"{_title(agents)} at step {agents.step:,} ({_which(options)}): {options.episodes:,} episodes of each seed "
+        f"{_title(agents)} at step {agents.step:,} ({_which(options)}): {options.episodes:,} "
+        f"{agents.run.algorithm.spec.evaluated_in.removeprefix('evaluation ')} of each seed "
         f"with {how}, key {options.key}"
     ]
     if len(points) > 1:
         width = max(len(_label(point)) for point in points)
         lines.append(f"  {'':{width}}  return over seeds, interquartile mean [95 % interval]")
         lines += [f"  {_label(point):{width}}  {with_diverged(point.returns, point.num_diverged)}" for point in points]
+    if num_cut := sum(one.num_cut for point in points for one in point.played):
+        lines.append(f"  {num_cut:,} of them did not end and were cut off; their returns are of what was played")
     if agents.columns.swept:
         lines.append(f"{'the best, ' * (len(points) > 1)}{_label(points[0])}")
     return lines + _table(agents, points[0], "return") + _table(agents, points[0], "length")
@@ -191,7 +196,12 @@ def record(agents: Agents, options: Options, points: Sequence[Point]) -> dict[st
                 "length": point.lengths._asdict(),
                 "num_diverged": point.num_diverged,
                 "seeds": [
-                    {"seed": one.seed, "return": _describe(one.returns), "length": _describe(one.lengths)}
+                    {
+                        "seed": one.seed,
+                        "return": _describe(one.returns),
+                        "length": _describe(one.lengths),
+                        "num_cut": one.num_cut,
+                    }
                     for one in point.played
                 ],
             }

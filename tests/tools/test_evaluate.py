@@ -4,6 +4,7 @@ import json
 import pathlib
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
@@ -162,6 +163,22 @@ def test_the_step_is_chosen_and_said(monkeypatch, tmp_path, capsys):
         found, printed = evaluated(capsys, tmp_path, tmp_path / "run", *arguments)
         assert found["step"] == 10 * update and text in printed
         assert found["points"][0]["return"]["estimate"] == -update
+
+
+def test_games_name_the_opponent_and_episodes_that_did_not_end_are_counted(monkeypatch, tmp_path, capsys):
+    """In the first line what is played, below it how many of the episodes a guard cut, and of each seed for a file."""
+    plain = returning(lambda hypers, state: 1.0)
+
+    def evaluate_and_cut(hypers, state, key, num_episodes):
+        episodes = plain.spec.evaluate(hypers, state, key, num_episodes)
+        return episodes.replace(cut=jnp.arange(num_episodes) < 3)
+
+    spec = plain.spec._replace(evaluate=evaluate_and_cut, evaluated_in="evaluation games against nobody")
+    register(monkeypatch, algorithm := plain._replace(spec=spec))
+    train(algorithm, out_dir=tmp_path / "run")
+    found, printed = evaluated(capsys, tmp_path, tmp_path / "run")
+    assert "20 games against nobody of each seed" in printed and "\n  3 of them did not end and were cut off" in printed
+    assert [seed["num_cut"] for seed in found["points"][0]["seeds"]] == [3]
 
 
 def test_agents_that_cannot(monkeypatch, tmp_path, capsys):
