@@ -11,15 +11,17 @@ if TYPE_CHECKING:
     from purerl import envs
     from purerl.algorithm import Algorithm, Spec
     from purerl.driver import load, train
+    from purerl.guide import choose
     from purerl.recipes import recorded
 
-__all__ = ["Algorithm", "Spec", "envs", "load", "recorded", "train"]
+__all__ = ["Algorithm", "Spec", "choose", "envs", "load", "recorded", "train"]
 __version__ = "0.1.0"
 
 # Imported when they are first asked for, so that `purerl --help` does not wait for JAX.
 _FROM = {
     "Algorithm": "purerl.algorithm",
     "Spec": "purerl.algorithm",
+    "choose": "purerl.guide",
     "load": "purerl.driver",
     "recorded": "purerl.recipes",
     "train": "purerl.driver",

@@ -24,6 +24,7 @@ ARROWS = {
     "ranges.py": ("types",),
     "config_checks.py": ("ranges",),
     "recipes.py": (),
+    "guide.py": (),
     "agent_file.py": ("files", "recipes", "types"),
     "agent.py": ("agent_file", "types"),
     "algorithm.py": ("agent", "recipes", "types"),
