@@ -74,9 +74,9 @@ class RunOptions:
     1 is faster for large batches."""
     mesh: Mesh | None = option(None, in_python=True)
     """Devices to run on, from ``purerl.driver.running.devices.make_mesh``; None: one device."""
-    optimization_level: int | None = option(None, recorded=True, low=0, high=3)
+    optimization_level: int | None = option(None, recorded=True, fixed=True, low=0, high=3)
     """How much LLVM optimises programs for a CPU, 0 to 3; None: as the environment's XLA_FLAGS say, else 1, which
-    compiles in half the time of 3 and computes the same bits as fast."""
+    compiles in half the time of 3, and runs as fast. Most programs compute the same bits at 1 as at 3; not all."""
     out_dir: pathlib.Path | None = option(None)
     """Where results go: ``config.json``, ``metrics.csv``, TensorBoard events, ``checkpoints/``, ``summary.json`` and
     ``curve.png``. None: from Python nowhere, from the command line runs/EXPERIMENT/TIME-ENV."""
@@ -119,7 +119,8 @@ class RunOptions:
 
     @classmethod
     def of_record(cls, record: Mapping[str, Any], hypers_names: Collection[str] = ()) -> "RunOptions":
-        """The options that a ``config.json`` records. Those that an older version did not have are as by default.
+        """The options that a ``config.json`` records. Those that an older version did not have are as by default, or
+        as they were then (:data:`purerl.driver.renames.UNSAID`).
 
         Args:
             record: the file as a dictionary.

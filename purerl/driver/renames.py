@@ -1,4 +1,4 @@
-"""Settings that had another name, or value, in the ``config.json`` of an older version."""
+"""Settings that had another name, or value, in the ``config.json`` of an older version, or were not in it."""
 
 from collections.abc import Collection, Mapping
 from types import MappingProxyType
@@ -23,9 +23,12 @@ RENAMED: dict[str, Renamed] = {
     "munchausen_share": Renamed("munchausen_alpha"),
 }
 
+# What older versions did, whose records do not say so.
+UNSAID: Mapping[str, Any] = MappingProxyType({"optimization_level": 3})
+
 
 def with_new_names(recorded: Mapping[str, Any], known: Collection[str]) -> dict[str, Any]:
-    """Recorded settings under the names that they have today.
+    """Recorded settings under the names that they have today, and those that went without saying.
 
     Args:
         recorded: values by name, as an older version may have written them.
@@ -39,4 +42,4 @@ def with_new_names(recorded: Mapping[str, Any], known: Collection[str]) -> dict[
         else:
             is_word = isinstance(value, str)
             found[renamed.now] = renamed.values.get(value, value) if is_word else value
-    return found
+    return {name: value for name, value in UNSAID.items() if name in known} | found

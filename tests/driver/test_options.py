@@ -66,8 +66,11 @@ def test_recorded_options_survive_json():
 
 
 def test_options_of_an_older_record_are_as_by_default():
-    """Those that it did not have yet."""
-    assert RunOptions.of_record({"num_env_steps": 7}) == RunOptions(num_env_steps=7, schedules={})
+    """Those that it did not have yet; but programs were compiled at level 3, so that they go on with the same bits."""
+    then = RunOptions(num_env_steps=7, schedules={}, optimization_level=3)
+    assert RunOptions.of_record({"num_env_steps": 7}) == then
+    now = json.loads(json.dumps(files.plain(RunOptions(num_env_steps=7).record())))
+    assert RunOptions.of_record(now).optimization_level is None
 
 
 def test_paths_may_be_text():

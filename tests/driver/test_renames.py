@@ -30,6 +30,14 @@ def test_options_of_a_run_are_read_by_their_old_names():
     assert folder.differences({"members_at_once": 4}, {"trials_at_once": 2}) == ["trials_at_once: 4 then, 2 now"]
 
 
+def test_what_older_versions_did_without_saying_so():
+    """A run without a word on the optimisation level was compiled at level 3, and is resumed with that alone."""
+    assert folder.differences({"seed": 0}, {"seed": 0, "optimization_level": 3}) == []
+    assert folder.differences({}, {"optimization_level": None}) == ["optimization_level: 3 then, null now"]
+    assert folder.differences({"optimization_level": None}, {"optimization_level": None}) == []
+    assert with_new_names({"tau": 1.0}, ["tau"]) == {"tau": 1.0}
+
+
 @pytest.mark.parametrize("name", RENAMED)
 def test_a_name_stays_where_it_is_known_or_the_new_one_is_not(name):
     """A record that still has the old name, that has neither, or that was given both."""

@@ -417,3 +417,11 @@ def test_deadlock_is_warned_of_with_its_remedy(monkeypatch, stops_before_running
         stops_before_running(num_seeds=1)
         monkeypatch.setattr(xla, "has_deadlock_remedy", lambda: True)
         stops_before_running(num_seeds=2)
+
+
+def test_programs_are_compiled_at_the_level_that_is_asked_for(stops_before_running, monkeypatch):
+    """``optimization_level`` reaches the compiler's options of every program."""
+    given = []
+    monkeypatch.setattr(loop, "Timer", given.append)
+    stops_before_running(optimization_level=3)
+    assert given == [xla.compiler_options(jax.default_backend(), 3)]
