@@ -310,10 +310,8 @@ def scale_to_box(action: jax.Array, space: Box) -> jax.Array:
         finite_low, finite_high = np.where(bounded, low, np.float32(0)), np.where(bounded, high, np.float32(0))
         width = finite_high - finite_low
     share = (jnp.clip(action, -1.0, 1.0) + 1) / 2
-    if np.isfinite(width).all():
-        stretched = finite_low + share * width
-    else:  # bounds that are further apart than the largest number
-        stretched = (1 - share) * finite_low + share * finite_high
+    too_wide = not np.isfinite(width).all()  # bounds that are further apart than the largest number
+    stretched = (1 - share) * finite_low + share * finite_high if too_wide else finite_low + share * width
     return jnp.clip(jnp.where(bounded, stretched, action), low, high)
 
 

@@ -133,12 +133,12 @@ def play(agents: Agents, options: Options) -> list[Played]:
     played = []
     for m in tqdm(trials, unit="seed", disable=not options.progress or len(trials) == 1):
         point, seed = divmod(m, agents.columns.num_seeds)
-        found = (nothing, nothing, 0)
+        returns, lengths, num_cut = nothing, nothing, 0
         if m not in agents.diverged:  # an agent of NaNs might play for ever
             result = jax.device_get(episodes(*agents.trial(m), keys[seed]))
-            numbers = (np.asarray(values, np.float64) for values in (result.returns, result.lengths))
-            found = (*numbers, int(result.num_cut or 0))
-        played.append(Played(m, point, seed, *found))
+            returns, lengths = (np.asarray(values, np.float64) for values in (result.returns, result.lengths))
+            num_cut = int(result.num_cut or 0)
+        played.append(Played(m, point, seed, returns, lengths, num_cut))
     return played
 
 

@@ -282,8 +282,8 @@ def collect(
     envs, steps, metrics = rollout.rollout(game, policy, state.envs, env_key, keys, config.num_steps)
     player = jnp.concatenate([steps.extras.player, jax.vmap(game.player)(envs.state)[None]])
     outcome, known = outcomes(steps.reward, turns(player), steps.terminated, steps.truncated)
-    policy = steps.extras.policy.astype(jnp.float32)
-    targets = TrainingTarget(steps.obs, policy, outcome.astype(jnp.float32), known)
+    weights = steps.extras.policy.astype(jnp.float32)
+    targets = TrainingTarget(steps.obs, weights, outcome.astype(jnp.float32), known)
     metrics = {"episode_length": metrics["episode_length"], **match.self_play_metrics(steps, player[:-1])}
     return state.replace(envs=envs), targets, metrics
 
