@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 MAX_SEQUENCES = 1_000_000
+_Text = tuple[tuple[int, ...], tuple[int, ...]]  # its tokens, and the rows of the prefixes before them
 
 
 class Sequences(NamedTuple):
@@ -57,11 +58,11 @@ def all_sequences(vocab_size: int, max_tokens: int, stop_token: int) -> Sequence
             f"all_sequences: a vocabulary of {vocab_size} has more than {MAX_SEQUENCES} sequences of {max_tokens} "
             "tokens; take fewer tokens or a smaller vocabulary."
         )
-    finished: list[tuple[tuple[int, ...], tuple[int, ...]]] = []  # tokens, and the rows of the prefixes before them
-    unfinished: list[tuple[tuple[int, ...], tuple[int, ...]]] = [((), ())]
+    finished: list[_Text] = []
+    unfinished: list[_Text] = [((), ())]
     num_prefixes = 0
     for _ in range(max_tokens):
-        longer = []
+        longer: list[_Text] = []
         for tokens, rows in unfinished:
             for token in range(vocab_size):
                 (finished if token == stop_token else longer).append(((*tokens, token), (*rows, num_prefixes)))

@@ -79,7 +79,8 @@ def test_only_bad_sequences_that_the_policy_left_are_masked():
     poisoned = jnp.where(MASK, log_ratio, jnp.nan)
     np.testing.assert_array_equal(mismatch.on_policy_enough(poisoned, MASK, s.reward, 0.1), expected)
     assert not all(expected)
-    assert np.all(mismatch.on_policy_enough(log_ratio, MASK, jnp.abs(s.reward), 0.0))
+    for harmless in (jnp.abs(s.reward), 0 * s.reward):
+        assert np.all(mismatch.on_policy_enough(log_ratio, MASK, harmless, 0.0))
     assert np.all(mismatch.on_policy_enough(log_ratio, MASK, s.reward, jnp.inf))
     with pytest.raises(AssertionError):
         mismatch.on_policy_enough(log_ratio, MASK, s.reward[:1], 0.1)

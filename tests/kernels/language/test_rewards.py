@@ -29,7 +29,7 @@ def test_overlong_penalty_is_flat_then_linear_and_never_below_minus_1():
             rewards.overlong_penalty(length, 100, buffer)
 
 
-@pytest.mark.covers("len-penalty", "long2short", "kimi-md")
+@pytest.mark.covers("len-penalty")
 def test_relative_length_rewards_short_answers_and_never_wrong_ones():
     """Shortest right .5, longest -.5 right or wrong, short and wrong 0; equal lengths 0; groups by themselves."""
     length = jnp.array([[10, 20, 30, 10], [7, 7, 7, 7]])

@@ -4,6 +4,9 @@ import numpy as np
 import pytest
 
 from purerl.kernels.language import sequences
+from purerl.language import enumeration
+from tests.support.tiny_language import SEQUENCES as TEXTS
+from tests.support.tiny_language import STOP, setting, tokens_of
 
 MASK = np.array([[1, 1, 1, 0], [1, 1, 0, 0], [1, 0, 0, 0]], bool)  # lengths 3, 2, 1 and 0
 X = np.array([[1.0, 2.0, 3.0, 4.0], [5.0, 6.0, 7.0, 8.0], [9.0, 10.0, 11.0, 12.0]], np.float32)
@@ -54,3 +57,24 @@ def test_the_reward_of_an_answer_is_at_its_last_token_and_a_score_is_read_there(
         np.testing.assert_array_equal(sequences.last(X, m), [9, 6, 3, 0])
     with pytest.raises(AssertionError):
         sequences.at_last(X, MASK)
+
+
+@pytest.mark.covers("token-mdp")
+def test_without_the_stop_token_the_gradient_is_not_that_of_the_reward(x64):
+    """All texts: with the mask up to the stop token it is exact, also in the stop token's logit; with the stop token
+    left out, as padding by its id does, stopping is never taught."""
+    s = setting()
+    stop = jnp.asarray(TEXTS.tokens == STOP) & TEXTS.mask
+    mask = sequences.until_stop(jnp.asarray(TEXTS.tokens == STOP))
+    np.testing.assert_array_equal(mask, TEXTS.mask)
+
+    def gradient(mask):
+        def mean(logits):
+            return enumeration.sample_mean(TEXTS, s.policy, sequences.total(tokens_of(logits), mask) * s.reward)
+
+        return jax.jit(jax.grad(mean))(s.policy)
+
+    truth = enumeration.policy_gradient(TEXTS, s.policy, s.reward)
+    np.testing.assert_allclose(gradient(mask), truth, atol=1e-15)
+    wrong = gradient(mask & ~stop)
+    assert np.max(np.abs(wrong[:, STOP] - truth[:, STOP])) > 0.03
