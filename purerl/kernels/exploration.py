@@ -104,13 +104,14 @@ def linear_decay(initial: Scalar, final: Scalar, count: jax.Array, duration: Sca
     Args:
         initial: value at count 0.
         final: value from count ``duration`` on.
-        count: ``[...]``, at least 0.
+        count: ``[...]``, at least 0; a negative one has wrapped, and is past every end.
         duration: at least 0; with 0 it is ``final`` throughout.
 
     Returns:
-        ``[...]``.
+        ``[...]``, between the two.
     """
-    elapsed = jnp.where(count < duration, count / jnp.maximum(duration, 1), 1)
+    begun = (count >= 0) & (count < duration)
+    elapsed = jnp.where(begun, count / jnp.maximum(duration, 1), 1)
     return initial + (final - initial) * elapsed
 
 

@@ -92,6 +92,22 @@ def safe_divide(numerator: jax.Array, denominator: jax.Array, default: float = 0
     return jnp.where(nonzero, numerator / jnp.where(nonzero, denominator, 1), default)
 
 
+def count_up(count: jax.Array, number: int) -> jax.Array:
+    """Saturating addition to a counter: ``min(count + number, largest integer of its type)``, which never wraps.
+
+    An int32 that counts environment steps is full after 2^31, which is half an hour at a million steps a second; a
+    schedule that reads it stays at its end then, where a negative count would lead far beyond its beginning.
+
+    Args:
+        count: ``[...]`` int, at least 0.
+        number: at least 0.
+
+    Returns:
+        ``[...]``, of the type of ``count``.
+    """
+    return count + jnp.minimum(number, jnp.iinfo(count.dtype).max - count)
+
+
 def global_norm(tree: PyTree) -> jax.Array:
     """Global norm of a pytree, the Euclidean norm of all leaves together, with gradient 0 at the origin.
 

@@ -45,6 +45,16 @@ def test_power_decay():
     np.testing.assert_allclose(jnp.sum(exploration.power_decay(1.0, t, 1.0)), 137 / 60)
 
 
+@pytest.mark.covers("eps-greedy")
+def test_linear_decay_stays_between_its_ends():
+    """A straight line over the duration and its end from there on, whatever the count: also one that has wrapped."""
+    count = jnp.array([0, 5, 10, 11, 2**24, 2**31 - 1, -(2**31), -1], jnp.int32)
+    expected = [1.0, 0.6, 0.2, 0.2, 0.2, 0.2, 0.2, 0.2]
+    np.testing.assert_allclose(exploration.linear_decay(1.0, 0.2, count, 10.0), expected, rtol=1e-12)
+    assert exploration.linear_decay(1.0, 0.0, jnp.int32(2**31 - 2) + 4, 20_000.0) == 0
+    np.testing.assert_allclose(exploration.linear_decay(1.0, 0.2, count, 0.0), 0.2, rtol=1e-12)
+
+
 def test_boltzmann_tends_to_greedy_and_to_uniform():
     """Odds are exp of differences over temperature; cold is greedy, hot is uniform, -inf is never chosen."""
     value = jnp.asarray(VALUE)

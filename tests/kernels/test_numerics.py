@@ -100,3 +100,13 @@ def test_global_norm_agrees_with_optax():
     tree = {"a": jnp.arange(3.0), "b": (jnp.full((2, 2), -2.0),)}
     np.testing.assert_allclose(numerics.global_norm(tree), optax.tree.norm(tree), rtol=1e-6)
     assert numerics.global_norm({}) == 0.0
+
+
+@pytest.mark.parametrize("dtype", [jnp.int32, jnp.uint8])
+def test_counters_saturate(dtype):
+    """``min(count + number, largest)``, exactly, up to the last of its type: a counter never wraps to the negative."""
+    most = int(jnp.iinfo(dtype).max)
+    counts = np.array([0, 1, most - 4, most - 3, most - 1, most])
+    found = numerics.count_up(jnp.asarray(counts, dtype), 3)
+    assert found.dtype == dtype
+    np.testing.assert_array_equal(found, np.minimum(counts + 3, most))

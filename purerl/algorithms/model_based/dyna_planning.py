@@ -28,7 +28,9 @@ def model_errors(config: DynaConfig, hypers: DynaHypers, tables: DynaTables, q: 
     Source: Sutton & Barto 2018, section 8.3 for the bonus.
     """
     model = jax.tree.map(lambda x: x[at], tables.model)
-    bonus = hypers.kappa * jnp.sqrt((tables.time - tables.tried_at[at]).astype(q.dtype))
+    # Without a sign: the difference is right until 2^32, whether or not the count of steps has wrapped at 2^31.
+    untried_for = (tables.time - tables.tried_at[at]).astype(jnp.uint32)
+    bonus = hypers.kappa * jnp.sqrt(untried_for.astype(q.dtype))
     return model.reward + bonus + hypers.gamma * MODELS[config.model].next_value(model, q) - q[at]
 
 

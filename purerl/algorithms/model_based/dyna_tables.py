@@ -18,8 +18,8 @@ class DynaTables(struct.PyTreeNode):
     known: jax.Array  # [S, A] bool, the pairs that planning may use
     pairs: jax.Array  # [S * A] int, the same pairs s * A + a in the order in which they came; the rest has no meaning
     num_pairs: jax.Array  # [] int
-    tried_at: jax.Array  # [S, A] int, real step at which the pair was tried last; 0 where never
-    time: jax.Array  # [] int, real steps so far
+    tried_at: jax.Array  # [S, A] int32, real step at which the pair was tried last; 0 where never
+    time: jax.Array  # [] int32, real steps so far, of which differences alone have a meaning: it wraps
 
 
 def init_tables(config: DynaConfig, hypers: DynaHypers, num_states: int, num_actions: int) -> DynaTables:

@@ -71,7 +71,7 @@ class MuZeroState(struct.PyTreeNode):
     opt_state: optax.OptState
     envs: rollout.Envs  # [B, ...]
     replay: ReplayState  # of SearchedStep
-    num_env_steps: jax.Array  # [] int
+    target_clock: jax.Array  # [] int, environment steps, as :func:`purerl.target_network.update_target` keeps them
 
 
 @recorded
@@ -166,7 +166,7 @@ def init(
         opt_state=optimizers.adam(hypers.max_grad_norm, hypers.adam_epsilon).init(params),
         envs=envs,
         replay=replay.init(item),
-        num_env_steps=jnp.zeros((), jnp.int32),
+        target_clock=jnp.zeros((), jnp.int32),
     )
 
 
@@ -289,17 +289,16 @@ def loss(
 
 
 def finish(config: MuZeroConfig, hypers: MuZeroHypers, state: MuZeroState) -> MuZeroState:
-    """Count the update's environment steps, and update the target network of Reanalyze."""
-    now = state.num_env_steps + config.num_envs * config.num_steps
-    if config.num_reanalyzed:
-        target_params = update_target(
-            state.target_params,
-            state.params,
-            "hard",
-            before=state.num_env_steps,
-            now=now,
-            every=hypers.target_update_every,
-            tau=1.0,
-        )
-        state = state.replace(target_params=target_params)
-    return state.replace(num_env_steps=now)
+    """After the gradient steps of an update: update the target network of Reanalyze."""
+    if not config.num_reanalyzed:
+        return state
+    target_params, target_clock = update_target(
+        state.target_params,
+        state.params,
+        "hard",
+        clock=state.target_clock,
+        num_steps=config.num_envs * config.num_steps,
+        every=hypers.target_update_every,
+        tau=1.0,
+    )
+    return state.replace(target_params=target_params, target_clock=target_clock)

@@ -58,6 +58,7 @@ class DQNState(struct.PyTreeNode):
     envs: rollout.Envs  # [B, ...]
     replay: ReplayState
     num_env_steps: jax.Array  # [] int
+    target_clock: jax.Array  # [] int, environment steps, as :func:`purerl.target_network.update_target` keeps them
 
 
 @recorded
@@ -91,6 +92,7 @@ def dqn(env: Environment, config: DQNConfig | None = None) -> Algorithm:
             envs=envs,
             replay=replay.add(empty, transitions),
             num_env_steps=jnp.full((), config.num_warmup_steps, jnp.int32),
+            target_clock=jnp.full((), config.num_warmup_steps, jnp.int32),
         )
 
     def collect(hypers: DQNHypers, state: DQNState, key: jax.Array) -> tuple[DQNState, Transition, Metrics]:

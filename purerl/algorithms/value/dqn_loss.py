@@ -19,6 +19,7 @@ from purerl.config_checks import check_config, check_multiples
 from purerl.data.transitions import NStepTransition
 from purerl.envs.base import Environment, num_actions
 from purerl.kernels import distributional, targets
+from purerl.kernels.numerics import count_up
 from purerl.nets.torsos import Activation, Torso
 from purerl.nets.value import Dueling, QNetwork, make_q_network
 from purerl.ranges import hyper, setting
@@ -335,14 +336,15 @@ def learn_from_batch(
 
 def finish_update(config: Any, hypers: PyTree, state: PyTree) -> PyTree:
     """After the gradient steps of an update of DQN, offline DQN or R2D2: count its steps, update the target network."""
-    now = state.num_env_steps + config.num_envs * config.num_steps
-    target_params = update_target(
+    num_steps = config.num_envs * config.num_steps
+    target_params, target_clock = update_target(
         state.target_params,
         state.params,
         config.target_update,
-        before=state.num_env_steps,
-        now=now,
+        clock=state.target_clock,
+        num_steps=num_steps,
         every=hypers.target_update_every,
         tau=hypers.tau,
     )
-    return state.replace(target_params=target_params, num_env_steps=now)
+    num_env_steps = count_up(state.num_env_steps, num_steps)
+    return state.replace(target_params=target_params, target_clock=target_clock, num_env_steps=num_env_steps)

@@ -60,6 +60,7 @@ class OfflineDQNState(struct.PyTreeNode):
     target_params: PyTree
     opt_state: optax.OptState
     num_env_steps: jax.Array  # [] int, those that DQN would have taken
+    target_clock: jax.Array  # [] int, environment steps, as :func:`purerl.target_network.update_target` keeps them
 
 
 @recorded
@@ -95,6 +96,7 @@ def offline_dqn(env: Environment, dataset: Transition, config: DQNConfig | None 
             target_params=jax.tree.map(jnp.copy, params),
             opt_state=opt_state,
             num_env_steps=jnp.zeros((), jnp.int32),
+            target_clock=jnp.zeros((), jnp.int32),
         )
 
     def update(hypers: DQNHypers, state: OfflineDQNState, key: jax.Array) -> tuple[OfflineDQNState, Metrics]:

@@ -23,6 +23,7 @@ from purerl.algorithm import Algorithm, Spec
 from purerl.config_checks import check_config, check_minibatches, config_or_default
 from purerl.envs.base import Environment, num_actions
 from purerl.kernels import exploration, returns, targets
+from purerl.kernels.numerics import count_up
 from purerl.nets.torsos import Activation, Torso
 from purerl.nets.value import QNetwork, make_q_network
 from purerl.ranges import hyper
@@ -232,6 +233,6 @@ def learn(
     (params, opt_state), metrics = minibatch_epochs(
         step, (state.params, state.opt_state), batch, key, config.num_epochs, config.num_minibatches
     )
-    num_env_steps = state.num_env_steps + config.num_envs * config.num_steps
+    num_env_steps = count_up(state.num_env_steps, config.num_envs * config.num_steps)
     state = state.replace(params=params, opt_state=opt_state, num_env_steps=num_env_steps)
     return state, jax.tree.map(jnp.mean, metrics)

@@ -160,6 +160,7 @@ class R2D2State(struct.PyTreeNode):
     envs: rollout.Envs  # [B, ...], whose carry is the memory
     replay: ReplayState  # of transitions whose extras are the memory before the step
     num_env_steps: jax.Array  # [] int
+    target_clock: jax.Array  # [] int, environment steps, as :func:`purerl.target_network.update_target` keeps them
 
 
 class SequenceBatch(struct.PyTreeNode):
@@ -197,6 +198,7 @@ def r2d2(env: Environment, config: R2D2Config | None = None) -> Algorithm:
             envs=envs,
             replay=replay.add(empty, transitions),
             num_env_steps=jnp.full((), config.num_warmup_steps, jnp.int32),
+            target_clock=jnp.full((), config.num_warmup_steps, jnp.int32),
         )
 
     def collect(hypers: R2D2Hypers, state: R2D2State, key: jax.Array) -> tuple[R2D2State, Transition, Metrics]:

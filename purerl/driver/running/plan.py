@@ -7,6 +7,8 @@ from typing import NamedTuple
 from purerl.algorithm import Algorithm
 from purerl.driver.hypers.population import PBT
 
+_MOST_UPDATES = 2**31 - 1  # the compiled loop counts them in an int32
+
 
 class Plan(NamedTuple):
     """Numbers of updates after which to log, to evaluate, to let a population evolve, and to save."""
@@ -52,7 +54,8 @@ class Plan(NamedTuple):
         """The plan of a run; every number is of environment steps and is rounded up to whole updates.
 
         Raises:
-            ValueError: if there is no update, because initialisation takes all the steps.
+            ValueError: if there is no update, because initialisation takes all the steps, or more updates than an int32
+                counts.
         """
         first_step, steps_per_update = algorithm.spec.env_steps_of_init, algorithm.spec.env_steps_per_update
         num_updates = math.ceil((num_env_steps - first_step) / steps_per_update)
@@ -60,6 +63,12 @@ class Plan(NamedTuple):
             raise ValueError(
                 f"num_env_steps = {num_env_steps}, but {algorithm.spec.name} takes {first_step} steps before its first "
                 f"update: at least {first_step + 1} are needed."
+            )
+
+        if num_updates > _MOST_UPDATES:
+            raise ValueError(
+                f"num_env_steps = {num_env_steps} are {num_updates} updates of {steps_per_update} steps each, but a run "
+                f"has at most {_MOST_UPDATES} of them: make updates larger, by more environments or more steps of each."
             )
 
         def marks(every: int | None, default_count: int) -> frozenset[int]:

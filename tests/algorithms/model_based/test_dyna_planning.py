@@ -1,13 +1,14 @@
 """Planning of Dyna: prioritized sweeping against a loop, and the model process that it solves."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from purerl.algorithms.model_based.dyna import dyna
 from purerl.algorithms.model_based.dyna_config import DynaConfig, DynaHypers
 from purerl.algorithms.model_based.dyna_planning import model_errors
-from purerl.algorithms.model_based.dyna_tables import learnt_mdp
+from purerl.algorithms.model_based.dyna_tables import init_tables, learnt_mdp
 from purerl.envs.mdp import environment
 from purerl.mdp import random_mdp
 from tests.oracles import dyna as oracle
@@ -39,3 +40,15 @@ def test_prioritized_sweeping_solves_the_learnt_process(x64):
     best = optimal_q(learnt_mdp(config, state.tables, 0.8))[:5]
     assert np.abs(state.tables.q - best).max() <= 1e-6 / (1 - 0.8)
     assert np.abs(state.tables.q - optimal_q(mdp)).max() > 1e-3
+
+
+@pytest.mark.covers("dyna")
+@pytest.mark.parametrize("time", [10, 2**24, 2**31 - 1, 2**31 + 6])
+def test_exploration_bonus_has_no_end(time):
+    """``kappa sqrt(tau)`` of pairs tried now, 9 real steps ago and never, also after the count of steps has wrapped."""
+    config, hypers = DynaConfig(), DynaHypers(kappa=0.5)
+    wrapped = np.array([time, time - 9, 0, 0]).astype(np.uint32).view(np.int32)
+    tables = init_tables(config, hypers, 2, 2)
+    tables = tables.replace(time=jnp.asarray(wrapped[0]), tried_at=jnp.asarray(wrapped.reshape(2, 2)))
+    found = model_errors(config, hypers, tables, tables.q)
+    np.testing.assert_allclose(np.ravel(found), 0.5 * np.sqrt([0, 9, time, time]), rtol=1e-6)

@@ -231,7 +231,8 @@ class Busy:
     def start(self, num_env_steps=60):
         """A start whose target network is another than the online one."""
         state, other = (jax.tree.map(lambda x, i=i: x[i], self.starts) for i in range(2))
-        return state.replace(target_params=other.params, num_env_steps=jnp.int32(num_env_steps))
+        count = jnp.int32(num_env_steps)
+        return state.replace(target_params=other.params, num_env_steps=count, target_clock=count)
 
     def later(self):
         """The start after a gradient step, so that priorities differ, with Adam as it was."""

@@ -141,6 +141,7 @@ class Targets(struct.PyTreeNode):
     params: Any
     target_params: Any
     num_env_steps: Any
+    target_clock: Any
 
 
 @pytest.mark.covers("target-net", "polyak")
@@ -155,7 +156,7 @@ def test_target_network_updates():
     def finished(rule, passed, every):
         config: Any = SimpleNamespace(**sizes, target_update=rule)
         hypers = HYPERS.replace(target_update_every=every)
-        return dqn_loss.finish_update(config, hypers, Targets(jnp.float32(5.0), jnp.float32(1.0), passed))
+        return dqn_loss.finish_update(config, hypers, Targets(jnp.float32(5.0), jnp.float32(1.0), passed, passed))
 
     for rule in ("hard", "polyak"):
         state = jax.vmap(lambda *x, rule=rule: finished(rule, *x))(passed.ravel(), every.ravel())

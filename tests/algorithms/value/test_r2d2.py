@@ -173,7 +173,8 @@ class Busy:
     def start(self, num_env_steps=60):
         """A start whose target network is another than the online one."""
         state, other = self.starts
-        return state.replace(target_params=other.params, num_env_steps=jnp.int32(num_env_steps))
+        count = jnp.int32(num_env_steps)
+        return state.replace(target_params=other.params, num_env_steps=count, target_clock=count)
 
     def _collect(self, state, key):
         """Transitions ``[10, 3]``, and the environments afterwards."""

@@ -53,6 +53,13 @@ def test_steps_of_the_initialisation_count():
         Plan.of(algorithm, 25)
 
 
+def test_more_updates_than_a_counter_holds_are_refused():
+    """The compiled loop's counter would wrap after 2^31 of them; environment steps may be more."""
+    assert plan(10 * (2**31 - 1), log_every=10**10).num_env_steps == 10 * (2**31 - 1)
+    with pytest.raises(ValueError, match=r"are 2147483648 updates of 10 steps each, .* at most 2147483647 of them"):
+        plan(10 * 2**31)
+
+
 @pytest.mark.parametrize("evaluates", [True, False])
 def test_every_selection_has_a_score_of_its_moment(evaluates):
     """Selections stand at every second update but not at the end, each with an evaluation, or else a log entry."""
