@@ -62,14 +62,21 @@ def declared(
     return {"range": Range(low if above is None else above, high, above is not None, infinite)}
 
 
-def hyper(default: float, **ends: Any) -> Any:
+def hyper(default: float, *, initial: bool = False, **ends: Any) -> Any:
     """A field of a record of hyperparameters, a leaf, with its range: ``hyper(0.99, low=0, high=1)``.
 
     Args:
         default: its default.
+        initial: it is read when a run begins and never again, so no schedule, population or fork may change it.
         **ends: as of :func:`declared`; none: any finite number.
     """
-    return struct.field(default=default, metadata=declared(**ends))
+    return struct.field(default=default, metadata=declared(**ends) | {"initial": initial})
+
+
+def initial_names(hypers: PyTree) -> tuple[str, ...]:
+    """Names of the hyperparameters, of a record or its class, that are read when a run begins and never again."""
+    fields = dataclasses.fields(hypers) if dataclasses.is_dataclass(hypers) else ()
+    return tuple(field.name for field in fields if field.metadata.get("initial"))
 
 
 def setting(default: Any, **ends: Any) -> Any:

@@ -143,12 +143,16 @@ def _prioritized(config: ReplayConfig, begin: Callable, put: Callable, refresh: 
     def can_sample(state: ReplayState) -> jax.Array:
         return num_drawable(config, state.ring) >= config.batch_size
 
+    def with_alpha(state: ReplayState, alpha: Scalar) -> ReplayState:
+        return state.replace(priorities=state.priorities.replace(alpha=jnp.asarray(alpha, jnp.float32)))
+
     return Replay(
         init,
         add,
         sample,
         update_priorities,
         can_sample,
+        with_alpha,
         lambda state: state.replace(priorities=refresh(state.priorities)),
     )
 

@@ -109,6 +109,8 @@ class Replay(NamedTuple):
         update_priorities: ``(state, indices, priority [M]) -> state``, before the next add. Priorities are at least 0
             and finite; of those for one item the largest counts, and an item of 0 is never drawn again.
         can_sample: ``(state) -> [] bool``, whether there are at least as many items as a sample has.
+        with_alpha: ``(state, alpha) -> state``, whose priorities have this exponent when they are set from now on; those
+            that were set before keep theirs until then.
         refresh: ``(state) -> state``, sorts the ranks, which is too slow to do at every change. For every few hundred
             updates.
     """
@@ -118,6 +120,7 @@ class Replay(NamedTuple):
     sample: Callable
     update_priorities: Callable
     can_sample: Callable
+    with_alpha: Callable
     refresh: Callable
 
 
@@ -143,7 +146,10 @@ def uniform(config: ReplayConfig) -> Replay:
     def can_sample(state: ReplayState) -> jax.Array:
         return num_drawable(config, state.ring) >= config.batch_size
 
-    return Replay(init, add, sample, lambda state, indices, priority: state, can_sample, lambda state: state)
+    def as_it_is(state: ReplayState, *of_priorities: PyTree) -> ReplayState:
+        return state
+
+    return Replay(init, add, sample, as_it_is, can_sample, as_it_is, as_it_is)
 
 
 def num_drawable(config: ReplayConfig, ring: rings.Ring) -> jax.Array:

@@ -25,7 +25,7 @@ class Case(NamedTuple):
         config: the smallest sizes that still show every part of the algorithm.
         hypers: the defaults.
         other_hypers: every number differs from ``hypers``, and nothing is neutral (no decay of 0, no weight of 0), so
-            that each number can be seen to matter.
+            that each number can be seen to matter; decays last beyond the half of the updates, and not to 2^24 steps.
         kind: of state; the deep laws run in ``make test`` for one algorithm of each kind.
         sources: files under ``purerl/algorithms/``; when one of them was touched, ``.ci/run`` checks the deep laws.
         learned: ``state -> what is learned by bootstrapping``, which must tell a truncated episode from a terminated

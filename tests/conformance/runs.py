@@ -1,6 +1,7 @@
 """The programs of the fast laws: one algorithm's runs side by side in one compiled program, and a lone run's."""
 
 import functools
+from collections.abc import Collection
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +17,11 @@ HALF, WHOLE = 18, 36  # updates; the smallest replay buffers wrap after 16
 # Rows of the program. Where it does not say otherwise a run has the other hyperparameters and the first key. The last
 # rows, from CHANGED on, are like FIRST, but each has the default of one hyperparameter.
 FIRST, DEFAULTS, THIRD, TWIN, ALWAYS_TERMINATED, ALWAYS_TRUNCATED, CHANGED = range(7)
+
+
+# Leaves of a state that count without end, by name, and such as look like it but go round or are full at some time.
+COUNTERS = ("num_env_steps", "num_optimizer_steps", "target_clock", "count", "time", "tried_at")
+INDICES = ("head", "size", "num_pairs")
 
 
 class Runs:
@@ -85,6 +91,29 @@ class Runs:
         """All rows after all updates, in one go."""
         return self.run(self.start, 0, WHOLE)
 
+    @functools.cached_property
+    def changed_half_way(self) -> program.Carry:
+        """All rows at the end, where those from CHANGED on were FIRST for the first half, and changed then."""
+        half = jnp.arange(self.half.diverged_at.shape[0]).at[CHANGED:].set(FIRST)
+        as_first = jax.tree.map(lambda x: x[half], self.half)
+        return self.run(as_first.replace(hypers=self.half.hypers), HALF, WHOLE)
+
+    def counted_to(self, number: int, names: Collection[str]) -> program.Carry:
+        """All rows at the end, where at half time these counters were shifted so that the largest was ``number``."""
+        states = jax.tree.map_with_path(
+            lambda path, x: number - jnp.max(x) + x if counter(path) in names else x, self.half.states
+        )
+        return self.run(self.half.replace(states=states), HALF, WHOLE)
+
+    @functools.cached_property
+    def with_nan(self) -> program.Carry:
+        """All rows at the end, where at half time every floating-point number of THIRD's state became NaN."""
+
+        def poisoned(x: jax.Array) -> jax.Array:
+            return x.at[THIRD].set(jnp.nan) if jnp.issubdtype(x.dtype, jnp.floating) else x
+
+        return self.run(self.half.replace(states=jax.tree.map(poisoned, self.half.states)), HALF, WHOLE)
+
     # --- alone --------------------------------------------------------------------------------------------
 
     @functools.cached_property
@@ -111,6 +140,13 @@ class Runs:
 def arrays(hypers: PyTree) -> PyTree:
     """Hyperparameters as the driver hands them to an algorithm: arrays without weak types."""
     return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.asarray(leaf).dtype), hypers)
+
+
+def counter(path: tuple) -> str | None:
+    """Name of the counter that a leaf of a state is; None if it is none, or an environment's."""
+    names = jax.tree_util.keystr(path, simple=True, separator=".").split(".")
+    theirs = {"envs", "env_state", "problem"} & {*names}
+    return names[-1] if names[-1] in COUNTERS and not theirs else None
 
 
 def row(tree: PyTree, i: int) -> PyTree:

@@ -16,7 +16,7 @@ import purerl
 from purerl.driver.hypers import sweep
 from purerl.driver.running import program
 from purerl.driver.storage.checkpoint import Checkpoints
-from purerl.ranges import Range, check_hypers, range_of
+from purerl.ranges import Range, check_hypers, initial_names, range_of
 from purerl.types import PyTree
 from tests.conformance import worker
 from tests.conformance.algorithms import CASES, REPRESENTATIVES
@@ -25,9 +25,11 @@ from tests.conformance.runs import (
     ALWAYS_TERMINATED,
     ALWAYS_TRUNCATED,
     CHANGED,
+    COUNTERS,
     DEFAULTS,
     FIRST,
     HALF,
+    INDICES,
     KEY,
     THIRD,
     TWIN,
@@ -35,6 +37,7 @@ from tests.conformance.runs import (
     Runs,
     arrays,
     assert_near,
+    counter,
     differ,
     row,
 )
@@ -94,6 +97,57 @@ def test_metrics_are_finite(runs):
     assert np.all(np.asarray(runs.whole.diverged_at) == program.NEVER)
 
 
+def test_nan_stays_in_its_run(runs):
+    """A run whose state is NaN changes no other run of the program, bit for bit."""
+    others = np.delete(np.arange(len(runs.whole.diverged_at)), THIRD)
+    assert_same(*(jax.tree.map(lambda x: x[others], carry) for carry in (runs.with_nan, runs.whole)))
+
+
+# --- counters ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [2**24 - 4, 2**31 - 4], ids=["2^24", "2^31"])
+def test_counters_that_run_full_do_no_harm(runs, number):
+    """Counters at the end of float32's and of int32's whole numbers: metrics are finite, and those that do not wrap for
+    a good reason stay there."""
+    carry = runs.counted_to(number, COUNTERS)
+    for metric, (total, _) in carry.sums.items():
+        assert np.all(np.isfinite(total)), metric
+    assert np.all(np.asarray(carry.diverged_at) == program.NEVER)
+    for path, x in jax.tree.leaves_with_path(carry.states):
+        if counter(path) not in (None, "target_clock", "time", "tried_at"):
+            assert np.max(x) >= number, jax.tree_util.keystr(path)
+
+
+def test_schedules_that_are_over_stay_so(runs):
+    """Decays are at their ends after 2^24 steps as after 2^31, past which an int32 would wrap: the runs are the same,
+    bit for bit, in all but their counters. Visits are counted in floats, whose powers do not end."""
+    is_float = {
+        counter(path)
+        for path, x in jax.tree.leaves_with_path(runs.start.states)
+        if jnp.issubdtype(x.dtype, jnp.floating)
+    }
+    names = {*COUNTERS} - {"target_clock"} - is_float
+    early, late = (runs.counted_to(number, names) for number in (2**24 - 4, 2**31 - 4))
+    for (path, x), y in zip(jax.tree.leaves_with_path(early.states), jax.tree.leaves(late.states), strict=True):
+        if counter(path) not in names:
+            assert_same(x, y)
+    assert_same(early.sums, late.sums)
+
+
+def test_counters_are_known(runs):
+    """A whole number that has grown in both halves of every run is one of the counters that the laws above set."""
+    for (path, x), y, z in zip(
+        jax.tree.leaves_with_path(runs.start.states),
+        jax.tree.leaves(runs.half.states),
+        jax.tree.leaves(runs.whole.states),
+        strict=True,
+    ):
+        if jnp.issubdtype(x.dtype, jnp.integer) and np.all(x < y) and np.all(y < z):
+            where = jax.tree_util.keystr(path, simple=True, separator=".")
+            assert counter(path) or {*INDICES, "envs", "env_state", "problem"} & {*where.split(".")}, where
+
+
 # --- keys and types, of which tracing tells ---------------------------------------------------------------
 
 
@@ -148,6 +202,19 @@ def test_every_hyperparameter_is_live(runs):
         changed = differ(row(states, FIRST), row(states, i))
         assert changed or name in unused, f"{name} changes nothing"
         assert not (changed and name in unused), f"{name} changes the state, but the case says: {unused[name]}"
+
+
+def test_every_hyperparameter_is_heeded_at_every_update(runs):
+    """Each number, changed alone half-way, changes what follows, unless the case says that it is not used, or its
+    declaration that it is ``initial``; then a schedule of it is refused. A copy of it in the state is no change."""
+    initial = initial_names(runs.case.hypers)
+    for i, name in enumerate(runs.names, start=CHANGED):
+        runs_of_it = row(runs.whole, FIRST), row(runs.changed_half_way, i)
+        leaves = zip(*(jax.tree.leaves((run.states, run.sums)) for run in runs_of_it), strict=True)
+        copy = [getattr(run.hypers.hypers, name) for run in runs_of_it]
+        heeded = differ(*zip(*(pair for pair in leaves if differ(pair, copy)), strict=True))
+        assert heeded or name in runs.case.unused or name in initial, f"{name} is read at the beginning alone"
+        assert not (heeded and name in initial), f"{name} is declared as initial, but heeded at every update"
 
 
 def test_hypers_differ_in_every_number(runs):

@@ -21,7 +21,7 @@ class EpsilonGreedyHypers(struct.PyTreeNode):
     """Step size of an arm's first pull."""
     step_decay: float = hyper(1.0, low=0)
     """Exponent e of step_size / N^e at an arm's pull N: 1 averages, 0 follows arms that change."""
-    initial_value: float = hyper(0.0)
+    initial_value: float = hyper(0.0, initial=True)
     """Value of an arm before it is pulled. An average forgets it at once, a constant step slowly."""
 
 

@@ -15,7 +15,7 @@ class LinUCBHypers(struct.PyTreeNode):
 
     bonus: float = hyper(1.0, low=0)
     """alpha: how many standard deviations above the estimate the bound stands."""
-    ridge: float = hyper(1.0, above=0)
+    ridge: float = hyper(1.0, initial=True, above=0)
     """Weight of the penalty on the coefficients."""
 
 

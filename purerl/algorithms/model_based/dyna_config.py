@@ -53,5 +53,5 @@ class DynaHypers(struct.PyTreeNode):
     """Reward, in planning, for a pair not tried for tau real steps: kappa sqrt(tau)."""
     theta: float = hyper(1e-4, low=0)
     """Error up to which prioritised sweeping leaves a pair alone; to be above Q's rounding."""
-    initial_value: float = hyper(0.0)
+    initial_value: float = hyper(0.0, initial=True)
     """Value of every pair at the beginning."""

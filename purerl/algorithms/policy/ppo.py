@@ -124,9 +124,9 @@ class PPOHypers(struct.PyTreeNode):
     """Gradients longer than this (global norm) are scaled down to it."""
     target_kl: float = hyper(0.01, above=0)
     """KL(old; new) that the adaptive penalty aims at and that early_stop watches, in nats."""
-    initial_kl_coef: float = hyper(1.0, low=0)
+    initial_kl_coef: float = hyper(1.0, initial=True, low=0)
     """The KL penalty's coefficient before the first adaptation."""
-    initial_log_std: float = hyper(0.0)
+    initial_log_std: float = hyper(0.0, initial=True)
     """Log standard deviation of continuous actions at initialisation."""
     adam_epsilon: float = hyper(1e-5, above=0)
     """Adam's denominator constant."""

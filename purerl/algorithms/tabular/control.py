@@ -60,7 +60,7 @@ class ControlHypers(struct.PyTreeNode):
     """Exponent e of step_size / N^e at a pair's visit N: 0 stays, 1 averages; (1/2, 1] for convergence."""
     gamma: float = hyper(1.0, low=0, high=1)
     """Discount."""
-    initial_value: float = hyper(0.0)
+    initial_value: float = hyper(0.0, initial=True)
     """Of every action; optimistic where it exceeds every return."""
     epsilon: float = hyper(0.1, low=0, high=1)
     """Share of uniformly drawn actions at a state's first visit; 0 with optimism, 1 for any action."""

@@ -98,7 +98,8 @@ def dqn(env: Environment, config: DQNConfig | None = None) -> Algorithm:
     def collect(hypers: DQNHypers, state: DQNState, key: jax.Array) -> tuple[DQNState, Transition, Metrics]:
         choose = functools.partial(explore, net, config, hypers, state)
         envs, transitions, metrics = collect_rollout(env, choose, state.envs, key, config.num_steps)
-        return state.replace(envs=envs), transitions, metrics
+        replay_state = replay.with_alpha(state.replay, hypers.priority_alpha)
+        return state.replace(envs=envs, replay=replay_state), transitions, metrics
 
     def act(
         hypers: DQNHypers, state: DQNState, carry: tuple, seen: Seen, key: jax.Array, sample: bool = False

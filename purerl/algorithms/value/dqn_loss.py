@@ -131,7 +131,8 @@ class DQNHypers(struct.PyTreeNode):
     temperature: float = hyper(0.03, low=0)
     """Temperature of the soft policy, in units of the return."""
     priority_alpha: float = hyper(0.5, low=0)
-    """Power of the loss that a transition is sampled in proportion to; 0 samples uniformly."""
+    """Power of the loss that a transition is sampled in proportion to, at the time when that is computed; 0 samples
+    uniformly."""
     priority_epsilon: float = hyper(1e-6, above=0)
     """Added to every priority, so that none is 0."""
     priority_beta_start: float = hyper(0.4, low=0, high=1)

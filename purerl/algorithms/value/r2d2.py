@@ -140,7 +140,8 @@ class R2D2Hypers(struct.PyTreeNode):
     priority_eta: float = hyper(0.9, low=0, high=1)
     """Share of the largest error of a sequence in its priority; the mean has the rest."""
     priority_alpha: float = hyper(0.9, low=0)
-    """Power of the priority that a sequence is sampled in proportion to; 0 samples uniformly."""
+    """Power of the priority that a sequence is sampled in proportion to, at the time when that is computed; 0 samples
+    uniformly."""
     priority_epsilon: float = hyper(1e-6, above=0)
     """Added to every priority, so that none is 0."""
     priority_beta: float = hyper(0.6, low=0, high=1)
@@ -204,7 +205,8 @@ def r2d2(env: Environment, config: R2D2Config | None = None) -> Algorithm:
     def collect(hypers: R2D2Hypers, state: R2D2State, key: jax.Array) -> tuple[R2D2State, Transition, Metrics]:
         epsilon = epsilons(hypers, state.num_env_steps, config.num_envs)
         envs, transitions, metrics = collect_rollout(env, net, state.params, state.envs, key, epsilon, config.num_steps)
-        return state.replace(envs=envs), transitions, metrics
+        replay_state = replay.with_alpha(state.replay, hypers.priority_alpha)
+        return state.replace(envs=envs, replay=replay_state), transitions, metrics
 
     def act(
         hypers: R2D2Hypers, state: R2D2State, carry: LSTMState, seen: Seen, key: jax.Array, sample: bool = False

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import jax
 
 from purerl.names import near
+from purerl.ranges import initial_names
 from purerl.types import PyTree
 
 
@@ -24,6 +25,20 @@ def check_fields(names: Iterable[str], hypers: PyTree) -> None:
         value = getattr(hypers, name)
         if not jax.tree_util.all_leaves([value]):
             raise ValueError(f"{record}.{name} holds {type(value).__name__}, not a number: choose another field.")
+
+
+def check_may_change(names: Iterable[str], hypers: PyTree) -> None:
+    """As :func:`check_fields`, and every name is one that an algorithm reads at every update.
+
+    Raises:
+        ValueError: if not.
+    """
+    check_fields(names, hypers)
+    for name in {*names} & {*initial_names(hypers)}:
+        raise ValueError(
+            f"{type(hypers).__name__}.{name} is read when a run begins and never again, so it cannot change during one: "
+            "sweep it."
+        )
 
 
 def fold_in_name(key: jax.Array, name: str) -> jax.Array:

@@ -12,7 +12,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from purerl.driver.hypers.names import check_fields, fold_in_name
+from purerl.driver.hypers.names import check_may_change, fold_in_name
 from purerl.ranges import Range, check_hyper, range_of
 from purerl.types import PyTree
 
@@ -65,7 +65,7 @@ def check(pbt: PBT, hypers: PyTree, num_members: int) -> None:
     """
     if num_members < 2:
         raise ValueError(f"A population of {num_members} cannot evolve: give it at least 2 members.")
-    check_fields(pbt.names, hypers)
+    check_may_change(pbt.names, hypers)
     for name in pbt.names:
         dtype = jnp.asarray(getattr(hypers, name)).dtype
         if not jnp.issubdtype(dtype, jnp.floating):

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
-from purerl.driver.hypers.names import check_fields
+from purerl.driver.hypers.names import check_fields, check_may_change
 from purerl.names import near
 from purerl.ranges import check_hyper, range_of
 from purerl.types import PyTree
@@ -106,7 +106,7 @@ def check(schedules: Mapping[str, Schedule], hypers: PyTree) -> None:
     Raises:
         ValueError: for a name that is no field, a field that is a record of its own, or a value out of range.
     """
-    check_fields(schedules, hypers)
+    check_may_change(schedules, hypers)
     ranges = {field.name: range_of(field) for field in dataclasses.fields(hypers)}
     for name, schedule in schedules.items():
         if not callable(schedule):

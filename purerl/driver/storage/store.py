@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
 from purerl import files
 from purerl.driver.options import RunOptions
@@ -21,6 +22,7 @@ from purerl.driver.storage import folder, logs, records
 from purerl.driver.storage.checkpoint import Checkpoints, Saved
 from purerl.driver.storage.folder import FolderError
 from purerl.driver.storage.runs import read_run
+from purerl.ranges import initial_names
 
 
 class Origin(NamedTuple):
@@ -301,6 +303,7 @@ def _read_fork(fork: Origin, job: Job) -> Saved:
             f"asked for are done by then: give a num_env_steps (--num-env-steps) above {step:,}, or a from_step "
             "(--from-step) before it."
         )
+    _check_initial_hypers(fork, saved, job)
     # A fork goes on with its own hyperparameters, unless a population has evolved them.
     return saved if job.population else saved._replace(state=saved.state.replace(hypers=job.trials.hypers))
 
@@ -318,6 +321,16 @@ def _check_columns(path: pathlib.Path, job: Job) -> None:
     with (path / folder.METRICS).open() as metrics:
         if metrics.readline().strip() != header:
             raise FolderError(f"{path} logged other columns than {header}: fork it with the swept fields that it has.")
+
+
+def _check_initial_hypers(fork: Origin, saved: Saved, job: Job) -> None:
+    """A fork has the hyperparameters of its origin where only ``init`` reads them."""
+    for name in initial_names(job.trials.base):
+        if not np.array_equal(getattr(saved.state.hypers, name), getattr(job.trials.hypers, name)):
+            raise FolderError(
+                f"{fork.folder} began with another {name}, which is read at the beginning and never again: fork it "
+                "with the one it has, or begin a new run."
+            )
 
 
 def _like(job: Job):

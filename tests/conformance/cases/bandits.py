@@ -58,8 +58,8 @@ CASES = {
         gaussian_thompson,
         GaussianThompsonHypers(),
         prior_mean=1.0,
-        prior_std=2.0,
-        noise_std=0.5,
+        prior_std=0.3,
+        noise_std=3.0,
     ),
     "bandit-bernoulli-thompson": _bandit(
         "thompson",

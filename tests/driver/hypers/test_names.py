@@ -1,11 +1,13 @@
-"""Fields of hyperparameters by name: which may be swept or moved, and a key of each name's own."""
+"""Fields of hyperparameters by name: which may change during a run, and a key of each name's own."""
 
 import jax
 import numpy as np
 import pytest
 from flax import struct
 
-from purerl.driver.hypers.names import check_fields, fold_in_name
+from purerl.driver.hypers import population, schedules
+from purerl.driver.hypers.names import check_fields, check_may_change, fold_in_name
+from purerl.ranges import hyper
 from tests.support.toy import KEY
 
 
@@ -21,6 +23,7 @@ class Hypers(struct.PyTreeNode):
 
     rate: float = 0.1
     inner: Inner = Inner()
+    start: float = hyper(0.0, initial=True)
     kind: str = struct.field(pytree_node=False, default="plain")
 
 
@@ -33,8 +36,8 @@ def test_fields_that_hold_one_number_pass():
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("rat", "Hypers has no field 'rat'. Near: 'rate'. Fields: rate, inner."),
-        ("kind", "Hypers has no field 'kind'. Fields: rate, inner."),
+        ("rat", "Hypers has no field 'rat'. Near: 'rate'. Fields: rate, inner, start."),
+        ("kind", "Hypers has no field 'kind'. Fields: rate, inner, start."),
         ("inner", "Hypers.inner holds Inner, not a number: choose another field."),
     ],
 )
@@ -43,6 +46,19 @@ def test_other_names_are_refused(name, message):
     with pytest.raises(ValueError) as error:
         check_fields(["rate", name], Hypers())
     assert str(error.value) == message
+
+
+def test_what_only_the_beginning_reads_cannot_change():
+    """A schedule of it, or a population that evolves it, would be accepted and ignored; a sweep of it is well."""
+    assert check_fields(["start"], Hypers()) is None
+    assert check_may_change(["rate"], Hypers()) is None
+    message = r"Hypers\.start is read when a run begins and never again, so it cannot change during one: sweep it\."
+    with pytest.raises(ValueError, match=message):
+        check_may_change(["rate", "start"], Hypers())
+    with pytest.raises(ValueError, match=message):
+        schedules.check({"start": schedules.linear(1.0)}, Hypers())
+    with pytest.raises(ValueError, match=message):
+        population.check(population.PBT(every=1, names=("start",)), Hypers(), 4)
 
 
 def test_keys_of_names_differ_and_stay():

@@ -15,7 +15,7 @@ import pytest
 from purerl.driver import PBT, Interrupted, cosine, grid, linear
 from purerl.driver.running import loop, program
 from purerl.driver.running.trials import Trials
-from purerl.driver.storage import records
+from purerl.driver.storage import records, store
 from purerl.driver.storage.checkpoint import Checkpoints
 from purerl.driver.storage.folder import FolderError
 from tests.support.toy import (
@@ -348,6 +348,16 @@ def test_a_fork_that_changes_nothing_is_its_parent(parent, tmp_path):
     whence = {"folder": str(folder), "step": 20}
     assert config_of(tmp_path)["forked_from"] == whence
     assert json.loads((tmp_path / "summary.json").read_text())["forked_from"] == whence
+
+
+def test_a_fork_with_another_beginning_is_refused(parent, tmp_path, monkeypatch):
+    """A number that the beginning of a run alone reads would be recorded, and heeded by nobody."""
+    folder = parent[1]
+    monkeypatch.setattr(store, "initial_names", lambda hypers: ("rate",))
+    options = OPTIONS | {"num_seeds": 2, "fork": folder, "from_step": 40}
+    with pytest.raises(FolderError, match=f"{folder} began with another rate, .* fork it with the one it has"):
+        train(**options, hypers=ToyHypers(rate=0.5), out_dir=tmp_path / "other")
+    train(**options, hypers=ToyHypers(), out_dir=tmp_path / "same")
 
 
 def test_without_a_step_a_fork_starts_at_the_end(parent, tmp_path):
