@@ -3,7 +3,9 @@
     P(i) = m_i / sum_j m_j,    m_i = p_i^alpha    or    m_i = rank(i)^-alpha
 
 An item's priority p is given by the algorithm, as a rule the absolute TD error plus a small number. Until then it is
-the largest one so far, so that every item is likely to be sampled at least once. An item of priority 0 is never drawn.
+the largest one of late, so that every item is likely to be sampled at least once: a decaying maximum of what is given.
+The largest one ever, as in the paper, would be that of one outlier for all time, and new items, over and over, all that
+is sampled. An item of priority 0 is never drawn.
 
 Source: Schaul et al. 2016, Prioritized experience replay (arXiv 1511.05952).
 """
@@ -19,12 +21,14 @@ from purerl.data import ring as rings
 from purerl.data.replay import Replay, ReplayConfig, ReplayState, SampleIndices, num_drawable
 from purerl.types import PyTree, Scalar
 
+_KEPT = 0.9  # of the largest priority, from one batch of priorities to the next: a million is forgotten in 130
+
 
 class Proportional(struct.PyTreeNode):
     """State of proportional prioritisation, ``p^alpha``. N: rows where an item may start."""
 
     scaled_priorities: priorities.SumTree  # of the N items; 0 where none is complete
-    highest: jax.Array  # [] largest priority so far, that of a new item
+    highest: jax.Array  # [] largest priority of late, that of a new item
     alpha: jax.Array  # []
 
 
@@ -32,7 +36,7 @@ class RankBased(struct.PyTreeNode):
     """State of rank-based prioritisation, ``rank^-alpha``."""
 
     scaled_priorities: priorities.SumTree  # of the N items; 0 where none is complete
-    highest: jax.Array  # [] largest priority so far, that of a new item
+    highest: jax.Array  # [] largest priority of late, that of a new item
     alpha: jax.Array  # []
     priority: jax.Array  # [N] 0 where no item is complete
     ranked: jax.Array  # [N] the priorities when they were last sorted, ascending
@@ -137,7 +141,7 @@ def _prioritized(config: ReplayConfig, begin: Callable, put: Callable, refresh: 
         # A sample from an empty replay is no item. And the weights are read first this way: were they still to be
         # computed when scaled priorities are overwritten, XLA would keep a copy of all of these for them.
         priority = jnp.where(indices.weight > 0, priority, 0)
-        highest = jnp.maximum(state.priorities.highest, jnp.max(priority))
+        highest = jnp.maximum(_KEPT * state.priorities.highest, jnp.max(priority))
         return state.replace(priorities=put(state.priorities.replace(highest=highest), item, priority))
 
     def can_sample(state: ReplayState) -> jax.Array:

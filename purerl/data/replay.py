@@ -109,8 +109,8 @@ class Replay(NamedTuple):
         update_priorities: ``(state, indices, priority [M]) -> state``, before the next add. Priorities are at least 0
             and finite; of those for one item the largest counts, and an item of 0 is never drawn again.
         can_sample: ``(state) -> [] bool``, whether there are at least as many items as a sample has.
-        with_alpha: ``(state, alpha) -> state``, whose priorities have this exponent when they are set from now on; those
-            that were set before keep theirs until then.
+        with_alpha: ``(state, alpha) -> state``, where priorities set from now on have this exponent; those that
+            were set before keep theirs until they are set again.
         refresh: ``(state) -> state``, sorts the ranks, which is too slow to do at every change. For every few hundred
             updates.
     """

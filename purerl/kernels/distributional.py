@@ -120,6 +120,27 @@ def project(atoms: jax.Array, probability: jax.Array, onto: jax.Array) -> jax.Ar
     return jnp.sum(probability[..., :, None] * jnp.maximum(0, 1 - distance), axis=-2)
 
 
+def clipped_mass(atoms: jax.Array, probability: jax.Array, onto: jax.Array) -> jax.Array:
+    """Clipped mass: the share of a distribution that lies beyond a support, and that :func:`project` moves to its ends.
+
+    ``sum_j p_j 1[z_j < onto_1 or z_j > onto_N]``, where an atom at an end, up to rounding, is not beyond it
+
+    Where it is large, returns do not fit the support, and actions that lead there look alike.
+
+    Args:
+        atoms: ``[..., M]``, may be infinite.
+        probability: ``[..., M]``.
+        onto: ``[N]``, evenly spaced and ascending, N at least 2.
+
+    Returns:
+        ``[...]`` in [0, 1].
+    """
+    chex.assert_equal_shape((atoms, probability))
+    rounding = 1e-3 * (onto[-1] - onto[0]) / (onto.shape[0] - 1)
+    beyond = (atoms < onto[0] - rounding) | (atoms > onto[-1] + rounding)
+    return jnp.sum(jnp.where(beyond, probability, 0), axis=-1)
+
+
 def categorical_target(
     reward: jax.Array, discount: jax.Array, next_probability: jax.Array, atoms: jax.Array
 ) -> jax.Array:

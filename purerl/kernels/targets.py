@@ -125,6 +125,31 @@ def soft_value(q: jax.Array, temperature: Scalar) -> jax.Array:
     return highest + temperature * jax.nn.logsumexp((q - highest[..., None]) / scale, axis=-1)
 
 
+def double_soft_value(q: jax.Array, selector: jax.Array, temperature: Scalar) -> jax.Array:
+    """Soft value of the policy that other estimates make, as :func:`double_value` is of :func:`max_value`.
+
+    ``sum_a pi_a (q_a - tau log pi_a)`` with ``pi = softmax(selector / tau)``
+
+    Never above :func:`soft_value` of ``q``, and the same where both estimates are. Of two independent noisy estimates
+    it is not too high on average.
+
+    Args:
+        q: ``[..., A]``, finite estimates that value.
+        selector: ``[..., A]``, finite estimates that make the policy.
+        temperature: tau, in units of value, at least 0; at 0 the policy is greedy, ties split.
+
+    Returns:
+        ``[...]``.
+
+    Source: Haarnoja et al. 2017, (3), with two estimates as in van Hasselt 2010.
+    """
+    chex.assert_equal_shape((q, selector))
+    scaled_log_policy = selector - soft_value(selector, temperature)[..., None]  # tau log pi
+    below = selector - max_value(selector)[..., None]
+    policy = jax.nn.softmax(below / jnp.maximum(temperature, jnp.finfo(q.dtype).tiny), axis=-1)
+    return expected_value(q - scaled_log_policy, policy)
+
+
 def munchausen_bonus(
     q: jax.Array, action: jax.Array, temperature: Scalar, alpha: Scalar, lowest: Scalar = -1.0
 ) -> jax.Array:

@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from purerl.data.prioritized import importance_weights, proportional, rank_based
-from purerl.data.replay import ReplayConfig, SampleIndices
+from purerl.data.replay import ReplayConfig, SampleIndices, uniform
 from tests.oracles import replay as oracle
 from tests.support.replay_cases import labels
 
@@ -84,8 +84,8 @@ def test_full_correction_makes_draws_unbiased():
 
 
 @pytest.mark.covers("per")
-def test_new_items_get_the_largest_priority_so_far():
-    """1 at first, then the largest ever reported, also after that item is gone; of what is reported for one item
+def test_new_items_get_the_largest_priority_of_late():
+    """1 at first, then the largest reported, less a tenth of it with every batch; of what is reported for one item
     twice the larger."""
     replay = proportional(CONFIG)
     state = replay.init(jnp.int32(0), 1.0)
@@ -94,8 +94,44 @@ def test_new_items_get_the_largest_priority_so_far():
     twice = SampleIndices(row=jnp.array([0, 0, 1]), env=jnp.array([2, 2, 0]), weight=jnp.ones(3))
     state = replay.update_priorities(state, twice, jnp.array([9.0, 4.0, 0.5]))
     np.testing.assert_array_equal(scaled_priorities(state)[: 2 * B], [1, 1, 9, 1, 0.5, 1, 1, 1])
-    state = replay.add(state, jnp.int32(labels(2, ROWS, B)))
-    np.testing.assert_array_equal(scaled_priorities(state), 9)
+    full = replay.add(state, jnp.int32(labels(2, ROWS, B)))
+    np.testing.assert_array_equal(scaled_priorities(full), 9)
+    for number, largest in ((0.5, 8.1), (7.0, 7.29), (8.0, 8.0)):
+        state = replay.update_priorities(state, twice, jnp.full(3, number))
+        assert float(state.priorities.highest) == pytest.approx(largest)
+
+
+@pytest.mark.covers("per")
+@pytest.mark.parametrize("kind", [proportional, rank_based])
+def test_one_outlier_does_not_starve_the_rest(kind):
+    """300 batches of errors of 0.1 after one of 10^6, whose item was overwritten: new items have the priority of all
+    others, and a batch of 64 has almost as many different items as a uniform one."""
+    replay = kind(ReplayConfig(capacity=1000, batch_size=64))
+    state = replay.add(replay.init(jnp.zeros(()), 1.0), jnp.zeros((1000, 1)))
+
+    def step(state, i):
+        errors = jnp.full(64, 0.1).at[0].set(jnp.where(i == 0, 1e6, 0.1))
+        state = replay.update_priorities(state, replay.sample(state, jax.random.key(i)), errors)
+        state = replay.add(state, jnp.zeros((4, 1)))
+        return state, state.priorities.highest
+
+    state, highest = jax.jit(lambda state: jax.lax.scan(step, state, jnp.arange(300)))(state)
+    assert highest[0] == 1e6
+    np.testing.assert_allclose(highest[160:], 0.1, rtol=1e-5)
+    drawn = np.unique(replay.sample(replay.refresh(state), jax.random.key(300)).row)
+    assert len(drawn) > (55 if kind is proportional else 40)
+
+
+@pytest.mark.covers("per")
+def test_another_exponent_holds_from_then_on():
+    """Priorities that are set after it have the new exponent, the others keep theirs; a uniform replay has none."""
+    replay = proportional(CONFIG)
+    state = replay.with_alpha(filled(proportional, np.full(N, 4.0), 0.5), 1.0)
+    two = SampleIndices(row=jnp.array([0, 1]), env=jnp.array([1, 0]), weight=jnp.ones(2))
+    state = replay.update_priorities(state, two, jnp.array([4.0, 9.0]))
+    np.testing.assert_allclose(scaled_priorities(state)[:6], [2, 4, 2, 2, 9, 2], rtol=1e-6)
+    plain = uniform(CONFIG).init(jnp.int32(0))
+    assert uniform(CONFIG).with_alpha(plain, 0.3) is plain
 
 
 @pytest.mark.covers("per")

@@ -76,6 +76,20 @@ def test_atoms_that_hit_the_support_keep_their_mass():
     np.testing.assert_allclose(project(np.tile(SUPPORT, (B, 1)), probability), probability, atol=1e-14)
 
 
+def test_clipped_mass_is_what_lies_beyond_the_support():
+    """Atoms of a wider range by a count, infinite ones too; those of the support itself are inside, also after a step
+    whose exact result is the end: 1 + 0.99 * 100 in float32."""
+    atoms, probability = distributions(3, -4.0, 6.0)
+    atoms[0, 0], atoms[1, 0] = np.inf, -np.inf
+    expected = (probability * ((atoms < -2) | (atoms > 3))).sum(-1)
+    found = distributional.clipped_mass(*map(jnp.asarray, (atoms, probability, SUPPORT)))
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    assert 0 < expected.min() < expected.max() < 1
+    onto = distributional.support(jnp.float32(0), jnp.float32(100), 51)
+    moved = distributional.backup(jnp.ones(1, jnp.float32), jnp.full(1, 0.99, jnp.float32), onto)
+    assert distributional.clipped_mass(moved, jnp.full((1, 51), 1 / 51, jnp.float32), onto) == 0
+
+
 def test_projection_keeps_mass_in_single_precision():
     """51 atoms, 1000 random rewards and discounts in float32: mass to 1e-6; integer shifts move it exactly."""
     rng = np.random.default_rng(0)

@@ -136,6 +136,25 @@ def test_soft_value_is_the_best_any_policy_can_do():
     np.testing.assert_allclose(jax.jit(jax.grad(lambda q: targets.soft_value(q, 0.5).sum()))(q), best, rtol=1e-10)
 
 
+@pytest.mark.parametrize("temperature", [0.0, 0.3, 2.0])
+def test_double_soft_value(temperature):
+    """Of one table it is the soft value, of two what the policy of one is worth by the other, and never more; cold, the
+    double value."""
+    _, _, _, q, other, _ = batch()
+    np.testing.assert_allclose(
+        targets.double_soft_value(q, q, temperature), targets.soft_value(q, temperature), rtol=1e-12
+    )
+    found = np.asarray(targets.double_soft_value(q, other, temperature))
+    assert np.all(found <= np.asarray(targets.soft_value(q, temperature)) + 1e-12)
+    if temperature == 0:
+        np.testing.assert_allclose(found, targets.double_value(q, other), rtol=1e-12)
+    else:
+        policy = np.exp(np.asarray(other) / temperature)
+        policy /= policy.sum(axis=-1, keepdims=True)
+        expected = np.sum(policy * (np.asarray(q) - temperature * np.log(policy)), axis=-1)
+        np.testing.assert_allclose(found, expected, rtol=1e-10)
+
+
 def test_munchausen_bonus():
     """alpha tau log pi by log_softmax, clipped from below; 0 at alpha = 0; the advantage at tau = 0; shift-free."""
     _, _, action, q, _, _ = batch(6)

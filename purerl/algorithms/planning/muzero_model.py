@@ -72,6 +72,12 @@ def to_distribution(x: jax.Array, atoms: jax.Array, epsilon: Scalar) -> jax.Arra
     return distributional.project(scaled, jnp.ones_like(scaled), atoms)
 
 
+def is_clipped(x: jax.Array, atoms: jax.Array, epsilon: Scalar) -> jax.Array:
+    """Whether :func:`to_distribution` of the same arguments loses something, 0 or 1: ``h(x)`` is beyond the atoms."""
+    scaled = targets.rescale(x, epsilon)[..., None]
+    return distributional.clipped_mass(scaled, jnp.ones_like(scaled), atoms)
+
+
 def expected_value(logits: jax.Array, atoms: jax.Array, epsilon: Scalar) -> jax.Array:
     """Number that a categorical distribution stands for: ``h^-1(sum_i softmax(logits)_i z_i)``.
 

@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
-from purerl.algorithms.planning.muzero_model import Unrolled, to_distribution
+from purerl.algorithms.planning.muzero_model import Unrolled, is_clipped, to_distribution
 from purerl.kernels import returns
+from purerl.kernels.numerics import masked_mean
 from purerl.types import Metrics, Scalar
 
 
@@ -81,6 +82,8 @@ def training_targets(steps: SearchedStep, any_action: jax.Array, gamma: Scalar, 
 def losses(unrolled: Unrolled, target: TrainingTarget, weight: jax.Array, atoms: jax.Array, epsilon: Scalar) -> Metrics:
     """Cross-entropies of policy, value and reward: those of the first state in full, those of K steps as their mean.
 
+    And ``clipped_targets``, the share of known values and rewards that lie beyond the support.
+
     Args:
         unrolled: ``[K + 1, M]``.
         target: ``[K + 1, M]``.
@@ -102,8 +105,11 @@ def losses(unrolled: Unrolled, target: TrainingTarget, weight: jax.Array, atoms:
     steps = jnp.full(num_unrolled, 1 / num_unrolled)
     states = jnp.concatenate([jnp.ones(1), steps])
     value, reward = to_distribution(target.value, atoms, epsilon), to_distribution(target.reward, atoms, epsilon)
+    numbers = jnp.concatenate([target.value, target.reward])
+    known = jnp.concatenate([target.known, target.known[:-1]])
     return {
         "policy_loss": total(unrolled.policy, target.policy, target.alive, states),
         "value_loss": total(unrolled.value, value, target.known, states),
         "reward_loss": total(unrolled.reward, reward, target.known[:-1], steps),
+        "clipped_targets": masked_mean(is_clipped(numbers, atoms, epsilon), known),
     }

@@ -219,29 +219,45 @@ def bellman_target(
     target_params: PyTree,
     batch: NStepTransition,
     key: jax.Array,
-) -> jax.Array:
-    """Bellman target of DQN, Double DQN, Munchausen DQN or a distributional agent, ``[M, N]``.
+) -> tuple[jax.Array, Metrics]:
+    """Bellman target of DQN, Double DQN, Munchausen DQN or a distributional agent, ``[M, N]``, and its metrics.
 
     ``r + d Z_target(s', b)`` with ``b = argmax_b Q(s', b)`` of the target network, or of the online one (double); in
     Munchausen DQN ``r + alpha tau log pi(a | s) + d tau log sum_b exp(Q_target(s', b) / tau)``. N numbers: a mean,
     quantiles, or probabilities of C51's atoms. No gradient is stopped here.
 
-    Source: Mnih et al. 2015; van Hasselt et al. 2016; Vieillard et al. 2020; Bellemare et al. 2017; Dabney et al. 2018.
+    Where values are random, by noise or by levels that are drawn, those that choose are drawn apart from those that are
+    put in: one draw for both would make the target too high, ``E[max_b Q] >= max_b E[Q]``, in any state.
+
+    Metrics: of C51 ``clipped_targets``, the share of the targets' probability that lies beyond v_min or v_max.
+
+    Source: Mnih et al. 2015; van Hasselt et al. 2016; Vieillard et al. 2020; Bellemare et al. 2017; Dabney et al.
+    2018b, algorithm 1, and their section 2.3 for levels that are drawn anew.
     """
     next_key, choice_key, now_key = jax.random.split(key, 3)
     output, _ = forward(net, config, target_params, batch.next_obs, next_key)
+    is_double, is_random = config.target == "double", config.noisy or config.distribution == "iqn"
+    selector, chooser = output, params if is_double else target_params
+    if is_double or is_random:
+        selector, _ = forward(net, config, chooser, batch.next_obs, choice_key)
     if config.target == "munchausen":
         now, _ = forward(net, config, target_params, batch.obs, now_key)
         bonus = targets.munchausen_bonus(now[..., 0], batch.action, hypers.temperature, hypers.munchausen_alpha)
-        value = targets.soft_value(output[..., 0], hypers.temperature)
-        return targets.td_target(batch.reward + bonus, batch.discount, value)[..., None]
-    selector = forward(net, config, params, batch.next_obs, choice_key)[0] if config.target == "double" else output
+        if is_random:
+            value = targets.double_soft_value(output[..., 0], selector[..., 0], hypers.temperature)
+        else:
+            value = targets.soft_value(output[..., 0], hypers.temperature)
+        return targets.td_target(batch.reward + bonus, batch.discount, value)[..., None], {}
     best = jnp.argmax(q_values(config, hypers, selector), axis=-1)
     next_value = targets.select_action_value(output, best)
-    if config.distribution == "c51":
-        probability = jax.nn.softmax(next_value)
-        return distributional.categorical_target(batch.reward, batch.discount, probability, support(config, hypers))
-    return distributional.backup(batch.reward, batch.discount, next_value)
+    if config.distribution != "c51":
+        return distributional.backup(batch.reward, batch.discount, next_value), {}
+    atoms, probability = support(config, hypers), jax.nn.softmax(next_value)
+    clipped = distributional.clipped_mass(
+        distributional.backup(batch.reward, batch.discount, atoms), probability, atoms
+    )
+    target = distributional.categorical_target(batch.reward, batch.discount, probability, atoms)
+    return target, {"clipped_targets": jnp.mean(clipped)}
 
 
 def regression_loss(
@@ -295,10 +311,10 @@ def loss(
     now_key, next_key = jax.random.split(key)
     output, level = forward(net, config, params, batch.obs, now_key)
     predicted = targets.select_action_value(output, batch.action)  # [M, N]
-    target = bellman_target(net, config, params, hypers, target_params, batch, next_key)
+    target, metrics = bellman_target(net, config, params, hypers, target_params, batch, next_key)
     each, priority = regression_loss(config, hypers, predicted, level, jax.lax.stop_gradient(target))
     total = jnp.mean(weight * each)
-    metrics = {"loss": total, "q_value": jnp.mean(q_values(config, hypers, predicted))}
+    metrics |= {"loss": total, "q_value": jnp.mean(q_values(config, hypers, predicted))}
     return total, (q_values(config, hypers, output), priority, metrics)
 
 

@@ -36,8 +36,8 @@ def check_may_change(names: Iterable[str], hypers: PyTree) -> None:
     check_fields(names, hypers)
     for name in {*names} & {*initial_names(hypers)}:
         raise ValueError(
-            f"{type(hypers).__name__}.{name} is read when a run begins and never again, so it cannot change during one: "
-            "sweep it."
+            f"{type(hypers).__name__}.{name} is read when a run begins and never again, so it cannot change during "
+            "one: sweep it."
         )
 
 

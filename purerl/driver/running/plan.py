@@ -67,8 +67,8 @@ class Plan(NamedTuple):
 
         if num_updates > _MOST_UPDATES:
             raise ValueError(
-                f"num_env_steps = {num_env_steps} are {num_updates} updates of {steps_per_update} steps each, but a run "
-                f"has at most {_MOST_UPDATES} of them: make updates larger, by more environments or more steps of each."
+                f"num_env_steps = {num_env_steps} are {num_updates} updates of {steps_per_update} steps each, but a "
+                f"run has at most {_MOST_UPDATES}: make updates larger, by more environments or more steps of each."
             )
 
         def marks(every: int | None, default_count: int) -> frozenset[int]:

@@ -8,7 +8,20 @@ import numpy as np
 import pytest
 
 from purerl.algorithms.planning.muzero_targets import losses, training_targets
-from tests.support.muzero_setup import ANY, ATOMS, ENDS, EPSILON, GAMMA, K, N, log_softmax, recorded, two_hot, unrolled
+from tests.support.muzero_setup import (
+    ANY,
+    ATOMS,
+    ENDS,
+    EPSILON,
+    GAMMA,
+    K,
+    N,
+    h,
+    log_softmax,
+    recorded,
+    two_hot,
+    unrolled,
+)
 from tests.support.ppo_setup import jit
 
 
@@ -92,6 +105,19 @@ def test_losses_by_hand():
             expected["reward_loss"] -= weight[m] / len(ENDS) / K * reward_term
     for name, value in expected.items():
         np.testing.assert_allclose(terms[name], value, rtol=1e-5)
+
+
+@pytest.mark.covers("muzero")
+def test_share_of_targets_beyond_the_support():
+    """Of values and rewards of known states, those whose h is larger than the last atom: some, where all are 10 times
+    as large as they are."""
+    target = jax.device_get(training_targets(recorded(), ANY, GAMMA, N))
+    target = target.replace(value=10 * target.value, reward=10 * target.reward)
+    terms = losses(jax.tree.map(jnp.asarray, unrolled()), target, jnp.ones(len(ENDS)), jnp.asarray(ATOMS), EPSILON)
+    numbers = np.concatenate([target.value[target.known], target.reward[target.known[:-1]]])
+    expected = np.mean(np.abs(h(numbers)) > ATOMS[-1])
+    assert 0.1 < expected < 0.9
+    np.testing.assert_allclose(terms["clipped_targets"], expected, rtol=1e-5)
 
 
 @pytest.mark.covers("muzero")

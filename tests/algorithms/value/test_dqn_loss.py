@@ -1,7 +1,7 @@
 """DQN's loss: Bellman targets, losses of samples, the target network's updates, and settings that are refused."""
 
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -58,7 +58,7 @@ def computed(key):
             dqn_loss.forward(net, config, target, batch.next_obs, next_key)[0],
             dqn_loss.forward(net, config, online, batch.next_obs, choice_key)[0],
             dqn_loss.forward(net, config, target, batch.obs, now_key)[0],
-            dqn_loss.bellman_target(net, config, online, HYPERS, target, batch, key),
+            dqn_loss.bellman_target(net, config, online, HYPERS, target, batch, key)[0],
         )
     return found
 
@@ -105,6 +105,68 @@ def test_bellman_target_in_float64(form):
     np.testing.assert_allclose(target, by_hand(form, *outputs), rtol=1e-5, atol=1e-5)
     if "double" in form:
         assert np.abs(by_hand(form.replace("double", "max"), *outputs) - target).max() > 0.01
+
+
+class Uncertain(NamedTuple):
+    """Two actions of the same value 1/2. Of the first the quantile at level tau is tau, or with noise its value varies;
+    the other is certain."""
+
+    def apply(self, _, obs, level=None, rngs=()):
+        shape = (len(obs), 1)
+        first = jax.random.normal(rngs["noise"], shape) + 0.5 if level is None else level
+        return jnp.stack([first, jnp.full_like(first, 0.5)], axis=1)
+
+
+@pytest.mark.covers("distributional", "noisy", "dqn")
+@pytest.mark.parametrize(
+    ("config", "value", "bias"),
+    [
+        ({"distribution": "iqn", "num_atoms": 8}, 0.5, 1487 / 36288),  # E max(mean of 8 uniforms, 1/2), Irwin and Hall
+        ({"noisy": True}, 0.5, 1 / np.sqrt(2 * np.pi)),  # E max(normal, 0)
+        # E H(policy) and E log(exp(normal / tau) + 1), times tau, by quadrature: the entropy of the policy that chooses
+        ({"noisy": True, "target": "munchausen"}, 0.5 + 0.37622, 0.25823),
+    ],
+    ids=["iqn", "noisy", "noisy-munchausen"],
+)
+def test_random_targets_are_not_too_high(config, value, bias):
+    """What is drawn to choose an action is not what is drawn to value it: the target of two actions of equal value is
+    that value, within 4 deviations, which are less than half of the bias that one draw for both adds."""
+    number = 20_000
+    batch = NStepTransition(
+        obs=jnp.zeros((number, 1)),
+        action=jnp.ones(number, jnp.int32),
+        reward=jnp.zeros(number),
+        discount=jnp.ones(number),
+        next_obs=jnp.zeros((number, 1)),
+    )
+    net: Any = Uncertain()
+    hypers = HYPERS.replace(munchausen_alpha=0.0)
+    found, _ = dqn_loss.bellman_target(net, DQNConfig(**config), {}, hypers, {}, batch, KEY)
+    each = np.asarray(found).mean(axis=1)
+    deviation = each.std() / np.sqrt(number)
+    assert abs(each.mean() - value) < 4 * deviation < bias / 2
+
+
+@pytest.mark.covers("distributional", "dqn")
+def test_share_of_targets_that_are_clipped():
+    """Rewards -1 and -2 below a support that begins at 0, of which the first atom alone is likely: all of the mass of
+    their targets is clipped. Reward 1 for ever at the support's upper end: none. Else the mass beyond it."""
+    config = DQNConfig(distribution="c51", num_atoms=5)
+    hypers = DQNHypers(v_min=0.0, v_max=100.0)
+
+    def share(reward, discount, logits):
+        net: Any = SimpleNamespace(apply=lambda params, obs, rngs: jnp.broadcast_to(logits, (len(obs), 2, 5)))
+        reward = jnp.asarray(reward, jnp.float32)
+        batch = NStepTransition(reward[:, None], 0 * reward.astype(int), reward, 0 * reward + discount, reward[:, None])
+        target, metrics = dqn_loss.bellman_target(net, config, {}, hypers, {}, batch, KEY)
+        np.testing.assert_allclose(target.sum(axis=1), 1, rtol=1e-6)
+        return float(metrics["clipped_targets"])
+
+    lowest, highest = (jnp.full(5, -50.0).at[i].set(50.0) for i in (0, -1))
+    assert share([-1.0, -2.0], 0.99, lowest) == pytest.approx(1)
+    assert share([1.0, 1.0], 0.99, highest) == pytest.approx(0)
+    assert share([0.0, -30.0, 30.0, 101.0], 1.0, jnp.zeros(5)) == pytest.approx((0 + 2 + 2 + 5) / 20)
+    assert share([0.0, -30.0, 100.0, 101.0], 0.0, jnp.zeros(5)) == pytest.approx(2 / 4)
 
 
 @pytest.mark.covers("distributional", "dqn")

@@ -377,19 +377,6 @@ def test_each_environment_has_its_own_epsilon(num_env_steps, epsilon):
 # --- what it refuses --------------------------------------------------------------------------------------
 
 
-def test_smallest_accepted_replay_can_be_sampled():
-    """A prioritised replay, the pickier one, of the capacity that an error asks for can be made and filled."""
-    for changes in ({}, {"batch_size": 700}, {"num_steps": 300}):
-        sizes: dict[str, Any] = {**changes, "num_warmup_steps": 192}
-        with pytest.raises(ValueError, match="at least") as refused:
-            R2D2Config(**sizes, replay_capacity=64)
-        needed = int(str(refused.value).split("at least ")[1].split()[0])
-        algorithm = r2d2(memory_probe(), R2D2Config(**sizes, replay_capacity=needed))
-        state = jax.eval_shape(algorithm.init, R2D2Hypers(), KEY)
-        items = jax.eval_shape(lambda ring: ring.items, state.replay.ring)
-        assert items.reward.shape == (needed // 8, 8) and needed // 8 >= R2D2Config(**sizes).num_steps
-
-
 def test_continuous_actions_are_refused():
     """The error names the environment and its actions."""
     with pytest.raises(ValueError, match=r"busy: R2D2 needs Discrete actions, but the action space is Box"):

@@ -195,7 +195,7 @@ CASES = {
             adam_epsilon=1e-4,
         ),
         kind="recurrent",
-        sources=("value/r2d2.py",),
+        sources=("value/r2d2.py", "value/r2d2_config.py"),
         learned=params,
         unused=_HARD,
         refused=(
