@@ -38,7 +38,7 @@ ARROWS = {
     "games": ("games", "agent", "envs", "kernels", "search", "spaces", "types"),
     "language": ("language", "kernels", "types"),
     "optimizers.py": ("types",),
-    "target_network.py": ("types",),
+    "target_network.py": ("kernels", "types"),
     "sharding.py": ("types",),
     "rollout.py": ("envs.base", "envs.games", "envs.wrappers", "kernels", "sharding", "types"),
     "update.py": ("sharding", "types"),

@@ -1,4 +1,4 @@
-"""R2D2's settings: the smallest replay that is accepted. What is refused stands in the case of the conformance suite."""
+"""R2D2's settings: the smallest replay that is accepted; what is refused stands in its case of conformance."""
 
 from typing import Any
 
