@@ -92,7 +92,8 @@ def range_of(field: dataclasses.Field) -> Range | None:
 def check_hypers(hypers: PyTree) -> None:
     """Nothing, if every number of a record of hyperparameters is in its range, arrays in all their entries.
 
-    A field without a declared range may be anything but NaN. Traced numbers are not looked into.
+    A field without a declared range may be anything but NaN. Traced numbers are not looked into. Numbers that must fit
+    each other are looked at by a method ``check`` of the record, where it has one.
 
     Raises:
         ValueError: with the field, its value and its range.
@@ -105,6 +106,8 @@ def check_hypers(hypers: PyTree) -> None:
             check_hypers(value)
         elif field.metadata.get("pytree_node", True):
             check_hyper(name, value, range_of(field))
+    if hasattr(hypers, "check") and not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(hypers)):
+        hypers.check()
 
 
 def check_hyper(name: str, value: Any, range_: Range | None) -> None:

@@ -118,6 +118,22 @@ def load(path: str | os.PathLike, env: Environment) -> Transition:
     if str(found[_ENV]) != env.name:
         raise ValueError(f"{path} holds transitions of {found[_ENV]}, not of {env.name}: choose its environment.")
     columns: dict[str, Any] = {name: np.asarray(found[name]) for name in COLUMNS}
+    transitions = Transition(**columns, info={})
+    check(str(path), transitions, env)
+    return transitions
+
+
+def check(where: str, transitions: Transition, env: Environment) -> None:
+    """Nothing, if transitions fit an environment's spaces.
+
+    Args:
+        where: they come from, for the message.
+        transitions: ``[N, ...]``, on the host.
+        env: that they are of.
+
+    Raises:
+        ValueError: for a column whose dtype, shape, length or values the environment's spaces rule out; all are finite.
+    """
     obs, action = env.observation_space, env.action_space
     expected: dict[str, tuple[Any, tuple[int, ...]]] = {
         "obs": (obs.dtype, obs.shape),
@@ -127,16 +143,16 @@ def load(path: str | os.PathLike, env: Environment) -> Transition:
         "truncated": (np.bool_, ()),
         "next_obs": (obs.dtype, obs.shape),
     }
+    columns = _columns(transitions)
     for name, column in columns.items():
-        _check_column(path, name, column, *expected[name])
+        _check_column(where, name, column, *expected[name])
     if len({len(column) for column in columns.values()}) > 1:
         lengths = ", ".join(f"{name} {len(column)}" for name, column in columns.items())
-        raise ValueError(f"{path}: columns differ in length ({lengths}): each has one row a step.")
+        raise ValueError(f"{where}: columns differ in length ({lengths}): each has one row a step.")
     if not len(columns["reward"]):
-        raise ValueError(f"{path} has no rows: a dataset needs at least one transition.")
+        raise ValueError(f"{where} has no rows: a dataset needs at least one transition.")
     if not np.all(action.contains(columns["action"])):
-        raise ValueError(f"{path}: column action has values that are not in {action}: save the actions as they are.")
-    return Transition(**columns, info={})
+        raise ValueError(f"{where}: column action has values that are not in {action}: save the actions as they are.")
 
 
 def check_path(path: str | os.PathLike) -> pathlib.Path:
@@ -164,7 +180,7 @@ def _columns(transitions: Transition) -> dict[str, np.ndarray]:
     return columns
 
 
-def _check_column(path: pathlib.Path, name: str, column: np.ndarray, dtype: Any, shape: tuple[int, ...]) -> None:
+def _check_column(where: str, name: str, column: np.ndarray, dtype: Any, shape: tuple[int, ...]) -> None:
     """A column is ``[N, *shape]``, all of it finite.
 
     Raises:
@@ -174,12 +190,12 @@ def _check_column(path: pathlib.Path, name: str, column: np.ndarray, dtype: Any,
     if column.dtype != dtype or not column.ndim or column.shape[1:] != tuple(shape):
         sizes = ", ".join(map(str, ("N", *shape)))
         raise ValueError(
-            f"{path}: column {name} is {column.dtype}{list(column.shape)}, but the environment has {dtype}[{sizes}]: "
+            f"{where}: column {name} is {column.dtype}{list(column.shape)}, but the environment has {dtype}[{sizes}]: "
             "convert it."
         )
     finite = np.isfinite(column).reshape(len(column), math.prod(shape)).all(axis=1)
     if not finite.all():
-        raise ValueError(f"{path}: column {name} is not finite in row {np.argmin(finite)}: leave that episode out.")
+        raise ValueError(f"{where}: column {name} is not finite in row {np.argmin(finite)}: leave that episode out.")
 
 
 # --- the two kinds of files -------------------------------------------------------------------------------

@@ -1,12 +1,13 @@
 """The programs of the fast laws: one algorithm's runs side by side in one compiled program, and a lone run's."""
 
 import functools
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from purerl import xla
 from purerl.driver.running import program
 from purerl.kernels.moments import Compensated
 from purerl.types import PyTree
@@ -65,13 +66,12 @@ class Runs:
     @functools.cached_property
     def start(self) -> program.Carry:
         """All rows before the first update."""
-        return jax.jit(self.make_start)(*self.trials)
+        return compiled(self.make_start, *self.trials)(*self.trials)
 
     def compiled(self, carry: program.Carry):
         """``(carry, start, stop) -> carry`` for all rows; refuses other shapes, dtypes and weak types than these."""
         keys = self.trials[1]
-        run = jax.jit(lambda carry, start, stop: program.run(self._running, carry, keys, start, stop)[0])
-        return run.lower(carry, 0, 1).compile()
+        return compiled(lambda *args: program.run(self._running, args[0], keys, *args[1:])[0], carry, 0, 1)
 
     @functools.cached_property
     def _program(self):
@@ -118,8 +118,12 @@ class Runs:
 
     @functools.cached_property
     def _lone_program(self):
-        run = jax.jit(lambda carry, keys, stop: program.run(self._running, carry, keys, 0, stop)[0])
-        return run.lower(row(self.start, 0), self.trials[1][:1], 1).compile()
+        return compiled(
+            lambda carry, keys, stop: program.run(self._running, carry, keys, 0, stop)[0],
+            row(self.start, 0),
+            self.trials[1][:1],
+            1,
+        )
 
     def alone(self, i: int, num_updates: int) -> program.Carry:
         """Row ``i`` in the program of a lone run, whose axis of runs is 1 long and not vmapped."""
@@ -135,6 +139,11 @@ class Runs:
         with jax.debug_key_reuse(True):
             init = jax.jit(self.algorithm.init).trace(self.hypers, key)
             return init, jax.jit(self.algorithm.update).trace(self.hypers, state, key)
+
+
+def compiled(function: Callable, *args: PyTree):
+    """A function, compiled for such arguments with the options that the driver's programs have."""
+    return jax.jit(function).lower(*args).compile(compiler_options=xla.compiler_options(jax.default_backend()))
 
 
 def arrays(hypers: PyTree) -> PyTree:

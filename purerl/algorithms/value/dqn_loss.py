@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import struct
 
@@ -145,6 +146,15 @@ class DQNHypers(struct.PyTreeNode):
     """Adam's denominator constant."""
     cql_weight: float = hyper(0.0, low=0)
     """By how much actions that are not in the data are pushed down; offline DQN only."""
+
+    def check(self) -> None:
+        """Nothing, if the atoms ascend; of arrays, in all their entries.
+
+        Raises:
+            ValueError: if not.
+        """
+        if not np.all(np.less(self.v_min, self.v_max)):
+            raise ValueError(f"DQNHypers.v_min = {self.v_min} must be less than v_max = {self.v_max}.")
 
 
 def make_network(env: Environment, config: DQNConfig) -> QNetwork:

@@ -40,7 +40,7 @@ from purerl.algorithms.value.dqn_loss import (
 )
 from purerl.config_checks import config_or_default
 from purerl.data import ring as rings
-from purerl.data.dataset import episode_returns, fingerprint
+from purerl.data.dataset import check, episode_returns, fingerprint
 from purerl.data.replay import SampleIndices
 from purerl.data.transitions import NStepTransition, n_step_transitions
 from purerl.envs.base import Environment
@@ -80,13 +80,14 @@ def offline_dqn(env: Environment, dataset: Transition, config: DQNConfig | None 
         config: sizes and choices; not ``prioritized``.
 
     Raises:
-        ValueError: if actions are not discrete, the dataset is empty or too large, or samples are to be prioritised.
+        ValueError: if actions are not discrete, the dataset is empty, too large, not finite or does not fit the
+            environment, or samples are to be prioritised.
     """
     config = config_or_default(config, DQNConfig)
     net = make_network(env, config)
     if config.prioritized:
         raise ValueError("DQNConfig.prioritized = True: a dataset is sampled from uniformly, so drop it.")
-    check_dataset(dataset)
+    check_dataset(dataset, env)
     recorded = jax.device_get(rings.full(jax.tree.map(lambda x: np.asarray(x)[:, None], dataset.replace(info={}))))
 
     def init(hypers: DQNHypers, key: jax.Array) -> OfflineDQNState:
@@ -129,8 +130,8 @@ def offline_dqn(env: Environment, dataset: Transition, config: DQNConfig | None 
     return Algorithm(init, update, no_carry, act, spec)
 
 
-def check_dataset(dataset: Transition) -> None:
-    """A dataset has at least one transition, and few enough for a program to hold it.
+def check_dataset(dataset: Transition, env: Environment) -> None:
+    """A dataset fits its environment, and has at least one transition, and few enough for a program to hold it.
 
     Raises:
         ValueError: if not.
@@ -141,6 +142,7 @@ def check_dataset(dataset: Transition) -> None:
             f"The dataset has {len(dataset.reward)} transitions of {num_bytes / 2**20:.0f} MiB in all: there must be "
             f"at least one, and at most {_MOST_BYTES / 2**20:.0f} MiB. Use a part of it."
         )
+    check("The dataset", dataset, env)
 
 
 def conservative_loss(

@@ -96,7 +96,7 @@ def test_an_update_is_the_one_done_by_hand():
         np.testing.assert_allclose(x, y, rtol=1e-3, atol=2e-5)
     for x, y in zip(jax.tree.leaves(after.params), jax.tree.leaves(after.target_params), strict=True):
         np.testing.assert_array_equal(x, y)  # 36 steps crossed the 30 after which it is copied
-    assert int(after.num_env_steps) == 36
+    assert int(after.target_clock) == 36
 
 
 @pytest.mark.covers("muzero")

@@ -12,6 +12,7 @@ from flax import struct
 from purerl.algorithms.value import dqn_loss
 from purerl.algorithms.value.dqn_loss import DQNConfig, DQNHypers
 from purerl.data.transitions import NStepTransition
+from purerl.ranges import check_hypers
 from tests.support.ppo_setup import CONTINUOUS, busy_env, jit
 
 KEY = jax.random.key(0)
@@ -233,3 +234,13 @@ def test_continuous_actions_are_refused():
     """The error names the environment and its actions."""
     with pytest.raises(ValueError, match=r"busy: DQN needs Discrete actions, but the action space is Box"):
         dqn_loss.make_network(busy_env(CONTINUOUS), DQNConfig())
+
+
+def test_atoms_that_do_not_ascend_are_refused():
+    """``v_min`` is below ``v_max``, at every point of a sweep; traced numbers pass."""
+    with pytest.raises(ValueError, match=r"DQNHypers\.v_min = 5\.0 must be less than v_max = 5\.0"):
+        check_hypers(DQNHypers(v_min=5.0, v_max=5.0))
+    with pytest.raises(ValueError, match=r"DQNHypers\.v_min = .* must be less than v_max"):
+        check_hypers(DQNHypers(v_min=np.array([0.0, 200.0])))
+    check_hypers(DQNHypers(v_min=np.array([0.0, 20.0]), v_max=np.array([1.0, 30.0])))
+    jax.eval_shape(lambda v: check_hypers(DQNHypers(v_min=v)), 500.0)

@@ -224,12 +224,24 @@ def test_spec_has_the_fingerprint_and_the_return_of_the_dataset():
 
 
 def test_datasets_and_configs_that_are_refused():
-    """Priorities, continuous actions, no data, and more than a program can hold; each names what it was."""
+    """Priorities, continuous actions, data that are not finite or of another environment, no data, and more than a
+    program can hold; each names what it was."""
     env, data = one_hot_observation(environment(MDP)), recorded(np.ones((6, 3), int))
     with pytest.raises(ValueError, match=r"DQNConfig\.prioritized = True: a dataset is sampled from uniformly"):
         offline_dqn(env, data, DQNConfig(prioritized=True))
     with pytest.raises(ValueError, match=r"busy: DQN needs Discrete actions, but the action space is Box"):
         offline_dqn(busy_env(CONTINUOUS), data)
+    for column, value, message in (
+        ("reward", np.float32(np.nan), r"The dataset: column reward is not finite in row 0: leave that episode out"),
+        ("obs", np.float32(np.inf), r"The dataset: column obs is not finite in row 0"),
+        ("action", np.int32(3), r"The dataset: column action has values that are not in Discrete"),
+        ("action", np.int32(-1), r"The dataset: column action has values that are not in Discrete"),
+        ("next_obs", None, r"The dataset: column next_obs is float32\[18, 5\], but .* float32\[N, 6\]: convert it"),
+    ):
+        bad = np.copy(getattr(data, column))
+        bad[0] = 0 if value is None else value
+        with pytest.raises(ValueError, match=message):
+            offline_dqn(env, data.replace(**{column: bad[:, :5] if value is None else bad}))
     with pytest.raises(ValueError, match=r"The dataset has 0 transitions of 0 MiB"):
         offline_dqn(env, jax.tree.map(lambda x: x[:0], data))
     large = data.replace(reward=np.broadcast_to(np.float32(0), (2**29,)))
