@@ -216,7 +216,8 @@ def test_spec_has_the_fingerprint_and_the_return_of_the_dataset():
     """The fingerprint is a setting; the return of complete episodes is a fact, and NaN where there is none."""
     data = recorded(np.ones((6, 3), int))
     data = data.replace(terminated=np.arange(18) == 9, reward=np.arange(18, dtype=np.float32))
-    spec = offline_dqn(busy_env(), data.replace(obs=data.obs[:, :2], next_obs=data.next_obs[:, :2])).spec
+    data = data.replace(obs=data.obs[:, :2], next_obs=data.next_obs[:, :2])
+    spec = offline_dqn(busy_env(), data.replace(action=np.zeros(18, np.int32))).spec
     assert spec.facts == {"dataset_return": 45.0, "dataset_episodes": 1, "dataset_transitions": 18}
     assert len(spec.settings["dataset_sha256"]) == 64 and spec.settings["dataset_sha256"] != fingerprint(data)
     endless = data.replace(terminated=np.zeros(18, bool))
