@@ -15,7 +15,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("notebooks/*.md"), *ROOT.glob("benchmarks/*.md")]
 SHORTER = {
-    "num_env_steps=200_000, num_seeds=4": "num_env_steps=2_048, num_seeds=2",
+    "num_env_steps=200_000, num_seeds=8": "num_env_steps=2_048, num_seeds=2",
     "num_env_steps=50_000": "num_env_steps=2_048",
     "num_seeds=4,": "num_seeds=2,",
 }

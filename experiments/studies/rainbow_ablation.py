@@ -23,8 +23,10 @@ from purerl.algorithms.value.dqn import DQNConfig
 from purerl.analysis import plots
 from purerl.analysis.statistics import (
     Interval,
+    holm,
     interquartile_mean,
     interval,
+    mann_whitney,
     probability_of_improvement,
     stratified_bootstrap,
 )
@@ -142,17 +144,30 @@ def scores(final_returns: np.ndarray, eval_returns: np.ndarray) -> np.ndarray:
 
 def better(whole: np.ndarray, other: np.ndarray) -> Interval:
     """How likely a seed of the whole is above one of the other, over the run: scores ``[S, 2]`` and ``[S', 2]``."""
-    found = stratified_bootstrap(probability_of_improvement, whole[:, 1], other[:, 1])
-    return Interval(*map(float, found))
+    return stratified_bootstrap(probability_of_improvement, whole[:, 1], other[:, 1])
 
 
-def table(found: Mapping[str, np.ndarray]) -> list[str]:
-    """A line an agent, from its scores ``[S, 2]``."""
+def p_values(found: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Of each agent against the whole, over the run, from scores ``[S, 2]``: that chance alone makes as much of it.
+
+    Exact Mann-Whitney tests, corrected by Holm for how many there are.
+    """
+    others = {label: of_seeds[:, 1] for label, of_seeds in found.items() if label != WHOLE}
+    tests = [mann_whitney(found[WHOLE][:, 1], of_seeds) for of_seeds in others.values()]
+    return dict(zip(others, holm(tests).tolist(), strict=True))
+
+
+def table(found: Mapping[str, np.ndarray], num_diverged: Mapping[str, int] | None = None) -> list[str]:
+    """A line an agent, from its scores ``[S, 2]``, with how many seeds are missing there because they diverged."""
     width = max(map(len, found))
     lines = [f"{'interquartile mean [95 %]':<{width}}  {'in the end':>24}  {'over the run':>24}  {WHOLE} is better"]
+    corrected = p_values(found)
     for label, of_seeds in found.items():
-        end, run = (str(interval(column)) for column in of_seeds.T)
-        versus = "" if label == WHOLE else f"{better(found[WHOLE], of_seeds)}"
+        diverged = (num_diverged or {}).get(label, 0)
+        end, run = (interval(column)._replace(num_missing=diverged).text("diverged") for column in of_seeds.T)
+        versus = ""
+        if label != WHOLE and len(of_seeds) and len(found[WHOLE]):
+            versus = f"{better(found[WHOLE], of_seeds)}, p = {corrected[label]:.2g} (Holm)"
         lines.append(f"{label:<{width}}  {end:>24}  {run:>24}  {versus}".rstrip())
     return lines
 
@@ -163,10 +178,11 @@ def draw(results: Mapping[str, TrainResult], found: Mapping[str, np.ndarray], ti
         "in the end": lambda both: interquartile_mean(both[..., :1]),
         "mean over the run": lambda both: interquartile_mean(both[..., 1:]),
     }
+    there = {label: both for label, both in found.items() if len(both)}  # of the others all seeds diverged
     curves = {label: (result.eval_steps, result.eval_returns) for label, result in results.items()}
     return {
         "curves.png": plots.compare(curves, title),
-        "scores.png": plots.interval_estimates(found, panels, title, "episode return"),
+        "scores.png": plots.interval_estimates(there, panels, title, "episode return"),
     }
 
 
@@ -184,6 +200,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         except Interrupted as stopped:  # in the folder of one agent; to be resumed are all of them
             raise Interrupted(str(stopped), stopped.signal, options.folder) from None
         found = {label: scores(result.final_returns, result.eval_returns) for label, result in results.items()}
+        corrected = p_values(found)
+        num_diverged = {label: result.summary["num_diverged"] for label, result in results.items()}
         num_env_steps = results[WHOLE].summary["num_env_steps"]
         title = f"Rainbow without its parts on {options.env}, {options.num_seeds} seeds"
         summary = {
@@ -193,13 +211,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 "final_return_of_each_seed": both[:, 0].tolist(),
                 "mean_return_of_each_seed": both[:, 1].tolist(),
                 "num_diverged": results[label].summary["num_diverged"],
+                "p_value_holm": corrected.get(label),  # against the whole, over the run
             }
             for label, both in found.items()
         }
         files.write_json(options.folder / folder.SUMMARY, {"num_env_steps": num_env_steps, "agents": summary})
         for name, figure in draw(results, found, title).items():
             plots.save(figure, options.folder / name)
-    print(f"{title}, {num_env_steps:,} steps each", *table(found), sep="\n")
+    print(f"{title}, {num_env_steps:,} steps each", *table(found, num_diverged), sep="\n")
     print(f"wrote {options.folder}", file=sys.stderr)
 
 

@@ -193,13 +193,15 @@ def interval(scores: ArrayLike, confidence: float = 0.95, num_resamples: int = 2
     if there.size == 0:
         return Interval(np.nan, np.nan, np.nan, 0, num_missing)
     found = stratified_bootstrap(interquartile_mean, there, confidence=confidence, num_resamples=num_resamples)
-    return Interval(*map(float, found[:3]), there.size, num_missing)
+    estimate, low, high = map(float, found[:3])
+    return Interval(estimate, low, high, there.size, num_missing)
 
 
 def mann_whitney(x: ArrayLike, y: ArrayLike) -> float:
-    """How likely runs of one kind differ as much as X and Y in who scores higher: the exact two-sided p-value.
+    """How likely runs of one kind differ as much as X and Y in who scores higher: the two-sided p-value.
 
-    Every way to call as many of all runs "X" is tried, so ties are no matter. It tests what
+    Exact, by trying every way to call as many of all runs "X", so that ties are no matter; where these are more than
+    200,000 (beyond ten runs each), the normal approximation with its correction for ties. It tests what
     :func:`probability_of_improvement` measures, on one task.
 
     Args:
@@ -207,7 +209,8 @@ def mann_whitney(x: ArrayLike, y: ArrayLike) -> float:
         y: ``[S']``.
 
     Returns:
-        At least ``2 / C(S + S', S)`` where no two scores are equal. Mann and Whitney 1947.
+        NaN where either has fewer than two runs; else at least
+        ``2 / C(S + S', S)`` where no two scores are equal. Mann and Whitney 1947.
     """
     from scipy import stats
 
@@ -215,7 +218,11 @@ def mann_whitney(x: ArrayLike, y: ArrayLike) -> float:
         return probability_of_improvement(np.moveaxis(x, axis, -1)[..., None], np.moveaxis(y, axis, -1)[..., None])
 
     x, y = (np.asarray(scores, np.float64) for scores in (x, y))
+    if min(len(x), len(y)) < 2:
+        return math.nan
     all_ways = math.comb(len(x) + len(y), len(x))
+    if all_ways > 200_000:
+        return float(stats.mannwhitneyu(x, y, method="asymptotic").pvalue)
     return float(stats.permutation_test((x, y), wins, vectorized=True, n_resamples=all_ways, batch=10_000).pvalue)
 
 
@@ -225,15 +232,15 @@ def holm(p_values: ArrayLike) -> np.ndarray:
     ``max over tests j with p_j <= p_i of min(1, p_j (m - rank_j + 1))``, with ranks from 1.
 
     Args:
-        p_values: ``[m]``.
+        p_values: ``[m]``; NaN for a test that could not be made, which counts as one and stays NaN.
 
     Returns:
         ``[m]``. Holm 1979.
     """
     p_values = np.asarray(p_values, np.float64)
-    order = np.argsort(p_values)
-    corrected = np.maximum.accumulate(np.minimum(1.0, p_values[order] * np.arange(len(order), 0, -1)))
-    return corrected[np.argsort(order)]
+    order = np.argsort(p_values)  # NaN last
+    corrected = np.fmax.accumulate(np.minimum(1.0, p_values[order] * np.arange(len(order), 0, -1)))
+    return np.where(np.isnan(p_values), np.nan, corrected[np.argsort(order)])
 
 
 def _matrix(scores: ArrayLike) -> np.ndarray:

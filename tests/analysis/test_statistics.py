@@ -249,12 +249,16 @@ def test_mann_whitney_agrees_with_scipy_and_with_counting():
         np.testing.assert_allclose(mann_whitney(x, y), expected, rtol=1e-9)
     assert mann_whitney([1.0, 2.0, 3.0], [4.0, 5.0, 6.0]) == pytest.approx(2 / 20)
     assert mann_whitney([1.0, 1.0], [1.0, 1.0]) == 1.0
+    assert np.isnan(mann_whitney([1.0], [2.0, 3.0]))
+    many = mann_whitney(np.arange(20.0), np.arange(20.0) + 4.5)  # too many ways to try them all
+    assert many == pytest.approx(stats.mannwhitneyu(np.arange(20.0), np.arange(20.0) + 4.5).pvalue, rel=0.1)
 
 
 def test_holm_by_hand():
     """The smallest of three counts three times, the next twice, and none falls below one before it; in any order."""
     np.testing.assert_allclose(holm([0.01, 0.04, 0.03]), [0.03, 0.06, 0.06])
     np.testing.assert_allclose(holm([0.5, 0.001, 0.9]), [1.0, 0.003, 1.0])
+    np.testing.assert_allclose(holm([0.5, np.nan, 0.01]), [1.0, np.nan, 0.03])
 
 
 def test_holm_raises_false_alarms_seldom():

@@ -35,12 +35,24 @@ def test_scores_and_their_table():
     """Last return and mean over the run, by hand; a seed that diverged has none; a worse agent is always worse."""
     high = experiment.scores(np.array([3.0, 5.0, np.nan]), np.array([[1.0, 1.0, 1.0], [3.0, 5.0, np.nan]]))
     np.testing.assert_array_equal(high, [[3, 2], [5, 3]])
-    assert experiment.better(high, high - 10) == (1.0, 1.0, 1.0)
+    assert experiment.better(high, high - 10)[:3] == (1.0, 1.0, 1.0)
     assert experiment.better(high, high).estimate == 0.5
     header, *lines = experiment.table({"Rainbow": high, "DQN": high - 10})
     assert header.endswith("Rainbow is better")
-    assert lines[0].split() == ["Rainbow", "4", "[3,", "5]", "2.5", "[2,", "3]"]
-    assert lines[1].split() == ["DQN", "-6", "[-7,", "-5]", "-7.5", "[-8,", "-7]", "1", "[1,", "1]"]
+    few = "(2 seeds: too few for 95 %)"
+    assert lines[0] == f"Rainbow  4 [3, 5] {few}  2.5 [2, 3] {few}"
+    # Of two seeds against two, six ways to choose two of four, one of them at either end: p = 2 / 6.
+    assert lines[1] == f"DQN      -6 [-7, -5] {few}  -7.5 [-8, -7] {few}  1 [1, 1] {few}, p = 0.33 (Holm)"
+    line = experiment.table({"Rainbow": high, "DQN": high[:0]}, {"DQN": 3})[2]
+    assert line.split() == ["DQN", *2 * "nan (3 of 3 seeds diverged)".split()]
+
+
+def test_comparisons_are_corrected_for_how_many_they_are():
+    """Three agents that are worse in every one of five seeds: each by the smallest p-value that five seeds can have,
+    2 / 252, three times, for there are three."""
+    whole = np.arange(10.0).reshape(5, 2)
+    found = experiment.p_values({"Rainbow": whole, "a": whole - 20, "b": whole - 30, "c": whole + 20})
+    assert found == pytest.approx(dict.fromkeys("abc", 3 * 2 / 252))
 
 
 @pytest.fixture
