@@ -39,6 +39,8 @@ def set_cpu_flags(*, threads: int | None = None, small_loops: bool = False) -> N
             four times faster where the arrays in the loop are tiny (a few environments, tabular learning),
             slower where it holds large matrix products, so it is off unless asked for.
     """
+    if threads is not None and threads < 1:
+        raise ValueError(f"cpu_threads = {threads}: it must be at least 1.")
     if threads is not None:
         os.environ["NPROC"] = str(threads)
     flags = os.environ.get("XLA_FLAGS", "").split()

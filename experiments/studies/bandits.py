@@ -275,6 +275,8 @@ class Options:
     """Fixes everything random."""
     out: pathlib.Path | None = None
     """Image to write; None: runs/bandits/STUDY.png."""
+    cpu_threads: int | None = None
+    """Threads of XLA on a CPU; None: one per core."""
 
     def __post_init__(self) -> None:
         if self.study not in STUDIES:
@@ -288,11 +290,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
     with one_line_errors("bandits"):
         options = tyro.cli(Options, prog="python -m experiments.studies.bandits", description=__doc__, args=arguments)
-        xla.set_cpu_flags()
+        xla.set_cpu_flags(threads=options.cpu_threads)
         study, out = STUDIES[options.study], options.out or pathlib.Path("runs", "bandits", f"{options.study}.png")
+        plots.check_can_save(out)
         curves, seconds = play(study, jax.random.key(options.seed), options.num_games, options.num_steps)
+        print(f"{study.title}: {options.num_games} games of {options.num_steps} pulls", *table(curves), sep="\n")
         plots.save(draw(study, curves), out)
-    print(f"{study.title}: {options.num_games} games of {options.num_steps} pulls", *table(curves), sep="\n")
     print(f"{seconds:.1f} s after compilation; wrote {out}", file=sys.stderr)
 
 

@@ -190,6 +190,8 @@ class Options:
     """Fixes everything random."""
     out: pathlib.Path = pathlib.Path("runs", "cliff_walking", "cliff_walking.png")
     """Image to write."""
+    cpu_threads: int | None = None
+    """Threads of XLA on a CPU; None: one per core."""
 
     def __post_init__(self) -> None:
         for name in ("num_runs", "num_episodes"):
@@ -209,7 +211,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         options = tyro.cli(
             Options, prog="python -m experiments.studies.cliff_walking", description=__doc__, args=arguments
         )
-        xla.set_cpu_flags()
+        xla.set_cpu_flags(threads=options.cpu_threads)
+        plots.check_can_save(options.out)
         hypers = ControlHypers(
             step_size=options.step_size, epsilon=options.epsilon, exploration_decay=options.exploration_decay
         )
@@ -219,8 +222,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         }
         paths = {label: greedy_paths(result.tables) for label, result in learned.items()}
         title = f"Cliff Walking: {options.num_runs} runs, α = {options.step_size:g}, ε = {options.epsilon:g}"
+        print(f"{title}, {options.num_episodes} episodes", *table(learned, paths), sep="\n")
         plots.save(draw(learned, paths, title), options.out)
-    print(f"{title}, {options.num_episodes} episodes", *table(learned, paths), sep="\n")
     seconds = ", ".join(f"{label} {result.seconds:.1f} s" for label, result in learned.items())
     print(f"{seconds} after compilation; wrote {options.out}", file=sys.stderr)
 

@@ -324,6 +324,8 @@ class PositionsOptions:
     """To take them from."""
     seed: int = 0
     """Fixes everything random."""
+    cpu_threads: int | None = None
+    """Threads of XLA on a CPU; None: one per core."""
 
     def __post_init__(self) -> None:
         _check_positive(count=self.count, num_games=self.num_games)
@@ -341,8 +343,10 @@ class ScoreOptions:
     """Of the search that is compared besides."""
     seed: int = 0
     """Fixes what is random about the search."""
-    out: pathlib.Path | None = None
+    out_dir: pathlib.Path | None = None
     """Folder for raw_policy.csv and raw_policy.png; None: the run's."""
+    cpu_threads: int | None = None
+    """Threads of XLA on a CPU; None: one per core."""
 
     def __post_init__(self) -> None:
         _check_positive(num_simulations=self.num_simulations)
@@ -356,6 +360,7 @@ def _check_positive(**numbers: int) -> None:
 
 def write_positions(options: PositionsOptions) -> Iterable[str]:
     """Make the file; says what is in it."""
+    files.check_writable(options.out)
     solve, game = solver(), from_pgx("connect_four")  # the solver first, lest games be played in vain
     moves, length = play(game, jax.random.key(options.seed), options.num_games, STONES[-1])
     positions = choose(moves, length, solve, STONES, options.count)
@@ -365,10 +370,11 @@ def write_positions(options: PositionsOptions) -> Iterable[str]:
 
 def write_scores(options: ScoreOptions) -> Iterable[str]:
     """Score the run, write the table and draw the figure."""
+    files.check_writable((options.out_dir or options.folder) / "raw_policy.csv")
     game, positions, at = from_pgx("connect_four"), load(options.positions), steps(options.folder)
     solved = reach(game, positions)
     scores = score(game, options.folder, at, solved, options.num_simulations, jax.random.key(options.seed))
-    chance, out = jax.device_get(baseline(solved)), options.out or options.folder
+    chance, out = jax.device_get(baseline(solved)), options.out_dir or options.folder
     rows = ([one.moves, *(f"{value:.6g}" for value in one[1:])] for one in scores)
     files.write_csv(out / "raw_policy.csv", list(Score._fields), rows)
     plots.save(draw(scores, chance, len(solved.q), options.num_simulations), out / "raw_policy.png")
@@ -384,7 +390,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             description=__doc__,
             args=arguments,
         )
-        xla.set_cpu_flags()
+        xla.set_cpu_flags(threads=options.cpu_threads)
         lines = write_positions(options) if isinstance(options, PositionsOptions) else write_scores(options)
     print(*lines, sep="\n")
 

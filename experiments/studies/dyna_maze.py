@@ -446,6 +446,8 @@ class Options:
     """Fixes everything random."""
     out: pathlib.Path | None = None
     """Image to write; None: runs/dyna_maze/STUDY.png."""
+    cpu_threads: int | None = None
+    """Threads of XLA on a CPU; None: one per core."""
 
     def __post_init__(self) -> None:
         if self.study not in STUDIES:
@@ -458,12 +460,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
     with one_line_errors("dyna_maze"):
         options = tyro.cli(Options, prog="python -m experiments.studies.dyna_maze", description=__doc__, args=arguments)
-        xla.set_cpu_flags(small_loops=True)
+        xla.set_cpu_flags(threads=options.cpu_threads, small_loops=True)
         study, out = STUDIES[options.study], options.out or pathlib.Path("runs", "dyna_maze", f"{options.study}.png")
+        plots.check_can_save(out)
         lines, figure, seconds = study.run(options.seed, options.num_runs)
+        print(f"{study.title}, {options.num_runs} runs", *lines, sep="\n")
         figure.suptitle(study.title)
         plots.save(figure, out)
-    print(f"{study.title}, {options.num_runs} runs", *lines, sep="\n")
     print(f"{seconds:.1f} s after compilation; wrote {out}", file=sys.stderr)
 
 

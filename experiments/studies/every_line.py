@@ -31,6 +31,8 @@ class Options:
     """Of the search before a move. None: as in training."""
     max_positions: int = 1_000_000
     """Positions after one number of moves, beyond which the game counts as too large."""
+    cpu_threads: int | None = None
+    """Threads of XLA on a CPU; None: one per core."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -39,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         options = tyro.cli(
             Options, prog="python -m experiments.studies.every_line", description=__doc__, args=arguments
         )
-        xla.set_cpu_flags()
+        xla.set_cpu_flags(threads=options.cpu_threads)
         game = from_pgx(str(folders.read_config(options.folder)["settings"]["env"]).removeprefix("pgx/"))
         for side, lines in follow(game, options).items():
             print(f"{side:>6} player  {lines.wins} won, {lines.draws} drawn, {lines.losses} lost")

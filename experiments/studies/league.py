@@ -196,8 +196,10 @@ class Options:
     """Virtual draws of each pair, so that those who win everything have a rating."""
     seed: int = 0
     """Fixes everything random."""
-    out: pathlib.Path | None = None
+    out_dir: pathlib.Path | None = None
     """Folder for league.json, payoff.csv and elo.png; None: runs/league/GAME."""
+    cpu_threads: int | None = None
+    """Threads of XLA on a CPU; None: one per core."""
 
     def __post_init__(self) -> None:
         if len(self.players) < 2 or len({*self.players}) < len(self.players):
@@ -246,7 +248,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
     with one_line_errors("league"):
         options = tyro.cli(Options, prog="python -m experiments.studies.league", description=__doc__, args=arguments)
-        xla.set_cpu_flags()
+        xla.set_cpu_flags(threads=options.cpu_threads)
+        out = options.out_dir or pathlib.Path("runs", "league", options.game.replace("/", "-"))
+        files.check_writable(out / "league.json")
         game = make_game(options.game)
         players = [player(game, name) for name in options.players]
         play_key, resample_key = jax.random.split(jax.random.key(options.seed))
@@ -254,9 +258,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         results = play(game, players, play_key, options.num_games, options.max_moves)
         stand = standings(*tables(results), resample_key, options.prior)
         title = f"{game.name}: {len(players)} players, {options.num_games} games of each pair"
-        out = options.out or pathlib.Path("runs", "league", options.game.replace("/", "-"))
+        print(title, *report(labels(options.players), results, stand), sep="\n")
         write(out, options, results, stand, title)
-    print(title, *report(labels(options.players), results, stand), sep="\n")
     print(f"{time.perf_counter() - began:.1f} s with compilation; wrote {out}", file=sys.stderr)
 
 

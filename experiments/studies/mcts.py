@@ -247,8 +247,10 @@ class Options:
     """After which a playout, or a game, is truncated."""
     seed: int = 0
     """Fixes everything random."""
-    out: pathlib.Path | None = None
+    out_dir: pathlib.Path | None = None
     """Folder for mcts.json and mcts.png; None: runs/mcts/GAME."""
+    cpu_threads: int | None = None
+    """Threads of XLA on a CPU; None: one per core."""
 
     def __post_init__(self) -> None:
         _known("searches", self.searches, SEARCHES)
@@ -294,7 +296,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
     with one_line_errors("mcts"):
         options = tyro.cli(Options, prog="python -m experiments.studies.mcts", description=__doc__, args=arguments)
-        xla.set_cpu_flags(small_loops=True)
+        xla.set_cpu_flags(threads=options.cpu_threads, small_loops=True)
+        out = options.out_dir or pathlib.Path("runs", "mcts", options.game.replace("/", "-"))
+        files.check_writable(out / "mcts.json")
         game, began = make_game(options.game), time.perf_counter()
         solve_key, play_key, watch_key = jax.random.split(jax.random.key(options.seed), 3)
         solution = solved(game, solve_key, options)
@@ -307,12 +311,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
             name: accuracy(game, solution, name, watch_key, *sizes) for name in options.searches if solution is not None
         }
         title = f"{game.name}: search with random playouts, {options.num_games} games of each pair"
-        out = options.out or pathlib.Path("runs", "mcts", options.game.replace("/", "-"))
+        print(title, *report(options.simulations, results, accuracies), sep="\n")
+        if solution is None:
+            print(f"not compared with minimax: more than {options.max_positions} positions on a level")
         write(out, options, results, accuracies)
         plots.save(draw(title, options.simulations, results, accuracies), out / "mcts.png")
-    print(title, *report(options.simulations, results, accuracies), sep="\n")
-    if solution is None:
-        print(f"not compared with minimax: more than {options.max_positions} positions on a level")
     print(f"{time.perf_counter() - began:.1f} s with compilation; wrote {out}", file=sys.stderr)
 
 

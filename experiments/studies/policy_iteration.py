@@ -194,6 +194,8 @@ class Options:
     """Which problem: car-rental, gridworld or gambler."""
     out: pathlib.Path | None = None
     """Image to write; None: runs/policy_iteration/STUDY.png."""
+    cpu_threads: int | None = None
+    """Threads of XLA on a CPU; None: one per core."""
 
     def __post_init__(self) -> None:
         if self.study not in STUDIES:
@@ -206,13 +208,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         options = tyro.cli(
             Options, prog="python -m experiments.studies.policy_iteration", description=__doc__, args=arguments
         )
-        xla.set_cpu_flags()
+        xla.set_cpu_flags(threads=options.cpu_threads)
         out = options.out or pathlib.Path("runs", "policy_iteration", f"{options.study}.png")
+        plots.check_can_save(out)
         study = STUDIES[options.study]
         mdp = study.mdp()
         rows = solve(mdp)
+        print(f"{study.title}: {len(mdp.start)} states, gamma {mdp.gamma:g}", *table(rows, mdp), sep="\n")
         plots.save(study.draw(study.title, mdp), out)
-    print(f"{study.title}: {len(mdp.start)} states, gamma {mdp.gamma:g}", *table(rows, mdp), sep="\n")
     print(f"wrote {out}", file=sys.stderr)
 
 

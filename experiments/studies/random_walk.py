@@ -226,6 +226,8 @@ class Options:
     """Fixes everything random."""
     out: pathlib.Path | None = None
     """Image to write; None: runs/random_walk/STUDY.png."""
+    cpu_threads: int | None = None
+    """Threads of XLA on a CPU; None: one per core."""
 
     def __post_init__(self) -> None:
         if self.study not in STUDIES:
@@ -240,12 +242,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         options = tyro.cli(
             Options, prog="python -m experiments.studies.random_walk", description=__doc__, args=arguments
         )
-        xla.set_cpu_flags(small_loops=True)
+        xla.set_cpu_flags(threads=options.cpu_threads, small_loops=True)
         out = options.out or pathlib.Path("runs", "random_walk", f"{options.study}.png")
+        plots.check_can_save(out)
         study = STUDIES[options.study]()
         curves, seconds = walk(study, jax.random.key(options.seed), options.num_runs)
+        print(f"{study.title}: {options.num_runs} runs", *table(study, curves), sep="\n")
         plots.save(draw(study, curves), out)
-    print(f"{study.title}: {options.num_runs} runs", *table(study, curves), sep="\n")
     print(f"{seconds:.1f} s after compilation; wrote {out}", file=sys.stderr)
 
 

@@ -66,6 +66,8 @@ class Options:
     """Show a progress bar."""
     out: pathlib.Path | None = None
     """File for the returns, JSON; None: runs/sampled_mcts/ENV.json."""
+    cpu_threads: int | None = None
+    """Threads of XLA on a CPU; None: one per core."""
 
     def __post_init__(self) -> None:
         if self.search not in SEARCHES:
@@ -157,13 +159,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         options = tyro.cli(
             Options, prog="python -m experiments.studies.sampled_mcts", description=__doc__, args=arguments
         )
-        xla.set_cpu_flags(small_loops=True)
+        xla.set_cpu_flags(threads=options.cpu_threads, small_loops=True)
+        out = options.out or pathlib.Path("runs", "sampled_mcts", f"{options.env.replace('/', '-')}.json")
+        files.check_writable(out)
         env, began = make_env(options.env), time.perf_counter()
         returns = {name: play(env, policy(env), options, name) for name, policy in _policies(options).items()}
-        out = options.out or pathlib.Path("runs", "sampled_mcts", f"{options.env.replace('/', '-')}.json")
+        print(*report(env.name, options, returns), sep="\n")
         record = {**dataclasses.asdict(options), "returns": {name: found.tolist() for name, found in returns.items()}}
         files.write_json(out, {**record, "simulated_steps": options.simulated_steps})
-    print(*report(env.name, options, returns), sep="\n")
     print(f"{time.perf_counter() - began:.1f} s with compilation; wrote {out}", file=sys.stderr)
 
 

@@ -48,12 +48,14 @@ class Options:
     """Who you are: who begins, who answers, or a spectator."""
     moves: tuple[int, ...] = ()
     """Your first moves, made without asking; afterwards you are asked."""
-    key: int = 0
+    seed: int = 0
     """Fixes what is random about the search."""
     render: pathlib.Path | None = None
     """Draw the position after every move to this file, an SVG."""
     export: pathlib.Path | None = None
     """Instead of playing, write the AlphaZero checkpoint's network to this file, a .npz."""
+    cpu_threads: int | None = None
+    """Threads of XLA on a CPU; None: one per core."""
 
     def __post_init__(self) -> None:
         if self.num_simulations is not None and self.num_simulations < 1:
@@ -68,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
     with one_line_errors("play"):
         options = tyro.cli(Options, prog="purerl play", description=__doc__, args=arguments)
-        xla.set_cpu_flags()
+        xla.set_cpu_flags(threads=options.cpu_threads)
         game = from_pgx(options.game.removeprefix("pgx/"))
         if options.export is not None:
             assert options.checkpoint is not None
@@ -138,7 +140,7 @@ def agent(
 def play(game: Game, search_policy: SearchPolicy, options: Options) -> None:
     """One game, move by move, to the end or until the person leaves."""
     run_search, step = jax.jit(search_policy), jax.jit(game.step)
-    key = jax.random.key(options.key)
+    key = jax.random.key(options.seed)
     obs, state = game.reset(key)
     prepared = iter(options.moves)
     person = {"first": 0, "second": 1, "nobody": -1}[options.you]

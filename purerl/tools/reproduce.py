@@ -66,8 +66,6 @@ class Options:
     def __post_init__(self) -> None:
         if (self.name is None) != self.list:
             raise ValueError("give the name of a kept result, such as ppo/CartPole-v1, or --list to see them.")
-        if self.cpu_threads is not None and self.cpu_threads < 1:
-            raise ValueError(f"cpu_threads = {self.cpu_threads}: it must be at least 1.")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

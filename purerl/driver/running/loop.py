@@ -6,10 +6,11 @@ logs, evaluates, lets a population evolve and saves. None of this changes what i
 
 import contextlib
 import dataclasses
+import signal
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -89,16 +90,36 @@ def train(
         first_update = engine.update
         with stop_request() as request:
             _run(engine, log, store, request, shows, looked=saved is not None)
-        with waiting("saving the last checkpoint", shows and store is not None):
-            if store is not None:
-                with timer.on("checkpoint"):
-                    store.save(engine, _score(engine, log), wait=True)
-        forked_from = None if store is None else store.forked_from
-        with waiting("collecting the results" if store is None else f"writing the results to {store.path}", shows):
-            result = result_of(engine, log, first_update, options.num_env_steps, forked_from)
-            if store is not None:
-                _finish(store, result)
+        with _interrupted_at_the_end(store):
+            result = _conclude(engine, log, store, first_update, options, shows)
     return result
+
+
+def _conclude(
+    engine: Engine, log: Log, store: Store | None, first_update: int, options: RunOptions, shows: bool
+) -> TrainResult:
+    """Save the end, and write the results."""
+    if store is not None:
+        with waiting("saving the last checkpoint", shows), engine.timer.on("checkpoint"):
+            store.save(engine, _score(engine, log), wait=True)
+    forked_from = None if store is None else store.forked_from
+    with waiting("collecting the results" if store is None else f"writing the results to {store.path}", shows):
+        result = result_of(engine, log, first_update, options.num_env_steps, forked_from)
+        if store is not None:
+            _finish(store, result)
+    return result
+
+
+@contextlib.contextmanager
+def _interrupted_at_the_end(store: Store | None) -> Iterator[None]:
+    """What is interrupted while its results are written need only be resumed to have them."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if store is None:
+            raise
+        message = f"interrupted while the results were written to {store.path}; resume it to have them."
+        raise Interrupted(message, signal.SIGINT, store.path) from None
 
 
 def _trials_on_device(saved: Saved | None) -> int | None:
@@ -176,7 +197,7 @@ def _look(engine: Engine, log: Log, store: Store | None) -> None:
             store.save(engine, _score(engine, log))
 
 
-def _stop(engine: Engine, log: Log, store: Store | None, signal: int) -> None:
+def _stop(engine: Engine, log: Log, store: Store | None, number: int) -> None:
     """Save and leave.
 
     Raises:
@@ -184,9 +205,9 @@ def _stop(engine: Engine, log: Log, store: Store | None, signal: int) -> None:
     """
     step = engine.job.plan.step(engine.update)
     if store is None:
-        raise Interrupted(f"interrupted at step {step}; nothing was saved, for there is no out_dir.", signal, None)
+        raise Interrupted(f"interrupted at step {step}; nothing was saved, for there is no out_dir.", number, None)
     what = "saved" if store.save(engine, _score(engine, log), wait=True) else "this moment could not be saved"
-    raise Interrupted(f"interrupted at step {step}; {what} in {store.path}, to be resumed.", signal, store.path)
+    raise Interrupted(f"interrupted at step {step}; {what} in {store.path}, to be resumed.", number, store.path)
 
 
 def _evolve(engine: Engine, log: Log) -> None:

@@ -234,6 +234,20 @@ def test_an_interrupted_run_without_a_folder_says_that_nothing_was_saved(monkeyp
     assert (stopped.value.signal, stopped.value.folder) == (signal.SIGINT, None)
 
 
+def test_a_run_that_is_interrupted_at_its_end_says_how_to_have_its_results(tmp_path, monkeypatch):
+    """While the results are written: what was trained is saved, and the same run resumed has them."""
+
+    def interrupt(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(Interrupted, match="resume it to have them") as stopped:
+        patch.setattr(loop, "result_of", interrupt)
+        train(num_env_steps=20, out_dir=tmp_path)
+    assert (stopped.value.signal, stopped.value.folder) == (signal.SIGINT, tmp_path)
+    assert quietly(train, num_env_steps=20, out_dir=tmp_path, resume=True).summary["num_env_steps_run"] == 0
+    assert (tmp_path / "summary.json").exists()
+
+
 def test_a_run_that_is_broken_off_keeps_its_log(tmp_path, monkeypatch):
     """An error after the second entry: metrics.csv has both, the error goes on, there is no summary, the folder can be
     claimed again and the run resumed."""

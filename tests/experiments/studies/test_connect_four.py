@@ -203,7 +203,7 @@ def test_command_scores_every_checkpoint(game, few, solved, run, tmp_path, capsy
     """A row a checkpoint. The network is evaluated again position by position in NumPy; the search's share is
     one of whole positions; the lines printed and the figure go with it, and nothing else is written."""
     positions, path = few
-    arguments = ["--positions", str(path), "--num-simulations", "2", "--out", str(tmp_path)]
+    arguments = ["--positions", str(path), "--num-simulations", "2", "--out-dir", str(tmp_path)]
     experiment.main(["score", str(run), *arguments])
     lines = capsys.readouterr().out.splitlines()
     assert {file.name for file in tmp_path.iterdir()} == {"raw_policy.csv", "raw_policy.png"}

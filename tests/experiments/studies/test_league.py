@@ -57,7 +57,7 @@ def test_report_ranks_the_players(circle):
 @pytest.mark.covers("elo")
 def test_command_plays_and_writes(tmp_path, capsys):
     """Twenty games of tic-tac-toe: the one-ply player is rated higher, and the three files say the same."""
-    experiment.main(["--players", "random", "one_ply", "--num-games", "20", "--out", str(tmp_path)])
+    experiment.main(["--players", "random", "one_ply", "--num-games", "20", "--out-dir", str(tmp_path)])
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "pgx/tic_tac_toe: 2 players, 20 games of each pair"
     assert lines[2].split()[0] == "one_ply" and lines[3].split()[0] == "random"
@@ -78,7 +78,7 @@ def test_command_plays_and_writes(tmp_path, capsys):
 @pytest.mark.covers("mcts", "elo")
 def test_who_searches_longer_is_rated_higher(tmp_path, capsys):
     """Searches of 1 and 32 simulations at tic-tac-toe, by name: the longer one is above the shorter."""
-    experiment.main(["--players", "uct:1", "uct:32", "--num-games", "40", "--out", str(tmp_path)])
+    experiment.main(["--players", "uct:1", "uct:32", "--num-games", "40", "--out-dir", str(tmp_path)])
     assert capsys.readouterr().out.splitlines()[2].split()[0] == "uct:32"
     assert json.loads((tmp_path / "league.json").read_text())["elo"]["uct:32"]["low"] > 0
 

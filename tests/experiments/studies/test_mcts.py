@@ -56,7 +56,7 @@ def test_command(tmp_path, capsys):
     """Searches of 1 and 32 simulations: nobody beats minimax, and the longer one loses less often, is nearer to its
     values, and makes more of its moves; the file says what is printed, and the picture is drawn."""
     sizes = ["--simulations", "1", "32", "--num-games", "40", "--num-positions", "100"]
-    experiment.main([*sizes, "--opponents", "minimax", "--out", str(tmp_path)])
+    experiment.main([*sizes, "--opponents", "minimax", "--out-dir", str(tmp_path)])
     printed = capsys.readouterr()
     record = json.loads((tmp_path / "mcts.json").read_text())
     short, long = record["matches"]
@@ -85,7 +85,7 @@ def test_a_game_that_is_not_solved(tmp_path, monkeypatch, capsys):
         return {("uct", "one_ply"): [Score(3, 2, 1, 2 / 3, 0.3, 0.9)] * len(simulations)}
 
     monkeypatch.setattr(experiment, "strength", strength)
-    experiment.main(["--max-positions", "5", "--simulations", "2", "8", "--out", str(tmp_path)])
+    experiment.main(["--max-positions", "5", "--simulations", "2", "8", "--out-dir", str(tmp_path)])
     lines = capsys.readouterr().out.splitlines()
     assert asked == {"opponents": ["one_ply"], "searches": ("uct",)}
     assert lines[2] == "uct:8  against one_ply: 3 won, 2 drawn, 1 lost: score 0.667 [0.300, 0.900]"
