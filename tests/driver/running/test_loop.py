@@ -21,6 +21,7 @@ from tests.support.toy import (
     assert_same,
     assert_same_results,
     config_of,
+    quietly,
     rows,
     toy,
     toy_of_returns,
