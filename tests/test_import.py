@@ -36,7 +36,7 @@ ARROWS = {
     "data": ("data", "envs.base", "files", "kernels", "spaces", "types"),
     "search": ("search", "files", "types"),
     "games": ("games", "agent", "envs", "kernels", "search", "spaces", "types"),
-    "language": ("language", "kernels", "types"),
+    "language": ("language", "mdp", "kernels", "types"),
     "optimizers.py": ("types",),
     "target_network.py": ("kernels", "types"),
     "sharding.py": ("types",),

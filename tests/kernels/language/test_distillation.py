@@ -68,6 +68,16 @@ def test_full_vocabulary_distillation_is_exact_for_sequences_and_less_noisy():
     first = mean_gradient(lambda logits: kl.reverse(logits[SEQUENCES.prefix], s.ref[SEQUENCES.prefix]), s)
     np.testing.assert_allclose(first, frozen_prefix_gradient(s), **EXACT)
 
+    def by_scores(log_prob):
+        return jnp.sum(distillation.full_vocabulary_loss(logits, teacher, log_prob, MASK))
+
+    logits, teacher = s.policy[SEQUENCES.prefix], s.ref[SEQUENCES.prefix]
+    each = np.where(MASK, kl.reverse(logits, teacher), 0)
+    later = np.where(
+        MASK, each[::-1].cumsum(axis=0)[::-1] - each, 0
+    )  # a token's own divergence is no consequence of it
+    np.testing.assert_allclose(jax.grad(by_scores)(tokens_of(s.policy)), later, **EXACT)
+
     def variance(x):
         return enumeration.expectation(SEQUENCES, s.policy, jnp.square(x - divergence))
 
