@@ -39,9 +39,9 @@ def set_flags(small_loops: bool = False, threads: int | None = None) -> str:
 
 
 def compiled(function: Callable, *arguments: Any) -> tuple[Callable, float]:
-    """The function compiled for these arguments, and the seconds that tracing and compiling took."""
+    """The function compiled for these arguments, as the driver does it, and the seconds that it took with tracing."""
     start = time.perf_counter()
-    executable = jax.jit(function).lower(*arguments).compile()
+    executable = jax.jit(function).lower(*arguments).compile(xla.compiler_options(jax.default_backend()) or None)
     return executable, time.perf_counter() - start
 
 
@@ -98,6 +98,28 @@ def libraries(medians: Mapping[str, Mapping[str, float]], num_env_steps: int) ->
         }
         for name, median in medians.items()
     ]
+
+
+def first_runs(
+    commands: Mapping[str, Sequence[str]], setup: Mapping[str, Any], seeds: Sequence[int], repeats: int
+) -> list[Row]:
+    """Libraries on JAX from the start of a process to the end of its first run: imports, compiling and the run."""
+    rows: list[Row] = []
+    for num_seeds in seeds:
+        medians = taking_turns(commands, {**setup, "num_seeds": num_seeds}, repeats)
+        rows += [
+            {
+                "library": name,
+                "seeds": num_seeds,
+                "first result s": median["first_s"],
+                "of it compile s": median["compile_s"],
+                "scratch MB": median["scratch_bytes"] / 1e6,
+                "speed / purerl's": medians["purerl"]["first_s"] / median["first_s"],
+                "scratch / purerl's": median["scratch_bytes"] / medians["purerl"]["scratch_bytes"],
+            }
+            for name, median in medians.items()
+        ]
+    return rows
 
 
 def seeds(train: Callable, hypers: Any, num_seeds: int, num_env_steps: int, repeats: int) -> list[Row]:

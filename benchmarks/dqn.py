@@ -63,12 +63,18 @@ def main(num_env_steps: int = 201_000, num_seeds: int = 16, repeats: int = 5, th
 
 def libraries(setup: Setup, repeats: int) -> list[common.Row]:
     """purerl beside its peers."""
-    commands = {
-        "purerl": [sys.executable, "-m", "benchmarks.peers.run_purerl_dqn"],
-        "Rejax 0.1.3": [str(setup_peers.python_of("rejax")), "-m", "benchmarks.peers.run_rejax_dqn"],
+    commands = jax_libraries() | {
         "Stable-Baselines3 2.9.2": [str(setup_peers.python_of("sb3")), "-m", "benchmarks.peers.run_sb3_dqn"],
     }
     return common.libraries(common.taking_turns(commands, setup, repeats), setup["num_env_steps"])
+
+
+def jax_libraries() -> dict[str, list[str]]:
+    """How to run purerl, and its peers on JAX."""
+    return {
+        "purerl": [sys.executable, "-m", "benchmarks.peers.run_purerl_dqn"],
+        "Rejax 0.1.3": [str(setup_peers.python_of("rejax")), "-m", "benchmarks.peers.run_rejax_dqn"],
+    }
 
 
 def floor(setup: Setup, repeats: int) -> list[common.Row]:

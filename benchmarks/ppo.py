@@ -69,12 +69,18 @@ def main(
 
 def libraries(setup: Setup, repeats: int) -> list[common.Row]:
     """purerl beside its peers."""
-    commands = {
-        "purerl": [sys.executable, "-m", "benchmarks.peers.run_purerl"],
-        "Rejax 0.1.3": [str(setup_peers.python_of("rejax")), "-m", "benchmarks.peers.run_rejax"],
+    commands = jax_libraries() | {
         "Stable-Baselines3 2.9.2": [str(setup_peers.python_of("sb3")), "-m", "benchmarks.peers.run_sb3"],
     }
     return common.libraries(common.taking_turns(commands, setup, repeats), _num_env_steps(setup))
+
+
+def jax_libraries() -> dict[str, list[str]]:
+    """How to run purerl, and its peers on JAX."""
+    return {
+        "purerl": [sys.executable, "-m", "benchmarks.peers.run_purerl"],
+        "Rejax 0.1.3": [str(setup_peers.python_of("rejax")), "-m", "benchmarks.peers.run_rejax"],
+    }
 
 
 def floor(setup: Setup, repeats: int) -> list[common.Row]:

@@ -8,6 +8,7 @@ BENCHMARKS = (
     ("benchmarks.recurrence",),
     ("benchmarks.env",),
     ("benchmarks.env", "--small-loops"),
+    ("benchmarks.first_run",),
     ("benchmarks.ppo",),
     ("benchmarks.ppo", "--threads", "1"),
     ("benchmarks.dqn",),

@@ -1,20 +1,33 @@
-"""How a whole run of a library on JAX is timed, compiling apart."""
+"""How a whole run of a library on JAX is timed, compiling apart, and from the start of the process."""
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
+import psutil
 
 
-def measure(train: Callable, *arguments) -> None:
-    """Print seconds of ``train(*arguments, key)`` as one line of JSON; the first run only warms up."""
+def measure(train: Callable, *arguments, num_seeds: int = 1, compiler_options: Mapping[str, Any] | None = None) -> None:
+    """Print what ``train(*arguments, key)`` takes, as one line of JSON.
+
+    ``compile_s``; ``run_s`` and ``cpu_s`` of the second run, for the first only warms up; ``first_s``, from the start
+    of the process to the end of that first run, imports and compiling included; ``scratch_bytes`` of the program,
+    beside its arguments and results. Several seeds are vmapped.
+    """
+    keys = [jax.random.key(seed) for seed in range(2)]
+    if num_seeds > 1:
+        train = jax.vmap(train, (*(None for _ in arguments), 0))
+        keys = [jax.random.split(key, num_seeds) for key in keys]
     start = time.perf_counter()
-    compiled = jax.jit(train).lower(*arguments, jax.random.key(0)).compile()
+    compiled = jax.jit(train).lower(*arguments, keys[0]).compile(dict(compiler_options or {}) or None)
     compile_s = time.perf_counter() - start
 
-    jax.block_until_ready(compiled(*arguments, jax.random.key(0)))
+    jax.block_until_ready(compiled(*arguments, keys[0]))
+    first_s = time.time() - psutil.Process().create_time()
     start, cpu_start = time.perf_counter(), time.process_time()
-    jax.block_until_ready(compiled(*arguments, jax.random.key(1)))
-    run_s, cpu_s = time.perf_counter() - start, time.process_time() - cpu_start
-    print(json.dumps({"compile_s": compile_s, "run_s": run_s, "cpu_s": cpu_s}))
+    jax.block_until_ready(compiled(*arguments, keys[1]))
+    seconds = {"run_s": time.perf_counter() - start, "cpu_s": time.process_time() - cpu_start}
+    scratch = compiled.memory_analysis().temp_size_in_bytes
+    print(json.dumps({"compile_s": compile_s, "first_s": first_s, "scratch_bytes": scratch} | seconds))

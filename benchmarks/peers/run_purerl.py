@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks.peers import jax_run
-from purerl import envs
+from purerl import envs, xla
 from purerl.algorithms.policy.ppo import PPOConfig, PPOHypers, ppo
 
 
@@ -52,5 +52,7 @@ def make_train(setup: Mapping[str, Any]) -> tuple[Callable, PPOHypers]:
 
 
 if __name__ == "__main__":
-    train, hypers = make_train(json.loads(sys.argv[1]))
-    jax_run.measure(train, hypers)
+    setup = json.loads(sys.argv[1])
+    train, hypers = make_train(setup)
+    options = xla.compiler_options(jax.default_backend())
+    jax_run.measure(train, hypers, num_seeds=setup.get("num_seeds", 1), compiler_options=options)

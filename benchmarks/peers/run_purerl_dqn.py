@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks.peers import jax_run
-from purerl import envs
+from purerl import envs, xla
 from purerl.algorithms.value.dqn import DQNConfig, DQNHypers, dqn
 
 
@@ -49,5 +49,7 @@ def make_train(setup: Mapping[str, Any]) -> tuple[Callable, DQNHypers]:
 
 
 if __name__ == "__main__":
-    train, hypers = make_train(json.loads(sys.argv[1]))
-    jax_run.measure(train, hypers)
+    setup = json.loads(sys.argv[1])
+    train, hypers = make_train(setup)
+    options = xla.compiler_options(jax.default_backend())
+    jax_run.measure(train, hypers, num_seeds=setup.get("num_seeds", 1), compiler_options=options)

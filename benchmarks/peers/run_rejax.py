@@ -33,4 +33,4 @@ algo = rejax.PPO.create(
 )
 algo = algo.replace(eval_callback=lambda *_: ())  # the one evaluation left, after the last update
 
-jax_run.measure(lambda key: algo.train(key))
+jax_run.measure(lambda key: algo.train(key), num_seeds=setup.get("num_seeds", 1))

@@ -35,4 +35,4 @@ network = EpsilonGreedyPolicy(DiscreteQNetwork)(
     hidden_layer_sizes=tuple(setup["hidden_sizes"]), action_dim=2, activation=getattr(nn, setup["activation"])
 )
 algo = algo.replace(agent=network, eval_callback=lambda *_: ())  # the one evaluation left, after the last update
-jax_run.measure(lambda key: algo.train(key))
+jax_run.measure(lambda key: algo.train(key), num_seeds=setup.get("num_seeds", 1))
