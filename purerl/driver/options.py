@@ -17,6 +17,7 @@ from purerl.driver.hypers import schedules
 from purerl.driver.hypers.population import PBT
 from purerl.driver.hypers.schedules import Schedule
 from purerl.driver.renames import with_new_names
+from purerl.names import near
 from purerl.ranges import declared
 
 
@@ -87,7 +88,7 @@ class RunOptions:
     was; only ``num_env_steps`` may grow."""
     fork: pathlib.Path | None = option(None)
     """Start from a checkpoint of the run in this folder, in a folder of its own; seeds and shapes must be the same. On
-    the command line its settings are the defaults."""
+    the command line its settings are the defaults. None: start anew."""
     from_step: int | None = option(None, low=0)
     """Environment step of the checkpoint to fork from; None: the last."""
     checkpoint_every: int | None = option(None, low=1)
@@ -96,7 +97,7 @@ class RunOptions:
     keep_checkpoints: int = option(3, low=1)
     """How many of the last checkpoints to keep, besides the one with the best evaluation."""
     wandb: str | None = option(None)
-    """Project of Weights & Biases to log to as well."""
+    """Project of Weights & Biases to log to as well; None: nowhere."""
     debug_nans: bool = option(False)
     """When a seed diverges, stop and say which operation began it. Keeps a second copy of the states in memory."""
     progress: bool = option(True)
@@ -109,6 +110,25 @@ class RunOptions:
         for name in ("out_dir", "fork"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, pathlib.Path(getattr(self, name)))
+
+    @classmethod
+    def changed(cls, options: "RunOptions | None", changes: Mapping[str, Any]) -> "RunOptions":
+        """Options with changes, or changes alone.
+
+        Raises:
+            ValueError: if the options are no such record, or a value is out of its range.
+            TypeError: for a name that is no option.
+        """
+        if not isinstance(options, cls | None):
+            raise ValueError(
+                f"options must be {cls.__name__}, but they are {type(options).__name__}. Of a dictionary, give "
+                "**options instead."
+            )
+        known = [field.name for field in dataclasses.fields(cls)]
+        for name in changes:
+            if name not in known:
+                raise TypeError(f"There is no option {name!r}. {near(name, known)}Options: {', '.join(known)}.")
+        return cls(**changes) if options is None else dataclasses.replace(options, **changes)
 
     def record(self) -> dict[str, Any]:
         """What ``config.json`` says of these options, as plain values by name."""

@@ -32,9 +32,11 @@ class Config(DQNConfig):
 
     dataset: str | None = None
     """Learn offline, from the transitions in this file (.npz or .parquet) and from nothing else; the environment only
-    evaluates. --save-dataset writes such a file. --cql-weight above 0 makes it conservative Q-learning."""
+    evaluates. --save-dataset writes such a file. --cql-weight above 0 makes it conservative Q-learning. None: online,
+    from the environment."""
     dataset_sha256: str | None = None
-    """Refuse all transitions but those with this fingerprint. A run records it, so that it is resumed with its own."""
+    """Refuse all transitions but those with this fingerprint. A run records it, so that it is resumed with its own.
+    None: take what there is."""
 
 
 # One gradient step for every four or eight steps of the environments, whose number only changes how many are stepped at

@@ -99,7 +99,7 @@ class Point(NamedTuple):
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
-    with one_line_errors("evaluate"):
+    with one_line_errors("evaluate", flags=[Options]):
         options = tyro.cli(Options, prog="purerl evaluate", description=__doc__, args=arguments)
         xla.set_cpu_flags(threads=options.cpu_threads)
         agents = load_agents(options.folder, options.step, options.best, options.allow)

@@ -68,7 +68,7 @@ class Options:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
-    with one_line_errors("play"):
+    with one_line_errors("play", flags=[Options]):
         options = tyro.cli(Options, prog="purerl play", description=__doc__, args=arguments)
         xla.set_cpu_flags(threads=options.cpu_threads)
         game = from_pgx(options.game.removeprefix("pgx/"))

@@ -76,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         description=f"{__doc__}\n\nA sweep's folder gives one curve for each of its best points.",
         args=arguments,
     )
-    with one_line_errors("plot"):
+    with one_line_errors("plot", flags=[Options]):
         plots.check_can_save(options.out)
         print(compare(options))
 

@@ -70,7 +70,7 @@ class Options:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    with one_line_errors("reproduce"):
+    with one_line_errors("reproduce", flags=[Options]):
         options = tyro.cli(Options, prog="purerl reproduce", description=__doc__, args=arguments)
         if options.name is None:
             print("\n".join(listing(options.results)))
@@ -78,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         config, summary = kept(options.results, options.name)
     out_dir = options.out_dir or pathlib.Path("runs", "reproduce", *pathlib.Path(options.name).resolve().parts[-2:])
     resume = f"purerl reproduce {shlex.quote(options.name)} --resume --out-dir"
-    with one_line_errors("reproduce", resume):
+    with one_line_errors("reproduce", resume, [Options]):
         xla.set_cpu_flags(threads=options.cpu_threads)
         run = from_record(config, options.allow)
         result = rerun(run, config, out_dir, options)

@@ -86,8 +86,10 @@ def test_a_record_of_options_and_keyword_arguments_are_the_same():
     assert_same(
         train(toy(), options=RunOptions(**given | {"num_env_steps": 30}), num_env_steps=20).states, by_name.states
     )
-    with pytest.raises(TypeError, match="num_step"):
+    with pytest.raises(TypeError, match=r"There is no option 'num_step'. Near: 'num_env_steps', 'num_seeds'"):
         train(num_step=20)
+    with pytest.raises(ValueError, match=r"options must be RunOptions, but they are dict. .* give \*\*options instead"):
+        train(toy(), options=given)
 
 
 def test_ranges_of_any_record_are_checked():

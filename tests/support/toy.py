@@ -15,6 +15,7 @@ from flax import struct
 
 import purerl
 from purerl.algorithm import Algorithm, Spec
+from purerl.config_checks import check_config
 from purerl.driver import TrainResult
 from purerl.driver.command_line import Experiment, Preset
 from purerl.driver.running import program
@@ -31,6 +32,9 @@ class ToyConfig:
 
     sizes: tuple[int, ...] = (1, 2)
     """The last one is the number of weights."""
+
+    def __post_init__(self) -> None:
+        check_config(self)
 
 
 class ToyHypers(struct.PyTreeNode):

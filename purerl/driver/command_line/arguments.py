@@ -4,6 +4,8 @@ import argparse
 import dataclasses
 import math
 import pathlib
+import shutil
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, NamedTuple
 
@@ -13,6 +15,7 @@ import tyro
 from purerl.config_checks import check_options
 from purerl.driver.command_line.environments import check_trusted, env_text
 from purerl.driver.command_line.experiment import Experiment, recorded_sweep
+from purerl.driver.command_line.flags import registry
 from purerl.driver.hypers import schedules, sweep
 from purerl.driver.hypers.names import fold_in_name
 from purerl.driver.hypers.population import PBT
@@ -21,6 +24,7 @@ from purerl.driver.options import RunOptions, names_of, option
 from purerl.driver.running import devices
 from purerl.driver.storage import folder
 from purerl.env_names import EnvName, base_name
+from purerl.ranges import check_hypers
 
 _NUM_SEEDS = 8  # where none are asked for
 _Repeated = Annotated[tuple[str, ...], tyro.conf.UseAppendAction]
@@ -44,7 +48,7 @@ class Launch:
     """Fields to sweep: learning_rate=1e-4,3e-4 clip_epsilon=0.1,0.2; or at random, with --num-points:
     learning_rate=log_uniform(1e-5,1e-2) gamma=choice(0.9,0.99). Each gets --num-seeds seeds."""
     num_points: int | None = option(None, fixed=True, low=1)
-    """How many points to draw where --sweep has distributions."""
+    """How many points to draw where --sweep has distributions; None: it has lists of values."""
     schedule: tuple[str, ...] = option((), fixed=True)
     """Fields that move over the run: learning_rate=linear:0 clip_epsilon=cosine:0.05
     entropy_coef=piecewise:0.5:0.005,0.8:0."""
@@ -53,9 +57,10 @@ class Launch:
     evolve_every: int | None = option(None, fixed=True, low=1)
     """Environment steps between selections; None: 20 over the run."""
     resume: pathlib.Path | None = None
-    """Go on with the run in this folder, with its settings, from its last checkpoint; --num-env-steps may be larger."""
+    """Go on with the run in this folder, with its settings, from its last checkpoint; --num-env-steps may be larger.
+    None: start a run."""
     curve: pathlib.Path | None = None
-    """Also write the learning curve to this image."""
+    """Also write the learning curve to this image; None: to the run's folder alone."""
     trial_devices: int = option(1, low=1)
     """Devices to spread seeds and points over."""
     env_devices: int = option(1, low=1)
@@ -63,11 +68,11 @@ class Launch:
     distributed: bool = False
     """One of several processes that run together; found out from Slurm, Kubernetes or the TPU, or told by the next."""
     coordinator: str | None = None
-    """HOST:PORT of the first process, for --distributed."""
+    """HOST:PORT of the first process, for --distributed; None: found out."""
     num_processes: int | None = option(None, low=1)
-    """How many processes, for --distributed."""
+    """How many processes, for --distributed; None: found out."""
     process_id: int | None = option(None, low=0)
-    """Which of them this is, from 0, for --distributed."""
+    """Which of them this is, from 0, for --distributed; None: found out."""
     compile_cache: bool = True
     """Keep compiled programs, so that the next run of these shapes starts sooner: at most 1 GB in ~/.cache/purerl, or
     in the folder that the environment's JAX_COMPILATION_CACHE_DIR names."""
@@ -90,20 +95,6 @@ class Arguments(NamedTuple):
     record: dict[str, Any] | None  # what the run to resume or fork wrote down
 
 
-# The options that have flags, for tyro: a dataclass in which the others are hidden.
-_Flags: Any = dataclasses.make_dataclass(
-    "_Flags",
-    [
-        (field.name, Annotated[Any, tyro.conf.Suppress], field)
-        for field in dataclasses.fields(RunOptions)
-        if field.metadata["in_python"]
-    ],
-    bases=(RunOptions,),
-    frozen=True,
-    kw_only=True,
-)
-
-
 def parse(experiment: Experiment, words: Sequence[str], prog: str | None = None) -> Arguments:
     """The settings of a run from its command line, with defaults of the preset, or of the run to resume or fork.
 
@@ -118,10 +109,9 @@ def parse(experiment: Experiment, words: Sequence[str], prog: str | None = None)
     known = first.parse_known_args(words)[0]
     source = known.resume or known.fork
     defaults = _preset(experiment, known.env) if source is None else _recorded(experiment, source, known.env)
-    options = {field.name: getattr(defaults.options, field.name) for field in dataclasses.fields(RunOptions)}
     parts = {
         "launch": defaults.launch,
-        "run": _Flags(**options),
+        "run": defaults.options,
         "config": defaults.config,
         "hypers": defaults.hypers,
     }
@@ -132,18 +122,28 @@ def parse(experiment: Experiment, words: Sequence[str], prog: str | None = None)
     parsed = tyro.cli(
         arguments_class,
         prog=prog,
-        description=f"{experiment.description}\n\nPresets: {', '.join(experiment.presets)}.",
+        description=_wrapped(f"{experiment.description}\n\nPresets: {', '.join(experiment.presets)}."),
         args=list(words),
         default=arguments_class(**parts),
         config=(tyro.conf.OmitArgPrefixes,),
+        registry=registry(map(type, parts.values()), sizes=(type(defaults.config),)),
     )
-    launch = _with_env_text(parsed.launch, parts["launch"].env if source is not None else "")
+    made = Arguments(*(getattr(parsed, name)() for name in parts), defaults.record)
+    check_hypers(made.hypers)
+    made = made._replace(launch=_with_env_text(made.launch, parts["launch"].env if source is not None else ""))
     if known.resume is not None:
-        _check_unchanged(parts, {name: getattr(parsed, name) for name in parts} | {"launch": launch})
-        if parsed.run.fork is not None or parsed.run.overwrite or parsed.run.out_dir is not None:
-            raise ValueError("resume goes on in its own folder: it goes with none of fork, overwrite and out_dir.")
-    given = RunOptions(**{name: getattr(parsed.run, name) for name in options})
-    return Arguments(launch, given, parsed.config, parsed.hypers, defaults.record)
+        _check_unchanged(parts, dict(zip(parts, made, strict=False)))
+        if made.options.fork is not None or made.options.overwrite or made.options.out_dir is not None:
+            raise ValueError("--resume goes on in its own folder: it goes with none of --fork, --overwrite, --out-dir.")
+    return made
+
+
+def _wrapped(text: str) -> str:
+    """Paragraphs in lines that fit the terminal. They are indented: tyro joins those that begin with a letter."""
+    width = shutil.get_terminal_size().columns
+    return "\n\n".join(
+        textwrap.fill(part, width, subsequent_indent="  ", break_on_hyphens=False) for part in text.split("\n\n")
+    )
 
 
 def run_options(arguments: Arguments, experiment_name: str, out_dir: pathlib.Path) -> RunOptions:

@@ -4,10 +4,11 @@ import contextlib
 import shlex
 import sys
 import warnings
-from collections.abc import Iterator
-from typing import NoReturn, TextIO
+from collections.abc import Iterator, Sequence
+from typing import Any, NoReturn, TextIO
 
 from purerl import starting
+from purerl.driver.command_line.messages import in_flags
 from purerl.driver.running.interruption import Interrupted
 
 # What is asked for by name and may not be installed: package -> the extra of purerl that brings it.
@@ -15,7 +16,7 @@ _EXTRAS = {"wandb": "wandb", "pyarrow": "data", "bitbully": "solver"}
 
 
 @contextlib.contextmanager
-def one_line_errors(name: str, resume: str = "") -> Iterator[None]:
+def one_line_errors(name: str, resume: str = "", flags: Sequence[Any] = ()) -> Iterator[None]:
     """What the user can put right: one line, exit code 2. What interrupted: with the command that resumes.
 
     Warnings for users are one line, too, without the file that they come from.
@@ -23,9 +24,10 @@ def one_line_errors(name: str, resume: str = "") -> Iterator[None]:
     Args:
         name: of the command.
         resume: the command that goes on with a run, to be followed by its folder.
+        flags: records, or their classes, whose fields are flags of the command; messages call them so.
     """
     try:
-        with starting.interruptible(), _plain_warnings(name):
+        with starting.interruptible(), _plain_warnings(name, flags):
             yield
     except Interrupted as interrupted:
         line = f"{name}: {interrupted}"
@@ -43,7 +45,7 @@ def one_line_errors(name: str, resume: str = "") -> Iterator[None]:
             raise
         _leave(f"{name}: this needs the package {error.name}: pip install 'purerl[{extra}]'.", 2)
     except (ValueError, OSError) as error:
-        _leave(f"{name}: {error}", 2)
+        _leave(f"{name}: {in_flags(str(error), flags)}", 2)
     except Exception as error:
         if not _is_out_of_memory(error):
             raise
@@ -70,12 +72,14 @@ def _leave(line: str, code: int) -> NoReturn:
 
 
 @contextlib.contextmanager
-def _plain_warnings(name: str) -> Iterator[None]:
+def _plain_warnings(name: str, flags: Sequence[Any]) -> Iterator[None]:
     """Let warnings that are for users be a line of the command; those of libraries for programmers stay as they are."""
     before = warnings.formatwarning
 
     def plain(message, category, filename, lineno, line=None) -> str:
-        return f"{name}: {message}\n" if category is UserWarning else before(message, category, filename, lineno, line)
+        if category is UserWarning:
+            return f"{name}: {in_flags(str(message), flags)}\n"
+        return before(message, category, filename, lineno, line)
 
     warnings.formatwarning = plain
     try:

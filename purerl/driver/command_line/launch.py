@@ -24,6 +24,7 @@ from purerl.driver.command_line.experiment import Experiment
 from purerl.driver.command_line.report import ranked_lines, report
 from purerl.driver.hypers import sweep
 from purerl.driver.hypers.sweep import Sweep
+from purerl.driver.options import RunOptions
 from purerl.driver.running import devices
 from purerl.driver.running.loop import train
 from purerl.driver.running.result import TrainResult, plain
@@ -43,7 +44,8 @@ def main(experiment: Experiment, words: Sequence[str] | None = None, prog: str |
     """
     words = sys.argv[1:] if words is None else list(words)
     prog = prog or f"python -m experiments.{experiment.name}"
-    with one_line_errors(experiment.name, f"{prog} --resume"):
+    flags = (Launch, RunOptions, experiment.fallback.config, experiment.fallback.hypers)
+    with one_line_errors(experiment.name, f"{prog} --resume", flags):
         arguments = parse(experiment, words, prog)
         launch = arguments.launch
         xla.set_cpu_flags(threads=launch.cpu_threads, small_loops=launch.small_loops)

@@ -43,6 +43,8 @@ class Job(NamedTuple):
         Raises:
             ValueError: for what cannot be run.
         """
+        if not isinstance(algorithm, Algorithm):
+            raise ValueError(f"{algorithm!r} is no algorithm: give what a factory returns, such as ppo(env, config).")
         _check_key(key)
         _check_hypers(algorithm, hypers)
         _check_evaluation(algorithm, options.eval_every)
@@ -121,7 +123,7 @@ def _check_hypers(algorithm: Algorithm, hypers: PyTree | Sweep) -> None:
 def _check_evaluation(algorithm: Algorithm, eval_every: int | None) -> None:
     if eval_every and algorithm.spec.evaluate is None:
         raise ValueError(
-            f"eval_every = {eval_every}, but {algorithm.spec.name} has nothing to evaluate. Use eval_every=0."
+            f"eval_every = {eval_every}, but {algorithm.spec.name} has nothing to evaluate. Use eval_every = 0."
         )
 
 

@@ -5,7 +5,6 @@ logs, evaluates, lets a population evolve and saves. None of this changes what i
 """
 
 import contextlib
-import dataclasses
 import signal
 import sys
 import time
@@ -64,11 +63,12 @@ def train(
     Raises:
         ValueError: for arguments that cannot work, a folder that may not be used, settings that differ from those of
             the run that is resumed. All before anything is computed.
+        TypeError: for a name that is no option.
         FileNotFoundError: if there is no checkpoint to fork from.
         FloatingPointError: under ``debug_nans``; names the operation.
         Interrupted: after SIGINT or SIGTERM, once the run has been saved.
     """
-    options = RunOptions(**changes) if options is None else dataclasses.replace(options, **changes)
+    options = RunOptions.changed(options, changes)
     job = Job.of(algorithm, hypers, key, options)
     origin = Origin.of(options, job.plan)
     _warn_of_deadlock(job.trials.num_trials)

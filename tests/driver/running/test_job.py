@@ -19,7 +19,7 @@ def job_of(algorithm=None, hypers=None, **options) -> Job:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"algorithm": toy(evaluates=False), "eval_every": 10}, "toy has nothing to evaluate. Use eval_every=0"),
+        ({"algorithm": toy(evaluates=False), "eval_every": 10}, "toy has nothing to evaluate. Use eval_every = 0"),
         ({"schedules": {"rat": linear(0.0)}}, "ToyHypers has no field 'rat'. Near: 'rate'"),
         ({"population": PBT(every=10, names=("rate",))}, "needs a sweep of at least 2 points to start from"),
         (
@@ -52,6 +52,12 @@ def test_hypers_of_another_class_or_out_of_range_are_refused(hypers, message):
     """Alone, and as any point of a sweep."""
     with pytest.raises(ValueError, match=message):
         job_of(hypers=hypers, num_env_steps=80)
+
+
+def test_a_factory_is_no_algorithm():
+    """What it returns is."""
+    with pytest.raises(ValueError, match=r"toy at .* is no algorithm: give what a factory returns"):
+        job_of(algorithm=toy, num_env_steps=80)
 
 
 @pytest.mark.parametrize("key", [jax.random.PRNGKey(0), program.seed_keys(KEY, 2), 0, jnp.zeros(())])
