@@ -140,10 +140,8 @@ def parse(experiment: Experiment, words: Sequence[str], prog: str | None = None)
 
 def _wrapped(text: str) -> str:
     """Paragraphs in lines that fit the terminal. They are indented: tyro joins those that begin with a letter."""
-    width = shutil.get_terminal_size().columns
-    return "\n\n".join(
-        textwrap.fill(part, width, subsequent_indent="  ", break_on_hyphens=False) for part in text.split("\n\n")
-    )
+    lines = textwrap.TextWrapper(shutil.get_terminal_size().columns, subsequent_indent="  ", break_on_hyphens=False)
+    return "\n\n".join(map(lines.fill, text.split("\n\n")))
 
 
 def run_options(arguments: Arguments, experiment_name: str, out_dir: pathlib.Path) -> RunOptions:
