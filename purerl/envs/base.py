@@ -49,8 +49,8 @@ def in_32_bits(function: Callable) -> Callable:
     narrow = {np.dtype(wide): np.dtype(wide.replace("64", "32")) for wide in ("float64", "int64", "uint64")}
 
     def narrowed(leaf: Any) -> Any:
-        dtype = narrow.get(getattr(leaf, "dtype", None))
-        return leaf if dtype is None else leaf.astype(dtype)
+        dtype: Any = getattr(leaf, "dtype", None)
+        return leaf.astype(narrow[dtype]) if dtype in narrow else leaf
 
     @functools.wraps(function)
     def wrapped(*args: Any) -> Any:

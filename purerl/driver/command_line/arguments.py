@@ -128,7 +128,8 @@ def parse(experiment: Experiment, words: Sequence[str], prog: str | None = None)
         config=(tyro.conf.OmitArgPrefixes,),
         registry=registry(map(type, parts.values()), sizes=(type(defaults.config),)),
     )
-    made = Arguments(*(getattr(parsed, name)() for name in parts), defaults.record)
+    launch, options, config, hypers = (getattr(parsed, name)() for name in parts)
+    made = Arguments(launch, options, config, hypers, defaults.record)
     check_hypers(made.hypers)
     made = made._replace(launch=_with_env_text(made.launch, parts["launch"].env if source is not None else ""))
     if known.resume is not None:

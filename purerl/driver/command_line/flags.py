@@ -8,7 +8,7 @@ import inspect
 import itertools
 import textwrap
 import typing
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from tyro.constructors import (
@@ -48,7 +48,8 @@ def registry(records: Iterable[Any], sizes: Iterable[Any] = ()) -> ConstructorRe
             else:
                 shown.append(StructFieldSpec(field.name, annotations[field.name], default, texts[field.name]))
         # Made when tyro is done, for what a record raises is said as every other error of a command line.
-        return StructConstructorSpec(lambda **given: functools.partial(info.type, **hidden, **given), tuple(shown))
+        make: Callable = info.type
+        return StructConstructorSpec(lambda **given: functools.partial(make, **hidden, **given), tuple(shown))
 
     @rules.primitive_rule
     def of_whole_number(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
