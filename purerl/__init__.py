@@ -9,20 +9,23 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from purerl import envs
+    from purerl.agent import Agent, load_program
     from purerl.algorithm import Algorithm, Spec
     from purerl.driver import load, train
     from purerl.guide import choose
     from purerl.recipes import recorded
 
-__all__ = ["Algorithm", "Spec", "choose", "envs", "load", "recorded", "train"]
+__all__ = ["Agent", "Algorithm", "Spec", "choose", "envs", "load", "load_program", "recorded", "train"]
 __version__ = "0.1.0"
 
 # Imported when they are first asked for, so that `purerl --help` does not wait for JAX.
 _FROM = {
+    "Agent": "purerl.agent",
     "Algorithm": "purerl.algorithm",
     "Spec": "purerl.algorithm",
     "choose": "purerl.guide",
     "load": "purerl.driver",
+    "load_program": "purerl.agent",
     "recorded": "purerl.recipes",
     "train": "purerl.driver",
 }

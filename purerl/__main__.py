@@ -12,13 +12,14 @@ from typing import Any, NoReturn
 from purerl import starting
 from purerl.names import near
 
-_TOOLS = ("evaluate", "plot", "play", "reproduce")
+_TOOLS = ("evaluate", "plot", "play", "export", "reproduce")
 _COMMANDS = {
     "train": ("ALGORITHM [FLAGS]", "train, go on or branch off; purerl train ALGORITHM --help has the flags"),
     "sweep": ("ALGORITHM FIELD=VALUES ...", "train with every value: purerl sweep ppo learning_rate=1e-4,1e-3"),
     "evaluate": ("RUN", "play with the agents of a run; --render draws an episode"),
     "plot": ("RUN ... --out IMAGE", "curves of several runs in one figure"),
     "play": ("GAME", "play a board game against a search, in the terminal"),
+    "export": ("RUN FILE", "write an agent to a file: .safetensors to load again, .program or .onnx to deploy"),
     "reproduce": ("RESULT", "run a kept result again, and compare"),
     "list": ("", "the algorithms and the environments that there are"),
 }

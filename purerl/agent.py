@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from purerl import agent_file
+from purerl import agent_file, export
 from purerl.types import PyTree, Seen
 
 
@@ -46,12 +46,14 @@ class Agent(NamedTuple):
             ``seen`` is a :class:`~purerl.types.Seen`.
         source: the algorithm that it comes from, with hyperparameters and state; None where there is none.
         obs_like: shape and type of one observation, by which one is told from a batch; None: all are one observation.
+        needs_key: whether its actions are drawn, so that each takes a key of its own.
     """
 
     start: Callable
     policy: Callable
     source: Source | None = None
     obs_like: PyTree = None
+    needs_key: bool = True
 
     def act(self, carry: PyTree, obs: PyTree, key: jax.Array | None = None, env_state: PyTree = ()) -> tuple:
         """The action for one observation, or for each of a batch, and the carry for the next one of the episode.
@@ -74,7 +76,7 @@ class Agent(NamedTuple):
             ValueError: for an observation of another shape, or a missing key.
         """
         if key is None:
-            if self.source is None or self.source.sample:
+            if self.needs_key:
                 raise ValueError("an agent that samples its actions needs a key: act(carry, obs, jax.random.key(0)).")
             key = jax.random.key(0)
         obs, is_batch = _arrays(obs, self.obs_like)
@@ -91,6 +93,28 @@ class Agent(NamedTuple):
         """
         source = self._known_source("saved")
         agent_file.save(path, source.algorithm, source.hypers, source.state, source.about)
+
+    def export(self, path: str | os.PathLike, batch_size: int = 1, platforms: Sequence[str] = export.PLATFORMS) -> None:
+        """Write the agent as a program for machines without purerl, whole or not at all.
+
+        Args:
+            path: ``.program``, by ``jax.export``, which :func:`purerl.load_program` reads; or ``.onnx``, which needs
+                the extra ``onnx`` and takes agents without random numbers.
+            batch_size: how many environments it is to act for at once.
+            platforms: where a ``.program`` is to run.
+
+        Raises:
+            ValueError: if the agent does not come from an algorithm whose environment is known, or for another suffix.
+            ImportError: if the extra is missing.
+        """
+        algorithm = self._known_source("exported").algorithm
+        env = agent_file.environment(algorithm)
+        if env is None:
+            raise ValueError(
+                f"{algorithm.spec.name} does not name its environment: mark its factory with purerl.recorded."
+            )
+        example = agent_file.example(algorithm, env, batch_size)
+        export.export(path, self.start, self.policy, example, self.needs_key, platforms)
 
     def _known_source(self, what: str) -> Source:
         if self.source is None:
@@ -113,7 +137,21 @@ def of_algorithm(algorithm: Any, hypers: PyTree, state: PyTree, sample: bool = F
         jax.tree_util.Partial(_Sampling(algorithm.act) if sample else algorithm.act, hypers, state),
         Source(algorithm, hypers, state, sample, about),
         None if env is None else jax.eval_shape(env.observation_space.sample, jax.random.key(0)),
+        needs_key=sample,
     )
+
+
+def load_program(path: str | os.PathLike) -> Agent:
+    """The agent in a ``.program`` that :meth:`Agent.export` wrote.
+
+    A program is code, which acting runs: load only those whose origin you trust.
+
+    Raises:
+        ValueError: if it is no such file, or is damaged.
+        FileNotFoundError: if there is none.
+    """
+    program = export.read(path)
+    return Agent(program.start, program.policy, None, program.obs_like, program.samples)
 
 
 def no_carry() -> tuple:

@@ -147,11 +147,11 @@ def _needed(algorithm: Any, hypers: PyTree, state: PyTree) -> dict[str, Any]:
 
     jaxpr = jax.make_jaxpr(actions)(state, hypers, *example(algorithm, env)).jaxpr
     named = [(f"state{jax.tree_util.keystr(at)}", leaf) for at, leaf in jax.tree.leaves_with_path(state)]
-    used = _used(jaxpr)
+    used = used_variables(jaxpr)
     return {name: leaf for (name, leaf), var in zip(named, jaxpr.invars[: len(named)], strict=True) if var in used}
 
 
-def _used(jaxpr: Jaxpr) -> set[Any]:
+def used_variables(jaxpr: Jaxpr) -> set[Any]:
     """Variables that the results of a program depend on; of an equation with one of them, all that go into it."""
     used = {var for var in jaxpr.outvars if not isinstance(var, Literal)}
     for equation in reversed(jaxpr.eqns):

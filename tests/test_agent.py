@@ -82,7 +82,7 @@ def test_a_key_is_needed_where_actions_are_sampled():
     agent = doubling(Discrete(5))
     assert int(agent.act(agent.start(), 2)[1]) == 4
     source = agent.source
-    for other in (source.algorithm.agent((), (), sample=True), agent._replace(source=None)):
+    for other in (source.algorithm.agent((), (), sample=True), agent._replace(needs_key=True)):
         with pytest.raises(ValueError, match="needs a key"):
             other.act(agent.start(), 2)
 

@@ -26,7 +26,8 @@ ARROWS = {
     "recipes.py": (),
     "guide.py": (),
     "agent_file.py": ("files", "recipes", "types"),
-    "agent.py": ("agent_file", "types"),
+    "export.py": ("agent_file", "files", "types"),
+    "agent.py": ("agent_file", "export", "types"),
     "algorithm.py": ("agent", "recipes", "types"),
     # parts of algorithms, which know no algorithm
     "kernels": ("kernels", "types"),
@@ -56,8 +57,8 @@ ARROWS = {
     # on top: algorithms with settings that work, what is done with runs, the command that finds both by name
     "presets": ("presets", "algorithm", "algorithms", "data", "driver", "envs", "recipes", "types"),
     "tools": (
-        *("tools", "agent", "algorithms", "analysis", "driver", "envs", "files", "games", "names", "search", "types"),
-        "xla",
+        *("tools", "agent", "agent_file", "algorithms", "analysis", "driver", "envs", "export", "files", "games"),
+        *("names", "search", "types", "xla"),
     ),
     "__main__.py": ("names", "starting"),
 }

@@ -7,6 +7,7 @@ import shlex
 
 import pytest
 
+import purerl
 from purerl.driver.command_line import arguments
 from purerl.driver.hypers import schedules
 from purerl.presets.ppo import EXPERIMENT
@@ -23,7 +24,7 @@ COMMANDS = [
     line.split("#")[0]
     for line in re.findall(r"^purerl train ppo (.*)$", README, re.MULTILINE)
     if "runs/" not in line and "--help" not in line
-]
+] + [f"--sweep {line.split('#')[0]}" for line in re.findall(r"^purerl sweep ppo (.*)$", README, re.MULTILINE)]
 
 
 def snippets() -> list[str]:
@@ -46,7 +47,8 @@ def test_code_runs(tmp_path, monkeypatch):
     names: dict = {}
     for code in (quickstart, *others):
         exec(shorter(code), names)
-    assert names["action"] in (0, 1)
+    assert names["action"] in (0, 1) and names["actions"].shape == (10,)
+    assert purerl.load_program("agent.program").obs_like.shape == (4,)
     assert names["decision"].action.tolist() == [1, 1]
     for picture in ("curve.png", "sweep.png", "runs/sweep/curve.png"):
         assert pathlib.Path(picture).read_bytes().startswith(b"\x89PNG")

@@ -4,7 +4,7 @@
     python -m experiments.studies.league --game pgx/connect_four --players one_ply uct:100 runs/alphazero/TIME-ENV:64
 
 A player is random; one_ply, who looks one move ahead; uct:N, a search of N simulations with random playouts; or the
-folder of an AlphaZero run, or the .npz of its network, with as many simulations as in training or those after a colon.
+folder of an AlphaZero run, or the file of its agent, with as many simulations as in training or those after a colon.
 
 Each begins half of the games of a pair. Prints who beat whom and Elo ratings with 95 % intervals, draws them beside the
 table of payoffs, and says how much of it no rating explains: players who beat each other in circles.
@@ -63,7 +63,7 @@ def player(game: Game, name: str) -> Agent:
         return planners.uct_player(game, count)
     if pathlib.Path(kind).exists():
         return planners.agent(trained(game, pathlib.Path(kind), count))
-    known = f"There are {', '.join(PLAYERS)}, uct:N with N simulations, and folders or networks of AlphaZero runs."
+    known = f"There are {', '.join(PLAYERS)}, uct:N with N simulations, and folders or files of AlphaZero's agents."
     raise ValueError(f"No player is named {name!r}. {near(name, [*PLAYERS, 'uct:100'])}{known}")
 
 

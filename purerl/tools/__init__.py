@@ -1,1 +1,1 @@
-"""What is done with runs once they are there: ``purerl evaluate``, ``plot``, ``play``, ``reproduce``."""
+"""What is done with runs once they are there: ``purerl evaluate``, ``plot``, ``play``, ``export``, ``reproduce``."""

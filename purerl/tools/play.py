@@ -19,9 +19,9 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 
-from purerl import files, search, xla
-from purerl.algorithms.games import alphazero, saved
-from purerl.algorithms.games.alphazero import AlphaZeroConfig, AlphaZeroHypers
+from purerl import agent_file, files, search, xla
+from purerl.algorithms.games import alphazero
+from purerl.algorithms.games.alphazero import AlphaZeroConfig
 from purerl.algorithms.planning import muzero_search
 from purerl.algorithms.planning.muzero import MuZeroConfig
 from purerl.driver.command_line import one_line_errors
@@ -40,8 +40,8 @@ class Options:
     game: tyro.conf.Positional[str] = "connect_four"
     """Name of a game, with or without pgx/ in front."""
     checkpoint: pathlib.Path | None = None
-    """Folder of a run of AlphaZero or MuZero, or the .npz of an AlphaZero network, which guides the search; without one
-    leaves are evaluated by random playouts (UCT)."""
+    """Folder of a run of AlphaZero or MuZero, or a file of its agent, .safetensors, which guides the search; without
+    one leaves are evaluated by random playouts (UCT)."""
     num_simulations: int | None = None
     """Of the search before a move. None: as the network was trained, or 1000 for playouts."""
     you: Literal["first", "second", "nobody"] = "first"
@@ -52,8 +52,6 @@ class Options:
     """Fixes what is random about the search."""
     render: pathlib.Path | None = None
     """Draw the position after every move to this file, an SVG."""
-    export: pathlib.Path | None = None
-    """Instead of playing, write the AlphaZero checkpoint's network to this file, a .npz."""
     cpu_threads: int | None = None
     """Threads of XLA on a CPU; None: one per core."""
 
@@ -62,8 +60,6 @@ class Options:
             raise ValueError(f"--num-simulations {self.num_simulations}: a search needs at least 1.")
         if self.render is not None and self.render.suffix.lower() != ".svg":
             raise ValueError(f"--render {self.render}: the picture is an SVG, so its name must end in .svg.")
-        if self.export is not None and (self.checkpoint is None or self.export.suffix != ".npz"):
-            raise ValueError(f"--export {self.export}: it needs --checkpoint, and a name that ends in .npz.")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -72,12 +68,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         options = tyro.cli(Options, prog="purerl play", description=__doc__, args=arguments)
         xla.set_cpu_flags(threads=options.cpu_threads)
         game = from_pgx(options.game.removeprefix("pgx/"))
-        if options.export is not None:
-            assert options.checkpoint is not None
-            _, config, params = agent(game, options.checkpoint)
-            saved.save(options.export, game, config, params)
-            print(f"wrote {options.export}, {options.export.stat().st_size / 1000:.0f} kB")
-            return
         play(game, opponent(game, options), options)
 
 
@@ -118,23 +108,46 @@ _CONFIGS: dict[str, type] = {"alphazero": AlphaZeroConfig, "muzero": MuZeroConfi
 def agent(
     game: Game, path: pathlib.Path, step: int | None = None, among: Sequence[str] = ("alphazero",)
 ) -> tuple[Any, Any, PyTree]:
-    """Hypers, config and parameters that a run of one of some algorithms has left in its last checkpoint, or that of an
-    environment step, of several seeds the first that is sound; or those of a network in a file, AlphaZero's."""
-    if path.suffix == ".npz":
-        return AlphaZeroHypers(), *saved.load(path, game)
-    from purerl.driver.storage.restore import load_agents
+    """Hypers, config and parameters of one of some algorithms' agents.
 
-    agents = load_agents(path, step, False)
-    spec = agents.run.algorithm.spec
+    Args:
+        game: that it plays.
+        path: folder of a run, of whose seeds it is the first that is sound, or a file that ``agent.save`` wrote.
+        step: environment step of a run's checkpoint; None: of the last.
+        among: names of the algorithms.
+
+    Raises:
+        ValueError: if it is none of theirs, or plays another game.
+    """
+    if path.suffix == ".npz":
+        raise ValueError(f"{path} is of an older version: write it anew, purerl export RUN {path.stem}.safetensors.")
+    if path.is_dir():
+        algorithm, hypers, params = _of_run(path, step)
+    else:
+        read = agent_file.read(path)
+        algorithm, hypers, params = read.algorithm, read.hypers, getattr(read.state, "params", None)
+    spec = algorithm.spec
     if spec.name not in among or spec.settings["env"] != game.name:
         raise ValueError(
             f"{path} holds {spec.name} on {spec.settings['env']}, not {' or '.join(among)} on {game.name}."
         )
+    return hypers, _CONFIGS[spec.name](**{k: v for k, v in spec.settings.items() if k != "env"}), params
+
+
+def _of_run(path: pathlib.Path, step: int | None) -> tuple[Any, Any, PyTree]:
+    """Algorithm, hypers and parameters that a run has left.
+
+    Raises:
+        ValueError: if there is no run, or every seed has diverged.
+    """
+    from purerl.driver.storage.restore import load_agents
+
+    agents = load_agents(path, step, False)
     sound = [m for m in range(agents.columns.num_seeds) if m not in agents.diverged]
     if not sound:
         raise ValueError(f"{path}: every seed has diverged, so there is nobody to play against.")
     hypers, state = agents.trial(sound[0])
-    return hypers, _CONFIGS[spec.name](**{k: v for k, v in spec.settings.items() if k != "env"}), state.params
+    return agents.run.algorithm, hypers, getattr(state, "params", None)
 
 
 def play(game: Game, search_policy: SearchPolicy, options: Options) -> None:

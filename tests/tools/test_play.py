@@ -13,6 +13,7 @@ from experiments.studies import every_line
 from purerl.driver import command_line
 from purerl.envs.pgx import from_pgx
 from purerl.presets import alphazero, muzero
+from purerl.tools import export
 from purerl.tools import play as experiment
 from tests.oracles import tic_tac_toe
 from tests.support.toy_runs import refused
@@ -145,7 +146,10 @@ def test_an_illegal_prepared_move_is_refused(same_search, capsys):
         (["--num-simulations", "0"], "--num-simulations 0: a search needs at least 1"),
         (["--render", "game.png"], "--render game.png: the picture is an SVG, so its name must end in .svg"),
         (["--checkpoint", "nowhere"], "nowhere"),
-        (["--export", "network.npz"], "--export network.npz: it needs --checkpoint"),
+        (
+            ["--checkpoint", "network.npz"],
+            "network.npz is of an older version: write it anew, purerl export RUN",
+        ),
     ],
     ids=["game", "simulations", "picture", "checkpoint", "export"],
 )
@@ -197,22 +201,22 @@ def test_a_trained_network_plays(run, capsys):
 @pytest.mark.covers("alphazero")
 def test_a_network_is_exported(run, tmp_path, capsys):
     """Its file has the run's settings and parameters, bit for bit, and plays its own game alone."""
-    exported = tmp_path / "network.npz"
-    experiment.main(["tic_tac_toe", "--checkpoint", str(run), "--export", str(exported)])
+    exported = tmp_path / "network.safetensors"
+    export.main([str(run), str(exported)])
     assert capsys.readouterr().out.startswith(f"wrote {exported}, ")
     _, *of_run = experiment.agent(game_of("tic_tac_toe"), run)
     _, *of_file = experiment.agent(game_of("tic_tac_toe"), exported)
     assert of_run[0] == of_file[0]
     jax.tree.map(np.testing.assert_array_equal, of_run[1], of_file[1])
     printed = refused(experiment.main, capsys, "connect_four", "--checkpoint", str(exported))
-    assert "plays pgx/tic_tac_toe, not pgx/connect_four." in printed
+    assert "holds alphazero on pgx/tic_tac_toe, not alphazero or muzero on pgx/connect_four." in printed
 
 
 @pytest.mark.deep
 @pytest.mark.covers("muzero")
 def test_a_network_that_learnt_its_own_rules_plays(tmp_path, capsys):
     """MuZero's run: it plays by the rules, with as many simulations as asked for; every line of it ends, and is
-    counted; its network is not exported."""
+    counted; its file plays as well."""
     sizes = {"num-unrolled": 1, "n-step": 1, "replay-capacity": 8, "hidden-sizes": 4, "latent-size": 4}
     folder = str(hardly_begun(muzero.EXPERIMENT, tmp_path / "run", **sizes))
     capsys.readouterr()
@@ -225,5 +229,8 @@ def test_a_network_that_learnt_its_own_rules_plays(tmp_path, capsys):
     for side, line in (("first", first), ("second", second)):
         ((won, drawn, lost),) = re.findall(f" *{side} player  (\\d+) won, (\\d+) drawn, (\\d+) lost$", line)
         assert int(won) + int(drawn) + int(lost) >= 8 * 6  # so many if all were over after five moves
-    printed = refused(experiment.main, capsys, *GAME, "--checkpoint", folder, "--export", str(tmp_path / "network.npz"))
-    assert "holds muzero on pgx/tic_tac_toe, not alphazero on pgx/tic_tac_toe." in printed
+    exported = tmp_path / "network.safetensors"
+    export.main([folder, str(exported)])
+    assert experiment.agent(game_of("tic_tac_toe"), exported, among=["muzero"])[1].latent_size == 4
+    with pytest.raises(ValueError, match="holds muzero on pgx/tic_tac_toe, not alphazero on pgx/tic_tac_toe"):
+        experiment.agent(game_of("tic_tac_toe"), exported)
