@@ -66,11 +66,10 @@ def export(
     carry, seen, key = example
     if not _looks_at_state(policy, example):
         seen = Seen(seen.obs)
-    trees: list[Any] = [jax.tree.structure(tree) for tree in (carry, seen)]
+    trees = [jax.tree.structure(tree) for tree in (carry, seen)]
 
     def program(carry: tuple, seen: tuple, key_data: jax.Array) -> tuple[tuple, tuple]:
-        trees_again = (tree.unflatten(leaves) for tree, leaves in zip(trees, (carry, seen), strict=True))
-        carry, action = policy(*trees_again, jax.random.wrap_key_data(key_data))
+        carry, action = policy(*map(jax.tree.unflatten, trees, (carry, seen)), jax.random.wrap_key_data(key_data))
         return tuple(jax.tree.leaves(carry)), tuple(jax.tree.leaves(action))
 
     flat = [tuple(jax.tree.leaves(tree)) for tree in (carry, seen)]
@@ -159,16 +158,15 @@ def _write_onnx(path: pathlib.Path, policy: Callable, example: tuple[PyTree, See
     except ImportError as error:
         raise ImportError("ONNX needs another package: pip install 'purerl[onnx]'.") from error
     carry, seen, _ = example
-    leaves, tree = jax.tree.flatten(carry)
-    obs_leaves, obs_tree = jax.tree.flatten(seen.obs)
+    leaves, tree = jax.tree.flatten((seen.obs, carry))
 
     def program(*arrays: jax.Array) -> tuple:
-        obs, carry = obs_tree.unflatten(arrays[: len(obs_leaves)]), tree.unflatten(arrays[len(obs_leaves) :])
+        obs, carry = jax.tree.unflatten(tree, arrays)
         carry, action = policy(carry, Seen(obs), jax.random.key(0))
         return (*jax.tree.leaves(action), *jax.tree.leaves(carry))
 
     try:
-        model = jax2onnx.to_onnx(program, inputs=[*obs_leaves, *leaves], model_name="agent")
+        model = jax2onnx.to_onnx(program, inputs=leaves, model_name="agent")
     except Exception as error:  # of whatever kind the converter has
         reason = str(error).partition("\n")[0]
         raise ValueError(f"{path}: this agent cannot be said in ONNX ({reason}); export it as {SUFFIX}.") from error

@@ -39,7 +39,7 @@ class Options:
     """For a program: draw actions from the policy instead of taking its mode."""
     batch_size: int = 1
     """For a program: how many environments it acts for at once."""
-    platforms: tuple[Literal["cpu", "cuda", "tpu"], ...] = export.PLATFORMS
+    platforms: tuple[Literal["cpu", "cuda", "tpu"], ...] = ("cpu", "cuda", "tpu")
     """For a .program: where it is to run."""
     allow: tuple[str, ...] = ()
     """Modules of your own that the run or file may import; whatever is in them runs."""
