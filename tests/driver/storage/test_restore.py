@@ -85,11 +85,12 @@ def test_diverged_trials_are_known(known, tmp_path):
 
 
 def test_records_of_older_versions_will_do(known):
-    """Without the fields that came later the run is one of the default key, without sweep, schedule or population."""
+    """Without the fields that came later the run is one of the default key, without sweep, schedule or population,
+    compiled as JAX does by itself."""
     run = restore.from_record(OLD)
     assert_same(run.key, KEY)
     assert (run.env_name, run.hypers) == ("nowhere", ToyHypers())
-    assert run.options == RunOptions(num_env_steps=80, num_seeds=2, schedules={})
+    assert run.options == RunOptions(num_env_steps=80, num_seeds=2, schedules={}, optimization_level=3)
 
 
 @recorded
