@@ -2,7 +2,8 @@
 
 ``log_ratio`` is ``log pi_new(a | s) - log pi_old(a | s)``. Advantages and targets are taken as given: unless
 a docstring says otherwise no gradient is stopped, so what depends on the parameters must be stopped by the
-caller.
+caller. Whoever masks elements masks their advantages first, and the result after: the gradient of an infinite advantage
+times 0 is NaN.
 """
 
 import math

@@ -192,6 +192,29 @@ def test_values_and_gradients_are_finite_at_ratios_beyond_every_number(sign):
     np.testing.assert_allclose(value[at[-89.0]], {1.0: np.exp(-89.0), 0.0: 0.0, -1.0: -(1 - EPSILON)}[sign], atol=1e-38)
 
 
+@pytest.mark.parametrize("garbage", [np.inf, -np.inf, np.nan])
+def test_masked_advantages_leave_no_trace(garbage):
+    """Advantages that are masked before and results that are masked after: values and gradients of the others alone,
+    whatever was masked, at every ratio."""
+    mask = np.arange(len(EXTREME)) % 2 == 0
+    advantage = jnp.where(mask, 0.5, garbage)
+
+    def total(log_ratio, objective):
+        return jnp.sum(jnp.where(mask, objective(log_ratio, jnp.where(mask, advantage, 0)), 0))
+
+    def alone(log_ratio, objective):
+        return jnp.sum(objective(log_ratio[mask], jnp.full(mask.sum(), 0.5)))
+
+    for objective in (
+        lambda log_ratio, advantage: surrogates.ppo_clip(log_ratio, advantage, EPSILON),
+        lambda log_ratio, advantage: surrogates.ppo_kl(log_ratio, advantage, jnp.zeros_like(log_ratio), 1.0),
+        surrogates.policy_gradient,
+    ):
+        found, expected = (jax.value_and_grad(f)(jnp.asarray(EXTREME), objective) for f in (total, alone))
+        np.testing.assert_allclose(found[0], expected[0], rtol=1e-6)
+        np.testing.assert_array_equal(found[1], expected[1])
+
+
 def test_ratio_is_the_exponential_and_goes_on_as_its_tangent():
     """Exactly exp up to e^30; above, the line that touches it there, so that its slope is one of a ratio, too."""
     below = jnp.linspace(-90, 30, 50)
