@@ -35,7 +35,8 @@ class Game(NamedTuple):
 
     The first five attributes are those of an :class:`~purerl.envs.base.Environment`, with these meanings: ``obs`` is
     the view of the player to move; ``reward`` is that of the player *who moved*, the other's being its negative. The
-    step of a game that ended changes nothing and has reward 0. A move that is not legal ends the game with reward -1.
+    step of a game that terminated changes nothing and has reward 0; nobody looks at what lies behind a truncation. A
+    move that is not legal ends the game with reward -1.
 
     Attributes:
         name: for titles and messages.

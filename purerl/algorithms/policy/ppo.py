@@ -97,7 +97,8 @@ class PPOConfig:
 class PPOHypers(struct.PyTreeNode):
     """Every other number of PPO: leaves, so that one compile serves all values and ``vmap`` sweeps them.
 
-    Schedules count optimiser steps: a quantity ``x`` with decay ``d`` is ``x * (1 - d * min(step / decay_steps, 1))``.
+    Schedules count optimiser steps, taken or skipped: a quantity ``x`` with decay ``d`` is
+    ``x * (1 - d * min(step / decay_steps, 1))``.
     """
 
     learning_rate: float = hyper(3e-4, low=0)
