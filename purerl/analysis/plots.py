@@ -235,7 +235,7 @@ def _figure(width: float, height: float):
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def _curve_axes(title: str, ylabel: str, steps: ArrayLike):
+def _curve_axes(title: str, ylabel: str, steps: np.ndarray):
     """A figure with axes for values over environment steps, all of which fit."""
     from matplotlib.ticker import EngFormatter, MaxNLocator
 

@@ -15,6 +15,7 @@ from purerl.analysis import plots, statistics
 from purerl.analysis.statistics import Interval, interval
 from purerl.driver.command_line import one_line_errors
 from purerl.driver.command_line.report import with_diverged
+from purerl.driver.running.result import plain
 from purerl.driver.storage.runs import Run, read_run
 
 
@@ -119,9 +120,8 @@ def _curves(run: Run, metric: str, label: str) -> list[Curve]:
     last = run.metric(metric).last()
     diverged = run.diverged()
     last = np.where(diverged, np.nan, last)  # what it had before it diverged is not how it ended
-    settings = [
-        " ".join(f"{field}={_short(points[p])}" for field, points in run.sweep.items()) for p in range(len(last))
-    ]
+    fields = run.became() or run.sweep
+    settings = [" ".join(f"{field}={_short(points[p])}" for field, points in fields.items()) for p in range(len(last))]
     # Points of a random search may read alike.
     names = [
         setting if settings.count(setting) == 1 else f"{setting} (point {p})" for p, setting in enumerate(settings)
@@ -136,7 +136,7 @@ def _highest(curves: list[Curve]) -> list[Curve]:
 
 
 def _short(value) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return plain(value) if isinstance(value, np.ndarray | float) else str(value)
 
 
 def _check_distinct(curves: Sequence[Curve]) -> None:
@@ -155,7 +155,10 @@ def _figure(options: Options, runs: Sequence[Run], metric: str, curves: Sequence
             raise ValueError("--kind sweep draws one sweep: give the folder of one run that was started with --sweep.")
         (run,) = runs
         last = np.where(run.diverged(), np.nan, run.metric(metric).last())
-        return plots.sweep_plot(run.sweep, last, title, f"last {name}", int(run.diverged().sum()))
+        fields = dict(run.sweep)
+        if became := run.became():  # every trial stands where it has come to
+            fields, last = {field: values.ravel() for field, values in became.items()}, last.reshape(-1, 1)
+        return plots.sweep_plot(fields, last, title, f"last {name}", int(run.diverged().sum()))
     if options.kind == "curves":
         smoothed = {curve.label: (curve.steps, plots.smooth(curve.values, options.smooth)) for curve in curves}
         return plots.compare(smoothed, title, name, {curve.label: curve.num_diverged for curve in curves})

@@ -133,6 +133,24 @@ def test_a_sweep_gives_a_curve_for_each_of_its_best_points(sweep, runs, tmp_path
     ]
 
 
+def test_members_of_a_population_are_called_by_what_they_have_become(tmp_path, drawn, capsys):
+    """By the last values of their hyperparameters, of each seed; so in the picture of the sweep, too."""
+    rows = [
+        (p, 0.1 * (p + 1), seed, 50, name, value)
+        for p in (0, 1)
+        for seed in (0, 1)
+        for name, value in (("eval_return", 10.0 * p + seed), ("hyper_rate", 0.5 + p * seed))
+    ]
+    files.write_json(tmp_path / "run" / "config.json", {"algorithm": "ppo", "population": {"names": ["rate"]}})
+    files.write_csv(tmp_path / "run" / "metrics.csv", ["point", "rate", "seed", "step", "name", "value"], rows)
+    for kind in ("curves", "sweep"):
+        plot.main([str(tmp_path / "run"), "--out", str(tmp_path / "figure.png"), "--kind", kind])
+    curves, sweep = drawn
+    assert [line.get_label() for line in curves.axes[0].lines] == ["rate=0.5..1.5", "rate=0.5"]
+    assert sorted(sweep.axes[0].containers[0][0].get_xdata()) == [0.5, 1.5]
+    assert "rate=0.1" not in capsys.readouterr().out
+
+
 def test_points_that_read_alike_are_numbered(tmp_path, drawn):
     """Two points of the same rounded values and another one: the two have their numbers."""
     rows = [(p, 0.1 + x, 0, 0, "eval_return", -p) for p, x in enumerate((0.0, 1e-9, 0.1))]

@@ -215,7 +215,8 @@ def _evolve(engine: Engine, log: Log) -> None:
     parents = engine.evolve(log.latest_returns(engine.job.plan.step(engine.update)))
     assert engine.job.population is not None
     hypers = engine.hypers()
-    entry = {f"hyper_{name}": getattr(hypers, name) for name in engine.job.population.names}
+    names = dict.fromkeys([*engine.job.population.names, *engine.job.trials.columns.swept])  # copies bring them all
+    entry = {f"hyper_{name}": getattr(hypers, name) for name in names}
     log.add(engine.job.plan.step(engine.update), {"parent": parents, **entry})
 
 
@@ -245,7 +246,7 @@ def _describe(episodes: Episodes) -> dict[str, np.ndarray]:
         quantiles = np.percentile(values, (5, 50, 95), axis=1)
         entry |= {f"{name}_p{percent:02}": row for percent, row in zip((5, 50, 95), quantiles, strict=True)}
     if episodes.num_cut is not None:
-        entry["eval_num_cut"] = episodes.num_cut
+        entry["eval_num_cut"] = np.asarray(episodes.num_cut)
     return entry
 
 

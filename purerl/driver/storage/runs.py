@@ -42,6 +42,13 @@ class Run(NamedTuple):
         settings = self.config.get("settings", {})
         return f"{self.config.get('algorithm', self.folder.name)} on {settings.get('env', 'its environment')}"
 
+    def became(self) -> dict[str, np.ndarray]:
+        """Of a population, what the swept and evolved fields have become, ``[P, S]`` each; of other runs nothing."""
+        if not self.config.get("population"):
+            return {}
+        names = dict.fromkeys([*self.sweep, *self.config["population"]["names"]])
+        return {name: self.metrics[f"hyper_{name}"].last() for name in names if f"hyper_{name}" in self.metrics}
+
     def diverged(self) -> np.ndarray:
         """Which trials diverged, ``[P, S]``: as the summary says, else those that the last two entries lack."""
         num_points = max([1, *map(len, self.sweep.values())])
