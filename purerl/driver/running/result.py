@@ -1,6 +1,7 @@
 """Result of a training run: final states, metrics, returns with their interval, the points of a sweep ranked."""
 
 import dataclasses
+import functools
 import pathlib
 from typing import Any, NamedTuple
 
@@ -83,7 +84,7 @@ class TrainResult:
             hypers, states = _at((self.hypers, self.states), i)
             hypers = _at(hypers, 0) if "population" not in self.summary else hypers
             returns = self.final_returns[i]
-            return Point(i, self._values(i), hypers, interval(returns), returns, int(diverged[i].sum()), states)
+            return Point(i, self._values(i), hypers, self._intervals[i], returns, int(diverged[i].sum()), states)
 
         def rank(point: Point) -> tuple[bool, float]:
             estimate = point.final_return.estimate
@@ -158,6 +159,11 @@ class TrainResult:
         """Where the curve has a seam, by what is to be written there."""
         fork = self.summary.get("forked_from")
         return {f"forked at step {fork['step']:,}": fork["step"]} if fork else {}
+
+    @functools.cached_property
+    def _intervals(self) -> list[Interval]:
+        """Of every point; a table, a picture and a summary ask for them all, and each is a bootstrap."""
+        return [interval(returns) for returns in self.final_returns]
 
     def _sweep(self) -> Sweep:
         if self.sweep is None:
