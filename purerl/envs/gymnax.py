@@ -5,7 +5,10 @@ gymnax's own ``step`` splits its key and computes a whole reset at every step. H
 gymnax is imported inside the functions, so that ``import purerl.envs`` stays light.
 """
 
+import importlib
 import inspect
+import sys
+import types
 from collections.abc import Mapping
 from typing import Any
 
@@ -30,9 +33,31 @@ _TRUE_BOUNDS: Mapping[str, tuple[float, float]] = {
 
 def gymnax_names() -> list[str]:
     """Every environment id that gymnax knows, also those registered with it at run time."""
-    import gymnax
+    return list(_gymnax().registered_envs)
 
-    return list(gymnax.registered_envs)
+
+class _Later(types.ModuleType):
+    """Stands for a module that is imported when something of it is asked for."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(importlib.import_module(self.__name__), name)
+
+
+def _gymnax() -> Any:
+    """The package, without seaborn, which it imports to colour Pong and MinAtar.
+
+    seaborn brings pandas and SciPy's statistics, and with them took two thirds of the time that gymnax takes to import.
+    Where a picture is drawn it is imported after all.
+    """
+    if not {"gymnax", "seaborn"} & sys.modules.keys():
+        sys.modules["seaborn"] = _Later("seaborn")
+        try:
+            importlib.import_module("gymnax")
+        finally:
+            del sys.modules["seaborn"]
+    return importlib.import_module("gymnax")
 
 
 @recorded
@@ -83,8 +108,7 @@ def from_gymnax(name_or_env: Any, params: Any = None, **kwargs: Any) -> Environm
 
 def _build(name_or_env: Any, params: Any, kwargs: Mapping[str, Any]) -> tuple[Any, Any]:
     """The gymnax environment and its parameters, each given the keywords that belong to it."""
-    import gymnax
-
+    gymnax = _gymnax()
     if isinstance(name_or_env, str):
         env, _ = gymnax.make(name_or_env)
         arguments = inspect.signature(type(env)).parameters.keys() & kwargs.keys()

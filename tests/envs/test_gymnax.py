@@ -160,3 +160,17 @@ def test_importing_the_package_does_not_import_gymnax():
     """import purerl.envs in a new process leaves gymnax, which is slow to import, alone."""
     code = "import sys, purerl.envs; sys.exit('gymnax' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_an_environment_is_made_without_what_gymnax_draws_with():
+    """In a new process: neither seaborn nor pandas is imported, until gymnax asks seaborn for a colour."""
+    code = (
+        "import sys, purerl\n"
+        "purerl.envs.make('CartPole-v1')\n"
+        "assert not {'seaborn', 'pandas'} & sys.modules.keys()\n"
+        "from gymnax.visualize import vis_minatar\n"
+        "assert len(vis_minatar.sns.color_palette('cubehelix', 3)) == 3\n"
+        "import seaborn; assert seaborn.color_palette is vis_minatar.sns.color_palette"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
