@@ -14,6 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from purerl.kernels import exploration
+
 
 class Distribution(NamedTuple):
     """A family of distributions.
@@ -54,6 +56,16 @@ def _categorical_noise(key: jax.Array, logits: jax.Array, shape: tuple[int, ...]
 def _categorical_sample(logits: jax.Array, noise: jax.Array) -> jax.Array:
     """``argmax_a (logit_a + gumbel_a)``, a draw from ``softmax(logits)``, int32 (Maddison et al. 2014)."""
     return _categorical_mode(logits + noise)
+
+
+def _inversion_noise(key: jax.Array, logits: jax.Array, shape: tuple[int, ...] = ()) -> jax.Array:
+    """Standard uniform noise, ``shape + [...]``."""
+    return jax.random.uniform(key, (*shape, *logits.shape[:-1]), logits.dtype)
+
+
+def _inversion_sample(logits: jax.Array, noise: jax.Array) -> jax.Array:
+    """``min {a : pi_0 + ... + pi_a > u}``, a draw from ``softmax(logits)``, int32."""
+    return exploration.sample(jax.nn.softmax(logits), noise)
 
 
 def _categorical_log_prob(logits: jax.Array, action: jax.Array) -> jax.Array:
@@ -222,6 +234,13 @@ categorical = Distribution(
 A bonus on the entropy needs ``H`` itself: a sampled ``-log pi(a)`` has the mean gradient 0.
 
 Source: Maddison et al. 2014, for the draw by Gumbel noise.
+"""
+
+categorical_by_inversion = categorical._replace(noise=_inversion_noise, sample=_inversion_sample)
+"""Categorical distribution of many actions, whose draw takes one uniform number instead of one for each action.
+
+``a = min {a : pi_0 + ... + pi_a > u}``; probabilities below the rounding of a sum, 1e-7 in float32, are drawn
+more or less often than they say. All else is that of ``categorical``.
 """
 
 gaussian = Distribution(

@@ -4,9 +4,12 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from purerl.kernels.distributions import Distribution, Gaussian, categorical, gaussian
+from purerl.kernels.distributions import Distribution, Gaussian, categorical, categorical_by_inversion, gaussian
 from purerl.nets.torsos import dense, make_torso
 from purerl.spaces import Discrete, Space
+
+MANY_ACTIONS = 1024
+"""Of more discrete actions than these, a draw takes one number, and a rollout keeps no array with an axis of them."""
 
 
 class ActorCritic(nn.Module):
@@ -29,7 +32,9 @@ class ActorCritic(nn.Module):
     @property
     def distribution(self) -> Distribution:
         """Of actions, whose parameters the policy gives."""
-        return categorical if isinstance(self.action_space, Discrete) else gaussian
+        if not isinstance(self.action_space, Discrete):
+            return gaussian
+        return categorical if self.action_space.n <= MANY_ACTIONS else categorical_by_inversion
 
     def setup(self) -> None:
         def torso() -> nn.Module:

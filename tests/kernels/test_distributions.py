@@ -292,3 +292,18 @@ def test_tanh_actions_stay_inside():
     noise = tanh_gaussian.noise(jax.random.key(0), params, (10,))
     for action in (tanh_gaussian.sample(params, noise), tanh_gaussian.mode(params)):
         assert np.all(np.abs(action) < 1.0) and np.all(np.sign(action) == [1.0, -1.0])
+
+
+@pytest.mark.covers("softmax-policy")
+def test_a_draw_by_inversion_takes_one_number_and_follows_the_probabilities():
+    """Over a grid of uniform numbers each action is drawn as often as its probability says, up to one; one that is not
+    allowed never. Everything but the draw is that of the categorical distribution."""
+    pi, num = distributions.categorical_by_inversion, 4096
+    logits = jnp.asarray(MASKED, jnp.float32)
+    assert pi.noise(jax.random.key(0), logits, (5,)).shape == (5, 2)
+    grid = jnp.broadcast_to((jnp.arange(num)[:, None] + 0.5) / num, (num, 2))
+    drawn = np.asarray(jax.jit(pi.sample)(jnp.broadcast_to(logits, (num, 2, 3)), grid))
+    counts = np.stack([np.bincount(column, minlength=3) for column in drawn.T])
+    np.testing.assert_allclose(counts, num * special.softmax(MASKED, axis=-1), atol=1)
+    assert np.all(counts[np.isinf(MASKED)] == 0)
+    assert pi._replace(noise=None, sample=None) == distributions.categorical._replace(noise=None, sample=None)

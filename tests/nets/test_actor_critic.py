@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from purerl.kernels.distributions import Gaussian
-from purerl.nets.actor_critic import ActorCritic
+from purerl.kernels.distributions import Gaussian, categorical, categorical_by_inversion, gaussian
+from purerl.nets.actor_critic import MANY_ACTIONS, ActorCritic
 from purerl.spaces import Box, Discrete
 
 KEY = jax.random.key(0)
@@ -14,8 +14,12 @@ THREE_ACTIONS = Discrete(3)
 
 def actor_critic(action_space=THREE_ACTIONS, **changes):
     """A small net with its parameters, for observations ``[5]``."""
-    net = ActorCritic(action_space=action_space, obs_shape=(5,), hidden_sizes=(8, 8), **changes)
+    net = actor_critic_of(action_space, **changes)
     return net, net.init(KEY, jnp.zeros((1, 5)))
+
+
+def actor_critic_of(action_space, **changes):
+    return ActorCritic(action_space=action_space, obs_shape=(5,), hidden_sizes=(8, 8), **changes)
 
 
 def test_orthogonal_gains():
@@ -30,6 +34,14 @@ def test_orthogonal_gains():
                 np.testing.assert_allclose(np.linalg.svd(leaf, compute_uv=False), gain, rtol=1e-5)
             else:
                 np.testing.assert_array_equal(leaf, 0.0)
+
+
+def test_distribution_of_actions():
+    """Categorical; by inversion where actions are many; Gaussian in a box."""
+    few, many, box = (
+        actor_critic_of(space).distribution for space in (THREE_ACTIONS, Discrete(MANY_ACTIONS + 1), Box(-1, 1, (2,)))
+    )
+    assert (few, many, box) == (categorical, categorical_by_inversion, gaussian)
 
 
 def test_policy_and_value_alone_are_those_of_the_whole():

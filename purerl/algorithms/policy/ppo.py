@@ -21,7 +21,7 @@ from flax import struct
 from purerl import optimizers, rollout
 from purerl.agent import no_carry
 from purerl.algorithm import Algorithm, Spec
-from purerl.algorithms.policy.ppo_loss import Batch, keeps_policies, loss, make_batch, normalize, with_old_policy
+from purerl.algorithms.policy.ppo_loss import Batch, loss, make_batch, normalize, with_old_policy
 from purerl.config_checks import check_config, check_minibatches, config_or_default
 from purerl.envs.base import Environment
 from purerl.envs.wrappers import scale_actions, scale_to_box
@@ -248,22 +248,15 @@ def collect(
     key: jax.Array,
     policy: Callable = policy,
 ) -> tuple[PPOState, Transition, Metrics]:
-    """Collect a rollout ``[T, B]`` with the policy; values and log-probabilities are computed afterwards.
-
-    Noise is drawn in one call, but for more than ``MANY_ACTIONS`` actions step by step, as it has an axis of them.
-    """
+    """Collect a rollout ``[T, B]`` with the policy; values and log-probabilities are computed afterwards."""
     noise_key, env_key = jax.random.split(key)
     act, pi = functools.partial(policy, net, config, state), net.distribution
-    if keeps_policies(net):
-        inputs, noise = pi.noise(noise_key, jax.eval_shape(act, state.envs.obs), (config.num_steps,)), lambda x, _: x
-    else:
-        inputs, noise = jax.random.split(noise_key, config.num_steps), pi.noise
+    noise = pi.noise(noise_key, jax.eval_shape(act, state.envs.obs), (config.num_steps,))
 
-    def sampled(carry: tuple, seen: Seen, step_input: jax.Array) -> tuple[tuple, jax.Array, tuple]:
-        parameters = act(seen.obs)
-        return carry, pi.sample(parameters, noise(step_input, parameters)), ()
+    def sampled(carry: tuple, seen: Seen, noise: jax.Array) -> tuple[tuple, jax.Array, tuple]:
+        return carry, pi.sample(act(seen.obs), noise), ()
 
-    envs, transitions, metrics = rollout.rollout(env, sampled, state.envs, env_key, inputs, config.num_steps)
+    envs, transitions, metrics = rollout.rollout(env, sampled, state.envs, env_key, noise, config.num_steps)
     return state.replace(envs=envs), transitions, metrics
 
 

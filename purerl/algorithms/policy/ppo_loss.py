@@ -6,15 +6,12 @@ import jax
 import jax.numpy as jnp
 
 from purerl.kernels import moments, numerics, returns, surrogates
+from purerl.kernels.distributions import categorical_by_inversion
 from purerl.nets.actor_critic import ActorCritic
-from purerl.spaces import Discrete
 from purerl.types import Metrics, PyTree, Transition
 
 if TYPE_CHECKING:
     from purerl.algorithms.policy.ppo import PPOConfig, PPOHypers, PPOState
-
-MANY_ACTIONS = 1024
-"""Of more discrete actions than these, no array has both an axis of them and one of the steps of a rollout."""
 
 
 class Batch(NamedTuple):
@@ -30,8 +27,8 @@ class Batch(NamedTuple):
 
 
 def keeps_policies(net: ActorCritic) -> bool:
-    """Whether a rollout keeps the distributions that acted and their noise: not of more than ``MANY_ACTIONS``."""
-    return not isinstance(net.action_space, Discrete) or net.action_space.n <= MANY_ACTIONS
+    """Whether a rollout keeps the distributions that acted: not those of many actions, whose logits are too large."""
+    return net.distribution is not categorical_by_inversion
 
 
 def normalize(config: "PPOConfig", obs_moments: moments.Moments, obs: PyTree) -> PyTree:

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from purerl.algorithms.policy import ppo as parts
-from purerl.algorithms.policy import ppo_loss
 from purerl.algorithms.policy.ppo import PPOConfig, PPOHypers, ppo
 from purerl.envs import Environment
+from purerl.nets import actor_critic
 from purerl.spaces import Box, Discrete
-from tests.support.ppo_setup import busy_env, jit, learner, small_config
+from tests.support.ppo_setup import jit, learner
 
 KEY = jax.random.key(0)
 
@@ -28,7 +28,7 @@ def test_a_policy_worked_out_again_is_the_one_that_was_kept(monkeypatch):
     )
 
     def learnt(most):
-        monkeypatch.setattr(ppo_loss, "MANY_ACTIONS", most)
+        monkeypatch.setattr(actor_critic, "MANY_ACTIONS", most)
         state_after, metrics = jit(functools.partial(parts.learn, agent.net, agent.config))(
             hypers, state, transitions, KEY
         )
@@ -38,29 +38,6 @@ def test_a_policy_worked_out_again_is_the_one_that_was_kept(monkeypatch):
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-6), kept, again)
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-3, atol=1e-6), kept_metrics, metrics)
     assert metrics["ratio"] == kept_metrics["ratio"] == 1.0
-
-
-@pytest.mark.covers("softmax-policy")
-def test_actions_drawn_step_by_step_follow_the_policy(monkeypatch):
-    """Three actions, 3000 draws, by keys of their own in every step: each as often as its probability says, within four
-    standard errors, and independent from step to step."""
-    monkeypatch.setattr(ppo_loss, "MANY_ACTIONS", 2)
-    env, config, hypers = busy_env(), small_config(num_envs=300), PPOHypers()
-    net = parts.make_network(env, config)
-
-    def log_probabilities(net, config, state, obs):
-        return jnp.broadcast_to(jnp.log(jnp.array([0.2, 0.3, 0.5])), (len(obs), 3))
-
-    @jit
-    def play():
-        state = ppo(env, config).init(hypers, KEY)
-        return parts.collect(env, net, config, hypers, state, KEY, log_probabilities)[1].action
-
-    action = np.asarray(play())
-    pairs = np.bincount((3 * action[1:] + action[:-1]).ravel(), minlength=9) / action[1:].size
-    single = np.bincount(action.ravel()) / action.size
-    np.testing.assert_allclose(single, [0.2, 0.3, 0.5], atol=4 * 0.5 / action.size**0.5)
-    np.testing.assert_allclose(pairs, np.outer([0.2, 0.3, 0.5], [0.2, 0.3, 0.5]).ravel(), atol=4 * 0.5 / 2700**0.5)
 
 
 def test_memory_does_not_grow_with_actions_times_steps():
