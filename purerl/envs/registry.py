@@ -15,7 +15,7 @@ from purerl.envs.pgx import from_pgx, pgx_names
 from purerl.envs.probes import PROBES
 from purerl.envs.textbook import TEXTBOOK
 from purerl.names import near
-from purerl.recipes import name_of, recorded
+from purerl.recipes import attach, name_of, recorded
 
 
 def _cart_pole_positions(**kwargs: Any) -> Environment:
@@ -87,7 +87,10 @@ def make(name: str | Callable[..., Environment], wrappers: Sequence[str] = (), *
     for wrapper in known.wrappers:
         env, arguments = _wrapped(env, wrapper)
         bound.append(Named(wrapper.name, (), arguments))
-    return _renamed(env, str(known._replace(wrappers=tuple(bound))))
+    known = known._replace(wrappers=tuple(bound))
+    texts = {"wrappers": tuple(map(str, bound))} if bound else {}
+    named = {"name": name if callable(name) else known.base.name, **texts, **dict(known.base.keywords)}
+    return attach(_renamed(env, str(known)), make, named)  # one recipe, however it was spelt
 
 
 def _factory(name: str) -> Callable[..., Any]:
@@ -139,7 +142,7 @@ def _wrapped(env: Environment, wrapper: Named) -> tuple[Environment, tuple[tuple
 
 
 def _renamed(env: Any, name: str) -> Any:
-    """The same environment under another name, and without a recipe, as it is another call that gives this name."""
+    """The same environment under another name."""
     if hasattr(env, "_replace"):
-        return env._replace(**{"name": name, "recipe": None} if "recipe" in env._fields else {"name": name})
+        return env._replace(name=name)
     return Environment(**{field: getattr(env, field) for field in Environment._fields[:-1]} | {"name": name})

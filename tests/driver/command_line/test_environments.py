@@ -100,6 +100,7 @@ def test_a_record_gives_the_environment_back():
     run = from_record(_recorded(env))
     assert (run.env_name, run.env.name, run.env.observation_space.shape) == (env.name, env.name, (12,))
     assert from_record(_recorded(envs.make(env.name))).env.name == env.name
+    assert _recorded(envs.make(env.name))["made_by"] == _recorded(env)["made_by"]  # however it was spelt
 
 
 def test_code_of_a_record_runs_where_it_is_allowed(own):
