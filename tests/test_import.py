@@ -57,8 +57,8 @@ ARROWS = {
     # on top: algorithms with settings that work, what is done with runs, the command that finds both by name
     "presets": ("presets", "algorithm", "algorithms", "data", "driver", "envs", "recipes", "types"),
     "tools": (
-        *("tools", "agent", "agent_file", "algorithms", "analysis", "driver", "envs", "export", "files", "games"),
-        *("names", "search", "types", "xla"),
+        *("tools", "agent", "agent_file", "algorithms", "analysis", "config_checks", "driver", "envs", "export"),
+        *("files", "games", "names", "ranges", "search", "types", "xla"),
     ),
     "__main__.py": ("names", "starting"),
 }

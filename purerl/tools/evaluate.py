@@ -16,12 +16,14 @@ import tyro
 from purerl import files, xla
 from purerl.analysis import animation
 from purerl.analysis.statistics import Interval, interval
-from purerl.driver.command_line import one_line_errors
+from purerl.config_checks import check_options
+from purerl.driver.command_line import one_line_errors, parse_record
 from purerl.driver.command_line.report import with_diverged
 from purerl.driver.hypers.names import fold_in_name
 from purerl.driver.running import program
 from purerl.driver.storage.restore import Agents, load_agents
 from purerl.envs import drawing
+from purerl.ranges import setting
 
 _PERCENTS = (5, 25, 50, 75, 95)
 
@@ -32,38 +34,36 @@ class Options:
 
     folder: tyro.conf.Positional[pathlib.Path]
     """Folder of a run, finished or not, such as runs/ppo/TIME-ENV."""
-    episodes: int = 1000
+    episodes: int = setting(1000, low=1)
     """Episodes of each seed, in fresh environments."""
-    step: int | None = None
+    step: int | None = setting(None, low=0)
     """Environment step of the checkpoint to evaluate; None: the last."""
     best: bool = False
     """Take the checkpoint with the best evaluation during the run."""
     allow: tuple[str, ...] = ()
     """Modules of your own that the run may import, such as that of its environment; whatever is in them runs."""
-    key: int = 0
+    key: int = setting(0, low=0, high=2**32 - 1)
     """Fixes everything random about the evaluation. Its random numbers are none that the run has used."""
     sampled: bool = False
     """Draw actions from the policy instead of taking its mode."""
-    point: int | None = None
-    """Evaluate this point of a sweep alone."""
-    seed: int | None = None
-    """Evaluate this seed alone."""
+    point: int | None = setting(None, low=0)
+    """Evaluate this point of a sweep alone; None: all."""
+    seed: int | None = setting(None, low=0)
+    """Evaluate this seed alone; None: all."""
     render: pathlib.Path | None = None
-    """Draw an episode of the seed with the best mean return to this file, an animated GIF; of a game, self-play."""
-    max_steps: int = 500
+    """Draw an episode of the seed with the best mean return to this file, an animated GIF; of a game, self-play.
+    None: draw nothing."""
+    max_steps: int = setting(500, low=1)
     """Steps after which the picture ends, if the episode does not."""
     json: pathlib.Path | None = None
-    """Also write everything to this file."""
+    """Also write everything to this file; None: print it alone."""
     progress: bool = True
     """Show a progress bar."""
-    cpu_threads: int | None = None
+    cpu_threads: int | None = setting(None, low=1)
     """Threads of XLA on a CPU; None: one per core."""
 
     def __post_init__(self) -> None:
-        for name in ("episodes", "max_steps", "cpu_threads"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} = {value}: it must be at least 1.")
+        check_options(self)
         if self.best and self.step is not None:
             raise ValueError(f"--best chooses the step by itself: drop it, or --step {self.step}.")
         if self.render is not None and self.render.suffix.lower() != ".gif":
@@ -100,7 +100,7 @@ class Point(NamedTuple):
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
     with one_line_errors("evaluate", flags=[Options]):
-        options = tyro.cli(Options, prog="purerl evaluate", description=__doc__, args=arguments)
+        options = parse_record(Options, arguments, "purerl evaluate", __doc__)
         xla.set_cpu_flags(threads=options.cpu_threads)
         agents = load_agents(options.folder, options.step, options.best, options.allow)
         draw = None if options.render is None else _drawing(agents)  # first, lest all be played in vain

@@ -24,11 +24,13 @@ from purerl.algorithms.games import alphazero
 from purerl.algorithms.games.alphazero import AlphaZeroConfig
 from purerl.algorithms.planning import muzero_search
 from purerl.algorithms.planning.muzero import MuZeroConfig
-from purerl.driver.command_line import one_line_errors
+from purerl.config_checks import check_options
+from purerl.driver.command_line import one_line_errors, parse_record
 from purerl.envs.games import Game
 from purerl.envs.pgx import Position, draw, from_pgx
 from purerl.games import planners
 from purerl.games.planners import SearchPolicy
+from purerl.ranges import setting
 from purerl.search.drawing import principal_line
 from purerl.types import PyTree, Seen
 
@@ -40,24 +42,23 @@ class Options:
     game: tyro.conf.Positional[str] = "connect_four"
     """Name of a game, with or without pgx/ in front."""
     checkpoint: pathlib.Path | None = None
-    """Folder of a run of AlphaZero or MuZero, or a file of its agent, .safetensors, which guides the search; without
-    one leaves are evaluated by random playouts (UCT)."""
-    num_simulations: int | None = None
+    """Folder of a run of AlphaZero or MuZero, or a file of its agent, .safetensors, which guides the search; None:
+    leaves are evaluated by random playouts (UCT)."""
+    num_simulations: int | None = setting(None, low=1)
     """Of the search before a move. None: as the network was trained, or 1000 for playouts."""
     you: Literal["first", "second", "nobody"] = "first"
     """Who you are: who begins, who answers, or a spectator."""
     moves: tuple[int, ...] = ()
     """Your first moves, made without asking; afterwards you are asked."""
-    seed: int = 0
+    seed: int = setting(0, low=0, high=2**32 - 1)
     """Fixes what is random about the search."""
     render: pathlib.Path | None = None
-    """Draw the position after every move to this file, an SVG."""
-    cpu_threads: int | None = None
+    """Draw the position after every move to this file, an SVG; None: nowhere."""
+    cpu_threads: int | None = setting(None, low=1)
     """Threads of XLA on a CPU; None: one per core."""
 
     def __post_init__(self) -> None:
-        if self.num_simulations is not None and self.num_simulations < 1:
-            raise ValueError(f"--num-simulations {self.num_simulations}: a search needs at least 1.")
+        check_options(self)
         if self.render is not None and self.render.suffix.lower() != ".svg":
             raise ValueError(f"--render {self.render}: the picture is an SVG, so its name must end in .svg.")
 
@@ -65,7 +66,7 @@ class Options:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
     with one_line_errors("play", flags=[Options]):
-        options = tyro.cli(Options, prog="purerl play", description=__doc__, args=arguments)
+        options = parse_record(Options, arguments, "purerl play", __doc__)
         xla.set_cpu_flags(threads=options.cpu_threads)
         game = from_pgx(options.game.removeprefix("pgx/"))
         play(game, opponent(game, options), options)

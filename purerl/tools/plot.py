@@ -13,10 +13,12 @@ import tyro
 
 from purerl.analysis import plots, statistics
 from purerl.analysis.statistics import Interval, interval
-from purerl.driver.command_line import one_line_errors
+from purerl.config_checks import check_options
+from purerl.driver.command_line import one_line_errors, parse_record
 from purerl.driver.command_line.report import with_diverged
 from purerl.driver.running.result import plain
 from purerl.driver.storage.runs import Run, read_run
+from purerl.ranges import setting
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,19 +36,17 @@ class Options:
     kind: Literal["curves", "profiles", "intervals", "sweep"] = "curves"
     """Learning curves; performance profiles or interval estimates of the last values; the last values of one sweep
     against its swept fields."""
-    smooth: int = 1
+    smooth: int = setting(1, low=1)
     """Draw each value of a curve as the mean of so many entries up to it."""
-    max_points: int = 6
+    max_points: int = setting(6, low=1)
     """Points of a sweep to show, those with the highest last values."""
 
     def __post_init__(self) -> None:
+        check_options(self)
         if not self.folders:
             raise ValueError("give the folder of at least one run, such as runs/ppo/TIME-ENV.")
         if self.labels and len(self.labels) != len(self.folders):
             raise ValueError(f"{len(self.labels)} labels for {len(self.folders)} folders: give one for each, or none.")
-        for name in ("smooth", "max_points"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} = {getattr(self, name)}: it must be at least 1.")
 
 
 class Curve(NamedTuple):
@@ -71,13 +71,9 @@ class Curve(NamedTuple):
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
-    options = tyro.cli(
-        Options,
-        prog="purerl plot",
-        description=f"{__doc__}\n\nA sweep's folder gives one curve for each of its best points.",
-        args=arguments,
-    )
+    about = f"{__doc__}\n\nA sweep's folder gives one curve for each of its best points."
     with one_line_errors("plot", flags=[Options]):
+        options = parse_record(Options, arguments, "purerl plot", about)
         plots.check_can_save(options.out)
         print(compare(options))
 

@@ -24,13 +24,15 @@ import tyro
 
 from purerl import files, xla
 from purerl.analysis.statistics import Interval
-from purerl.driver.command_line import one_line_errors
+from purerl.config_checks import check_options
+from purerl.driver.command_line import one_line_errors, parse_record
 from purerl.driver.hypers.sweep import Sweep
 from purerl.driver.running.loop import train
 from purerl.driver.running.result import TrainResult
 from purerl.driver.storage import folder, records
 from purerl.driver.storage.restore import Recorded, from_record
 from purerl.names import near
+from purerl.ranges import setting
 from purerl.types import PyTree
 
 RESULTS = (
@@ -45,7 +47,7 @@ class Options:
     """Which result, and where to."""
 
     name: tyro.conf.Positional[str | None] = None
-    """A kept result, such as ppo/CartPole-v1, or the folder of any run that has ended."""
+    """A kept result, such as ppo/CartPole-v1, or the folder of any run that has ended; None: with --list."""
     list: bool = False
     """Show the kept results and run nothing."""
     results: pathlib.Path = RESULTS
@@ -60,10 +62,11 @@ class Options:
     """Modules of your own that the run may import, such as that of its environment; whatever is in them runs."""
     progress: bool = True
     """Show a progress bar."""
-    cpu_threads: int | None = None
+    cpu_threads: int | None = setting(None, low=1)
     """Threads of XLA on a CPU; None: one per core."""
 
     def __post_init__(self) -> None:
+        check_options(self)
         if (self.name is None) != self.list:
             raise ValueError("give the name of a kept result, such as ppo/CartPole-v1, or --list to see them.")
 
@@ -71,7 +74,7 @@ class Options:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     with one_line_errors("reproduce", flags=[Options]):
-        options = tyro.cli(Options, prog="purerl reproduce", description=__doc__, args=arguments)
+        options = parse_record(Options, arguments, "purerl reproduce", __doc__)
         if options.name is None:
             print("\n".join(listing(options.results)))
             return 0

@@ -112,7 +112,7 @@ def test_what_cannot_be_drawn_is_said_before_anything_is_played(run, tmp_path, c
         (["--step", "5"], "has no checkpoint of step 5; it has those of 16."),
         (["--best"], "was evaluated at none of its checkpoints (16): choose one by its step."),
         (["--best", "--step", "16"], "--best chooses the step by itself"),
-        (["--episodes", "0"], "episodes = 0: it must be at least 1."),
+        (["--episodes", "0"], "--episodes 0: it must be at least 1."),
         (["--render", "episode.png"], "its name must end in .gif"),
     ],
 )

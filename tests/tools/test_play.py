@@ -143,7 +143,7 @@ def test_an_illegal_prepared_move_is_refused(same_search, capsys):
     ("arguments", "message"),
     [
         (["tic_tac_to"], "No game of pgx is named 'tic_tac_to'. Near: 'tic_tac_toe'"),
-        (["--num-simulations", "0"], "--num-simulations 0: a search needs at least 1"),
+        (["--num-simulations", "0"], "--num-simulations 0: it must be at least 1"),
         (["--render", "game.png"], "--render game.png: the picture is an SVG, so its name must end in .svg"),
         (["--checkpoint", "nowhere"], "nowhere"),
         (

@@ -189,7 +189,7 @@ def test_what_cannot_be_drawn_is_said_in_a_line(runs, sweep, tmp_path, capsys):
         ((runs[0], runs[0], *out), f"two curves are called '{runs[0]}'"),
         ((*runs, "--labels", "A", *out), "1 labels for 2 folders"),
         ((*runs, "--labels", "A", "A", *out), "two curves are called 'A'"),
-        ((runs[0], "--smooth", "0", *out), "smooth = 0"),
+        ((runs[0], "--smooth", "0", *out), "plot: --smooth 0: it must be at least 1."),
         ((runs[0], "--metric", "loss", *out), "has no metric 'loss'. It has eval_return."),
         ((sweep, "--kind", "profiles", *out), "learning_rate=0.1 has no value of eval_return"),
         ((runs[0], "--out", str(tmp_path / "figure.abc")), "cannot be written as .abc"),

@@ -4,8 +4,6 @@ import argparse
 import dataclasses
 import math
 import pathlib
-import shutil
-import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, NamedTuple
 
@@ -15,7 +13,7 @@ import tyro
 from purerl.config_checks import check_options
 from purerl.driver.command_line.environments import check_trusted, env_text
 from purerl.driver.command_line.experiment import Experiment, recorded_sweep
-from purerl.driver.command_line.flags import registry
+from purerl.driver.command_line.flags import registry, wrapped
 from purerl.driver.hypers import schedules, sweep
 from purerl.driver.hypers.names import fold_in_name
 from purerl.driver.hypers.population import PBT
@@ -122,7 +120,7 @@ def parse(experiment: Experiment, words: Sequence[str], prog: str | None = None)
     parsed = tyro.cli(
         arguments_class,
         prog=prog,
-        description=_wrapped(f"{experiment.description}\n\nPresets: {', '.join(experiment.presets)}."),
+        description=wrapped(f"{experiment.description}\n\nPresets: {', '.join(experiment.presets)}."),
         args=list(words),
         default=arguments_class(**parts),
         config=(tyro.conf.OmitArgPrefixes,),
@@ -137,12 +135,6 @@ def parse(experiment: Experiment, words: Sequence[str], prog: str | None = None)
         if made.options.fork is not None or made.options.overwrite or made.options.out_dir is not None:
             raise ValueError("--resume goes on in its own folder: it goes with none of --fork, --overwrite, --out-dir.")
     return made
-
-
-def _wrapped(text: str) -> str:
-    """Paragraphs in lines that fit the terminal. They are indented: tyro joins those that begin with a letter."""
-    lines = textwrap.TextWrapper(shutil.get_terminal_size().columns, subsequent_indent="  ", break_on_hyphens=False)
-    return "\n\n".join(map(lines.fill, text.split("\n\n")))
 
 
 def run_options(arguments: Arguments, experiment_name: str, out_dir: pathlib.Path) -> RunOptions:

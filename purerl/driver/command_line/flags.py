@@ -6,11 +6,13 @@ import decimal
 import functools
 import inspect
 import itertools
+import shutil
 import textwrap
 import typing
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
 
+import tyro
 from tyro.constructors import (
     ConstructorRegistry,
     PrimitiveConstructorSpec,
@@ -21,6 +23,37 @@ from tyro.constructors import (
 )
 
 from purerl.ranges import Range, range_of
+
+_Record = TypeVar("_Record")
+
+
+def parse_record(record: type[_Record], words: Sequence[str] | None, prog: str, description: str | None) -> _Record:
+    """A command line whose flags are the fields of one record.
+
+    Args:
+        record: its class, a dataclass.
+        words: the command line; None: ``sys.argv[1:]``.
+        prog: what the command is called.
+        description: the first lines of its help.
+
+    Raises:
+        SystemExit: for words that are no flags or values, after saying so; after ``--help``.
+        ValueError: for values that the record refuses.
+    """
+    made: Any = tyro.cli(
+        record,
+        prog=prog,
+        description=wrapped(description or ""),
+        args=None if words is None else list(words),
+        registry=registry([record]),
+    )
+    return made()
+
+
+def wrapped(text: str) -> str:
+    """Paragraphs in lines that fit the terminal. They are indented: tyro joins those that begin with a letter."""
+    lines = textwrap.TextWrapper(shutil.get_terminal_size().columns, subsequent_indent="  ", break_on_hyphens=False)
+    return "\n\n".join(map(lines.fill, text.split("\n\n")))
 
 
 def registry(records: Iterable[Any], sizes: Iterable[Any] = ()) -> ConstructorRegistry:
@@ -43,6 +76,7 @@ def registry(records: Iterable[Any], sizes: Iterable[Any] = ()) -> ConstructorRe
         shown, hidden, texts = [], {}, help_texts(info.type, whole)
         for field in dataclasses.fields(info.type):
             default = getattr(info.default, field.name, field.default)
+            default = tyro.MISSING if default is dataclasses.MISSING else default
             if field.metadata.get("in_python"):
                 hidden[field.name] = default
             else:

@@ -19,6 +19,7 @@ from purerl.driver.options import names_of
 from purerl.driver.running import loop
 from purerl.presets import dqn
 from purerl.presets import ppo as experiment
+from purerl.tools import evaluate, play, plot, reproduce
 from tests.driver.command_line.conftest import QUIET
 from tests.support.toy import EXPERIMENT
 
@@ -103,7 +104,11 @@ def test_help_explains_every_field(record, refused):
             assert explanation.replace(" ", "") in text.replace(" ", ""), name  # wherever a line ends
 
 
-@pytest.mark.parametrize("record", [Launch, RunOptions, dqn.Config])
+@pytest.mark.parametrize(
+    "record",
+    [Launch, RunOptions, dqn.Config, evaluate.Options, play.Options, plot.Options, reproduce.Options],
+    ids=lambda record: record.__module__,
+)
 def test_help_says_what_none_means(record):
     """Wherever a flag takes it."""
     for name, annotation in typing.get_type_hints(record).items():

@@ -6,7 +6,8 @@ import typing
 import pytest
 import tyro
 
-from purerl.driver.command_line.flags import field_texts, help_texts, registry, whole_number
+from purerl.config_checks import check_options
+from purerl.driver.command_line.flags import field_texts, help_texts, parse_record, registry, whole_number
 from purerl.driver.options import option
 from purerl.ranges import Range, setting
 
@@ -75,6 +76,25 @@ def test_ranges_end_the_texts():
         "silent": "",
         "extra": "Extra. At least 0.",
     }
+
+
+def test_a_command_line_of_one_record(capsys):
+    """Its flags, values that it refuses, and one that must be given."""
+
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Options:
+        path: str
+        size: int = setting(3, low=1)
+
+        def __post_init__(self) -> None:
+            check_options(self)
+
+    assert parse_record(Options, ["--path", "x", "--size", "2e0"], "tool", "About.") == Options(path="x", size=2)
+    with pytest.raises(ValueError, match=r"^size = 0: it must be at least 1\.$"):
+        parse_record(Options, ["--path", "x", "--size", "0"], "tool", None)
+    with pytest.raises(SystemExit):
+        parse_record(Options, [], "tool", None)
+    assert "--path" in capsys.readouterr().err
 
 
 def test_a_record_is_made_when_parsing_is_done():
