@@ -8,6 +8,7 @@ from purerl.kernels.exploration import linear_decay
 from purerl.kernels.language import distillation, kl, sequences
 from purerl.kernels.surrogates import policy_gradient
 from purerl.language import enumeration
+from tests.support import tiny_language as tiny
 from tests.support.tiny_language import SEQUENCES, sequence_of, setting, tokens_of
 
 pytestmark = pytest.mark.usefixtures("x64")
@@ -25,7 +26,7 @@ def mean_gradient(loss, s):
 
 
 def reverse_gradient(s):
-    return jax.jit(jax.grad(lambda logits: enumeration.kl(SEQUENCES, logits, s.ref)))(s.policy)
+    return jax.jit(jax.grad(lambda logits: tiny.divergence(logits, s.ref)))(s.policy)
 
 
 def frozen_prefix_gradient(s):
@@ -62,8 +63,8 @@ def test_full_vocabulary_distillation_is_exact_for_sequences_and_less_noisy():
         return distillation.full_vocabulary_loss(logits[rows], s.ref[rows], tokens_of(logits), MASK)
 
     value = jnp.sum(loss(s.policy), axis=0)
-    divergence = enumeration.kl(SEQUENCES, s.policy, s.ref)
-    np.testing.assert_allclose(enumeration.expectation(SEQUENCES, s.policy, value), divergence, **EXACT)
+    divergence = tiny.divergence(s.policy, s.ref)
+    np.testing.assert_allclose(tiny.expectation(s.policy, value), divergence, **EXACT)
     np.testing.assert_allclose(mean_gradient(loss, s), reverse_gradient(s), **EXACT)
     first = mean_gradient(lambda logits: kl.reverse(logits[SEQUENCES.prefix], s.ref[SEQUENCES.prefix]), s)
     np.testing.assert_allclose(first, frozen_prefix_gradient(s), **EXACT)
@@ -79,7 +80,7 @@ def test_full_vocabulary_distillation_is_exact_for_sequences_and_less_noisy():
     np.testing.assert_allclose(jax.grad(by_scores)(tokens_of(s.policy)), later, **EXACT)
 
     def variance(x):
-        return enumeration.expectation(SEQUENCES, s.policy, jnp.square(x - divergence))
+        return tiny.expectation(s.policy, jnp.square(x - divergence))
 
     assert variance(value) < 0.5 * variance(sequence_of(s.policy) - sequence_of(s.ref))
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from purerl.kernels.language import groups
-from purerl.language import enumeration
+from tests.support import tiny_language as tiny
 from tests.support.tiny_language import NUM_SEQUENCES, SEQUENCES, cosine, sequence_of, setting
 
 pytestmark = pytest.mark.usefixtures("x64")
@@ -32,7 +32,7 @@ def mean_gradient(s, advantage, size, weight=1.0):
 def test_centred_groups_shrink_the_policy_gradient_and_leave_one_out_is_exact(size):
     """Over all groups: (1 - 1/G) grad J, and grad J. Both are without bias in direction."""
     s = setting()
-    truth = enumeration.policy_gradient(SEQUENCES, s.policy, s.reward)
+    truth = tiny.exact_gradient(s.policy, s.reward)
     np.testing.assert_allclose(mean_gradient(s, groups.centered, size), (1 - 1 / size) * truth, atol=1e-13)
     np.testing.assert_allclose(mean_gradient(s, groups.leave_one_out, size), truth, atol=1e-13)
 
@@ -41,7 +41,7 @@ def test_centred_groups_shrink_the_policy_gradient_and_leave_one_out_is_exact(si
 def test_dividing_by_the_deviation_or_by_the_length_turns_the_gradient(size=2):
     """Over all groups their cosines to grad J are below .99, where that of the difference alone is 1."""
     s = setting()
-    truth = enumeration.policy_gradient(SEQUENCES, s.policy, s.reward)
+    truth = tiny.exact_gradient(s.policy, s.reward)
     by_deviation = mean_gradient(s, lambda reward: groups.standardized(reward, ddof=0), size)
     by_length = mean_gradient(s, groups.centered, size, weight=1 / np.sum(SEQUENCES.mask, axis=0))
     assert 0.7 < cosine(by_deviation, truth) < 0.99

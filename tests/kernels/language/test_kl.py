@@ -12,6 +12,7 @@ from purerl.kernels.distributions import categorical
 from purerl.kernels.language import kl
 from purerl.kernels.language.sequences import to_go
 from purerl.language import enumeration
+from tests.support import tiny_language as tiny
 from tests.support.tiny_language import SEQUENCES, sequence_of, setting, tokens_of
 
 pytestmark = pytest.mark.usefixtures("x64")
@@ -35,12 +36,12 @@ def mean_gradient(loss, sampler, at):
 
 def reverse_gradient(s):
     """grad KL(pi ; ref) over sequences."""
-    return jax.jit(jax.grad(lambda logits: enumeration.kl(SEQUENCES, logits, s.ref)))(s.policy)
+    return jax.jit(jax.grad(lambda logits: tiny.divergence(logits, s.ref)))(s.policy)
 
 
 def forward_gradient(s):
     """grad KL(ref ; pi) over sequences."""
-    return jax.jit(jax.grad(lambda logits: enumeration.kl(SEQUENCES, s.ref, logits)))(s.policy)
+    return jax.jit(jax.grad(lambda logits: tiny.divergence(s.ref, logits)))(s.policy)
 
 
 def frozen_prefix_gradient(s, sampler, divergence):
@@ -56,12 +57,12 @@ def frozen_prefix_gradient(s, sampler, divergence):
 def test_k1_and_k3_have_mean_kl_and_k2_has_not():
     """Of sequences and summed over tokens alike; k2 and k3 are never negative, and k3 is not always less noisy."""
     s = setting()
-    divergence = enumeration.kl(SEQUENCES, s.policy, s.ref)
+    divergence = tiny.divergence(s.policy, s.ref)
     sequence, tokens = sequence_of(s.policy) - sequence_of(s.ref), tokens_of(s.policy) - tokens_of(s.ref)
     for estimator in (kl.k1, kl.k3):
-        close(enumeration.expectation(SEQUENCES, s.policy, estimator(sequence)), divergence)
-        close(enumeration.expectation(SEQUENCES, s.policy, jnp.sum(estimator(tokens), axis=0)), divergence)
-    assert abs(enumeration.expectation(SEQUENCES, s.policy, kl.k2(sequence)) - divergence) > 0.01
+        close(tiny.expectation(s.policy, estimator(sequence)), divergence)
+        close(tiny.expectation(s.policy, jnp.sum(estimator(tokens), axis=0)), divergence)
+    assert abs(tiny.expectation(s.policy, kl.k2(sequence)) - divergence) > 0.01
     assert jnp.all(kl.k3(sequence) >= 0) and jnp.all(kl.k2(sequence) >= 0) and jnp.any(kl.k1(sequence) < 0)
 
 
@@ -88,14 +89,14 @@ def test_importance_weights_make_estimates_on_old_text_unbiased():
     s = setting()
     sequence, weight = sequence_of(s.policy) - sequence_of(s.ref), sequence_of(s.policy) - sequence_of(s.old)
     tokens, token_weight = tokens_of(s.policy) - tokens_of(s.ref), tokens_of(s.policy) - tokens_of(s.old)
-    divergence = enumeration.kl(SEQUENCES, s.policy, s.ref)
+    divergence = tiny.divergence(s.policy, s.ref)
     at_old = enumeration.prefix_probs(SEQUENCES, s.old) @ categorical.kl(s.policy, s.ref)
     for estimator in (kl.k1, kl.k3):
         weighted = kl.importance_weighted(estimator(sequence), weight)
-        close(enumeration.expectation(SEQUENCES, s.old, weighted), divergence)
+        close(tiny.expectation(s.old, weighted), divergence)
         weighted = jnp.where(MASK, kl.importance_weighted(estimator(tokens), token_weight), 0)
-        close(enumeration.expectation(SEQUENCES, s.old, jnp.sum(weighted, axis=0)), at_old)
-        assert abs(enumeration.expectation(SEQUENCES, s.old, estimator(sequence)) - divergence) > 0.01
+        close(tiny.expectation(s.old, jnp.sum(weighted, axis=0)), at_old)
+        assert abs(tiny.expectation(s.old, estimator(sequence)) - divergence) > 0.01
     assert abs(at_old - divergence) > 0.01
 
 
@@ -136,7 +137,7 @@ def test_gradient_of_the_mean_of_k2_is_not_the_mean_of_its_gradient():
     s = setting()
 
     def mean(logits):
-        return enumeration.expectation(SEQUENCES, logits, kl.k2(sequence_of(logits) - sequence_of(s.ref)))
+        return tiny.expectation(logits, kl.k2(sequence_of(logits) - sequence_of(s.ref)))
 
     assert np.max(np.abs(jax.grad(mean)(s.policy) - reverse_gradient(s))) > 0.01
 
@@ -173,7 +174,7 @@ def test_unbiased_loss_reads_nothing_outside_the_mask():
     """NaN log-probabilities of padding give neither NaN values nor gradients."""
     s = setting()
     tokens, ref = jnp.where(MASK, tokens_of(s.policy), jnp.nan), tokens_of(s.ref)
-    value, gradient = jax.value_and_grad(lambda x: jnp.sum(kl.loss(x, x - ref, MASK)))(tokens)
+    value, gradient = jax.jit(jax.value_and_grad(lambda x: jnp.sum(kl.loss(x, x - ref, MASK))))(tokens)
     assert jnp.isfinite(value) and jnp.all(jnp.isfinite(gradient)) and jnp.all(gradient[~MASK] == 0)
 
 
@@ -194,7 +195,7 @@ def test_gradients_of_importance_weighted_sequence_losses_on_old_text():
         return mean_gradient(loss, s.old, s.policy)
 
     def mean_k2(logits):
-        return enumeration.expectation(SEQUENCES, logits, kl.k2(sequence_of(logits) - sequence_of(s.ref)))
+        return tiny.expectation(logits, kl.k2(sequence_of(logits) - sequence_of(s.ref)))
 
     close(gradient(kl.k1), reverse_gradient(s))
     close(gradient(kl.k3), reverse_gradient(s))
@@ -229,7 +230,7 @@ def test_kl_in_the_reward_with_rewards_to_go_is_the_gradient_of_the_sequence_kl(
     close(jnp.sum(reward * MASK, axis=0), s.reward - beta * (sequence_of(s.policy) - sequence_of(s.ref)))
 
     def objective(logits):
-        return enumeration.expectation(SEQUENCES, logits, s.reward) - beta * enumeration.kl(SEQUENCES, logits, s.ref)
+        return tiny.expectation(logits, s.reward) - beta * tiny.divergence(logits, s.ref)
 
     ascent = mean_gradient(lambda logits: tokens_of(logits) * to_go(reward, MASK), s.policy, s.policy)
     close(ascent, jax.grad(objective)(s.policy))
@@ -296,13 +297,13 @@ def test_reward_and_divergence_of_the_optimum_fall_as_beta_grows():
     s = setting()
     ref = sequence_of(s.ref)
     betas = jnp.logspace(-2, 3, 24)
-    best = jax.vmap(kl.optimum, (None, None, 0))(ref, s.reward, betas)
+    best = jax.jit(jax.vmap(kl.optimum, (None, None, 0)))(ref, s.reward, betas)
     reward = jnp.exp(best) @ s.reward
     divergence = jnp.sum(jnp.exp(best) * (best - ref), axis=1)
     assert jnp.all(jnp.diff(reward) < 1e-12) and jnp.all(jnp.diff(divergence) < 1e-12)
     np.testing.assert_allclose(reward[0], jnp.max(s.reward), atol=1e-3)
     np.testing.assert_allclose(divergence[-1], 0, atol=1e-5)
-    value = jax.vmap(kl.optimal_value, (None, None, 0))(ref, s.reward, betas)
+    value = jax.jit(jax.vmap(kl.optimal_value, (None, None, 0)))(ref, s.reward, betas)
     assert jnp.all((value > jnp.exp(ref) @ s.reward) & (value < jnp.max(s.reward)))
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from purerl.kernels.language import mismatch, sequences
 from purerl.kernels.surrogates import approximate_kl
-from purerl.language import enumeration
+from tests.support import tiny_language as tiny
 from tests.support.tiny_language import SEQUENCES, sequence_of, setting, tokens_of
 
 pytestmark = pytest.mark.usefixtures("x64")
@@ -20,9 +20,9 @@ def test_ratio_to_the_sampler_is_gap_times_staleness_and_corrects_text_exactly()
     rho = jnp.exp(sequence_of(s.policy) - sequence_of(s.old))
     weight = mismatch.truncated_weight(log_gap, jnp.inf)
     np.testing.assert_allclose(weight * rho, jnp.exp(sequence_of(s.policy) - sequence_of(mu)), rtol=1e-12)
-    truth = enumeration.expectation(SEQUENCES, s.policy, s.reward)
-    np.testing.assert_allclose(enumeration.expectation(SEQUENCES, mu, weight * rho * s.reward), truth, atol=1e-12)
-    assert abs(enumeration.expectation(SEQUENCES, mu, rho * s.reward) - truth) > 0.01
+    truth = tiny.expectation(s.policy, s.reward)
+    np.testing.assert_allclose(tiny.expectation(mu, weight * rho * s.reward), truth, atol=1e-12)
+    assert abs(tiny.expectation(mu, rho * s.reward) - truth) > 0.01
 
 
 @pytest.mark.covers("ti-gap")
@@ -33,7 +33,7 @@ def test_truncated_weights_are_bounded_and_exact_where_the_bound_is_not_met():
     weight = np.exp(log_gap)
     np.testing.assert_allclose(mismatch.truncated_weight(log_gap, 2.0), np.minimum(weight, 2), rtol=1e-14)
     np.testing.assert_allclose(mismatch.truncated_weight(log_gap, weight.max() + 1), weight, rtol=1e-14)
-    assert enumeration.expectation(SEQUENCES, s.policy, mismatch.truncated_weight(log_gap, 2.0)) < 1
+    assert tiny.expectation(s.policy, mismatch.truncated_weight(log_gap, 2.0)) < 1
     np.testing.assert_allclose(mismatch.truncated_weight(jnp.array([-1e5, 1e5], jnp.float32), 2.0), [0, 2], rtol=1e-6)
 
 
@@ -47,8 +47,8 @@ def test_masked_weights_keep_the_mean_of_what_they_keep():
     inside = (weight >= 0.5) & (weight <= 2)
     assert 0 < np.sum(inside) < len(inside)
     np.testing.assert_array_equal(kept > 0, inside)
-    expected = enumeration.expectation(SEQUENCES, s.old, s.reward * inside)
-    np.testing.assert_allclose(enumeration.expectation(SEQUENCES, s.policy, kept * s.reward), expected, atol=1e-13)
+    expected = tiny.expectation(s.old, s.reward * inside)
+    np.testing.assert_allclose(tiny.expectation(s.policy, kept * s.reward), expected, atol=1e-13)
     np.testing.assert_allclose(mismatch.masked_weight(log_gap, 0.0, 2.0), np.where(weight <= 2, weight, 0), rtol=1e-14)
     np.testing.assert_array_equal(mismatch.masked_weight(jnp.array([-1e5, 0, 1e5], jnp.float32), 0.5, 2.0), [0, 1, 0])
 
@@ -65,8 +65,8 @@ def test_gap_measured_on_the_text_is_the_divergence_of_the_engines():
     """Mean of w - 1 - log w over tokens of mu, summed: KL(mu ; old); 0 where both agree."""
     s = setting()
     log_gap = tokens_of(s.old) - tokens_of(s.policy)
-    measured = enumeration.expectation(SEQUENCES, s.policy, sequences.total(approximate_kl(log_gap), MASK))
-    np.testing.assert_allclose(measured, enumeration.kl(SEQUENCES, s.policy, s.old), rtol=1e-12)
+    measured = tiny.expectation(s.policy, sequences.total(approximate_kl(log_gap), MASK))
+    np.testing.assert_allclose(measured, tiny.divergence(s.policy, s.old), rtol=1e-12)
 
 
 @pytest.mark.covers("v32-mask")

@@ -7,6 +7,7 @@ from purerl.kernels import importance
 from purerl.kernels.language import aggregation, kl, sequences, surrogates
 from purerl.kernels.surrogates import ppo_clip
 from purerl.language import enumeration
+from tests.support import tiny_language as tiny
 from tests.support.tiny_language import SEQUENCES, cosine, sequence_of, setting, tokens_of
 
 pytestmark = pytest.mark.usefixtures("x64")
@@ -38,7 +39,7 @@ def test_equal_widths_are_ppo_clip_and_a_wider_top_only_frees_good_tokens_there(
     log_ratio, advantage = jnp.asarray(rng.normal(0, 0.5, 200)), jnp.asarray(rng.normal(size=200))
 
     def both(function):
-        return jax.vmap(jax.value_and_grad(function))(log_ratio, advantage)
+        return jax.jit(jax.vmap(jax.value_and_grad(function)))(log_ratio, advantage)
 
     usual = both(lambda x, a: ppo_clip(x, a, 0.2))
     for ours, theirs in zip(both(lambda x, a: surrogates.clip_higher(x, a, 0.2, 0.2)), usual, strict=True):
@@ -88,7 +89,7 @@ def test_ratios_that_overflow_have_finite_values_and_gradients():
 def test_at_the_old_policy_surrogates_have_the_policy_gradient():
     """Over all texts, summed over tokens: clip, CISPO and minus mirror descent; a constant baseline changes nothing."""
     s = setting()
-    truth = enumeration.policy_gradient(SEQUENCES, s.policy, s.reward)
+    truth = tiny.exact_gradient(s.policy, s.reward)
     old = tokens_of(s.policy)
 
     def clip(logits):
@@ -142,11 +143,12 @@ def test_gspo_ratio_is_the_geometric_mean_and_clips_a_sequence_as_a_whole():
     np.testing.assert_allclose(
         surrogates.gspo(jnp.log(rho), mask, jnp.ones(3), 1.0, 10.0), roots, rtol=1e-12
     )  # no clip: the ratio itself
-    slope = jax.grad(total)(jnp.log(rho), 1.0)
+    gradient = jax.jit(jax.grad(total))
+    slope = gradient(jnp.log(rho), 1.0)
     np.testing.assert_allclose(slope[:, 0], roots[0] / 3)
     np.testing.assert_allclose(slope[:2, 1], roots[1] / 2)
     assert slope[2, 1] == 0  # padding
-    assert np.all(jax.grad(total)(jnp.log(rho), -1.0)[:, 2] == 0)  # below the range: a bad sequence, already gone
+    assert np.all(gradient(jnp.log(rho), -1.0)[:, 2] == 0)  # below the range: a bad sequence, already gone
 
 
 @pytest.mark.covers("gspo")
@@ -181,9 +183,9 @@ def test_the_root_of_a_sequence_ratio_is_no_importance_weight():
     """On text of an old policy the product of ratios gives E_pi[R] exactly, its length's root something else."""
     s = setting()
     log_ratio = tokens_of(s.policy) - tokens_of(s.old)
-    truth = enumeration.expectation(SEQUENCES, s.policy, s.reward)
-    exact = enumeration.expectation(SEQUENCES, s.old, importance.trajectory_ratio(log_ratio, MASK) * s.reward)
-    rooted = enumeration.expectation(SEQUENCES, s.old, surrogates.gspo(log_ratio, MASK, s.reward, 1.0, 1e9))
+    truth = tiny.expectation(s.policy, s.reward)
+    exact = tiny.expectation(s.old, importance.trajectory_ratio(log_ratio, MASK) * s.reward)
+    rooted = tiny.expectation(s.old, surrogates.gspo(log_ratio, MASK, s.reward, 1.0, 1e9))
     np.testing.assert_allclose(exact, truth, rtol=1e-12)
     assert abs(rooted - truth) > 0.01
 
