@@ -4,9 +4,14 @@ Imports no JAX, which takes seconds to import.
 """
 
 import contextlib
+import math
 import os
+import select
 import signal
+import socket
 import sys
+import threading
+import time
 from collections.abc import Iterator, Sequence
 from types import FrameType
 
@@ -49,13 +54,83 @@ def begin_module() -> None:
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
-    """Within the block, Ctrl-C raises ``KeyboardInterrupt`` as it does in every program, not what :func:`begin` set."""
+    """Within the block, Ctrl-C raises ``KeyboardInterrupt`` as it does in every program, not what :func:`begin` set.
+
+    Where it has no effect for seconds, because a compiler is at work, which Python cannot interrupt, that is said, and
+    another Ctrl-C ends the command at once; where the exception was lost, as in callbacks, it is raised again.
+    """
     before = signal.getsignal(signal.SIGINT)
     if not isinstance(before, _Early):
         yield
         return
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    if os.name != "posix":
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+        return
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    within = _Within(before)
+    signal.signal(signal.SIGINT, within)
+    fd = signal.set_wakeup_fd(ours.fileno(), warn_on_full_buffer=False)  # heard of at once, whatever Python is doing
+    watcher = threading.Thread(target=within.watch, args=(theirs,), daemon=True)
+    watcher.start()
     try:
         yield
     finally:
+        within.left.set()
+        signal.set_wakeup_fd(fd)
         signal.signal(signal.SIGINT, before)
+        ours.close()  # which ends the watcher
+        watcher.join(1.0)
+        theirs.close()
+
+
+class _Within:
+    """The handler of Ctrl-C within a command, and what watches over its effect from another thread."""
+
+    def __init__(self, early: _Early) -> None:
+        self.left = threading.Event()  # the command is over, or is about to be
+        self._early, self._raised_at, self._repeated = early, math.inf, 0
+
+    def __call__(self, _number: int, _frame: FrameType | None) -> None:
+        self._raised_at = time.monotonic()
+        raise KeyboardInterrupt
+
+    def watch(self, pipe: socket.socket) -> None:
+        """Read the numbers of signals as they come, until the pipe is closed."""
+        presses, told = 0, False
+        while not self.left.is_set():
+            ready, _, _ = select.select([pipe], [], [], _PATIENCE if presses else None)
+            if ready:
+                numbers = pipe.recv(64)
+                if not numbers:
+                    return
+                presses += self._presses(numbers)
+                if presses > 1:
+                    self._early(signal.SIGINT, None)
+            elif signal.getsignal(signal.SIGINT) is not self:
+                presses = 0  # a run heeds it by itself
+            elif time.monotonic() - self._raised_at > 5 * _PATIENCE:
+                self._repeated, self._raised_at = self._repeated + 1, math.inf
+                main_thread = threading.main_thread().ident
+                assert main_thread is not None
+                signal.pthread_kill(main_thread, signal.SIGINT)  # also where it sleeps
+            elif self._raised_at == math.inf and not told:
+                told = True
+                line = "stopping as soon as what is being compiled is done; Ctrl-C again ends it at once."
+                os.write(2, f"\n{self._early.name}: {line}\n".encode())
+
+    def _presses(self, numbers: bytes) -> int:
+        """How many of the signals are a person's: those that we repeat are written down like others."""
+        if signal.getsignal(signal.SIGINT) is not self:
+            return 0
+        presses = numbers.count(signal.SIGINT)
+        ours = min(presses, self._repeated)
+        self._repeated -= ours
+        return presses - ours
+
+
+_PATIENCE = 2.0  # seconds without an effect

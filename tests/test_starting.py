@@ -5,6 +5,7 @@ import pathlib
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -57,7 +58,60 @@ def test_ctrl_c_while_modules_are_imported_ends_with_a_line(package):
     assert (process.returncode, said) == (130, "\nslow: interrupted.\n")
 
 
-def test_within_a_command_ctrl_c_is_an_exception(capsys):
+COMMAND = """
+import ctypes, signal, sys, time
+from purerl import starting
+starting._PATIENCE = 0.3
+starting.begin("toy")
+try:
+    with starting.interruptible():
+        print("ready", file=sys.stderr, flush=True)
+        {work}
+except KeyboardInterrupt:
+    print("cleaned up", file=sys.stderr)
+    sys.exit(130)
+"""
+
+
+# Sleeps through signals, which go to another thread: as a compiler, it lets Python hear of them when it is done.
+UNHEEDING = "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT]); ctypes.CDLL(None).{}"
+
+
+def interrupted(package, work: str, presses: int = 1) -> tuple[int, str]:
+    """Status and last words of a command that is interrupted while it works."""
+    process = start(package, "-c", COMMAND.format(work=work))
+    assert [process.stderr.readline() for _ in range(2)] == ["toy: starting JAX ...\n", "ready\n"]
+    for _ in range(presses):
+        time.sleep(0.7)  # until it is at work, and then until it has said what it has to say
+        process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    return process.returncode, said
+
+
+def test_ctrl_c_that_cannot_be_heeded_yet_is_answered(package):
+    """While a compiler works, which Python cannot interrupt: that it will stop is said; then it does, in order."""
+    code, said = interrupted(package, UNHEEDING.format("usleep(2_500_000)"))
+    assert (code, said.strip().splitlines()) == (
+        130,
+        ["toy: stopping as soon as what is being compiled is done; Ctrl-C again ends it at once.", "cleaned up"],
+    )
+
+
+def test_a_second_ctrl_c_ends_it_at_once(package):
+    """Without waiting for the compiler."""
+    began = time.monotonic()
+    code, said = interrupted(package, UNHEEDING.format("sleep(60)"), presses=2)
+    assert code == 130 and said.endswith("toy: interrupted.\n") and time.monotonic() - began < 30
+
+
+def test_a_ctrl_c_that_was_lost_comes_again(package):
+    """Where a callback swallows the exception."""
+    lossy = "lose = lambda: [time.sleep(30)]\n        try:\n            lose()\n        except BaseException:\n"
+    code, said = interrupted(package, lossy + "            pass\n        time.sleep(30)")
+    assert (code, said) == (130, "cleaned up\n")
+
+
+def test_within_a_command_ctrl_c_is_an_exception():
     """``interruptible`` gives the signal back to Python, and afterwards to what had it; what others set it leaves."""
     before = signal.getsignal(signal.SIGINT)
     try:
@@ -68,5 +122,6 @@ def test_within_a_command_ctrl_c_is_an_exception(capsys):
         with pytest.raises(KeyboardInterrupt), starting.interruptible():
             signal.raise_signal(signal.SIGINT)
         assert signal.getsignal(signal.SIGINT) is early
+        assert signal.set_wakeup_fd(-1) == -1
     finally:
         signal.signal(signal.SIGINT, before)
