@@ -111,7 +111,7 @@ class _Within:
                 presses += self._presses(numbers)
                 if presses > 1:
                     self._early(signal.SIGINT, None)
-            elif signal.getsignal(signal.SIGINT) is not self:
+            elif not self._is_in_charge():
                 presses = 0  # a run heeds it by itself
             elif time.monotonic() - self._raised_at > 5 * _PATIENCE:
                 self._repeated, self._raised_at = self._repeated + 1, math.inf
@@ -123,9 +123,12 @@ class _Within:
                 line = "stopping as soon as what is being compiled is done; Ctrl-C again ends it at once."
                 os.write(2, f"\n{self._early.name}: {line}\n".encode())
 
+    def _is_in_charge(self) -> bool:
+        return signal.getsignal(signal.SIGINT) == self
+
     def _presses(self, numbers: bytes) -> int:
         """How many of the signals are a person's: those that we repeat are written down like others."""
-        if signal.getsignal(signal.SIGINT) is not self:
+        if not self._is_in_charge():
             return 0
         presses = numbers.count(signal.SIGINT)
         ours = min(presses, self._repeated)
