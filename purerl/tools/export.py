@@ -43,6 +43,8 @@ class Options:
     """For a .program: where it is to run."""
     allow: tuple[str, ...] = ()
     """Modules of your own that the run or file may import; whatever is in them runs."""
+    cpu_threads: int | None = None
+    """Threads of XLA on a CPU; None: one per core."""
 
     def __post_init__(self) -> None:
         if self.file.suffix not in _SUFFIXES:
@@ -57,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
     with one_line_errors("export"):
         options = tyro.cli(Options, prog="purerl export", description=__doc__, args=arguments)
-        xla.set_cpu_flags()
+        xla.set_cpu_flags(threads=options.cpu_threads)
         agent = load(
             options.source,
             seed=options.seed,
