@@ -201,8 +201,13 @@ def _draw(key: jax.Array, staircase: jax.Array) -> jax.Array:
 
 
 def _staircase(probability: jax.Array) -> jax.Array:
-    """Cumulative probabilities; infinite from the last possible index on, so that rounding draws nothing else."""
-    stairs = probability.cumsum(-1)
+    """Cumulative probabilities; infinite from the last possible index on, so that rounding draws nothing else.
+
+    A prefix sum that is computed in parallel falls now and then, and rises at an index of probability 0: both would be
+    drawn. So an index of probability 0 is as high as what is before it, exactly, and none is lower.
+    """
+    steps = jnp.where(probability > 0, jnp.cumsum(probability, axis=-1), 0)
+    stairs = jax.lax.cummax(steps, axis=steps.ndim - 1)
     return jnp.where(stairs >= stairs[..., -1:], jnp.inf, stairs)
 
 

@@ -136,7 +136,7 @@ def spread(epsilon: Scalar, exponent: Scalar, number: int) -> jax.Array:
 def sample(probability: jax.Array, uniform: jax.Array) -> jax.Array:
     """Sample an action by the inverse of the cumulative distribution; one of probability 0 never.
 
-    ``min {a : p_0 + ... + p_a > u}``
+    ``min {a : p_a > 0, p_0 + ... + p_a > u}``
 
     Args:
         probability: ``[..., A]``, with a positive sum, which need not be 1.
@@ -145,6 +145,10 @@ def sample(probability: jax.Array, uniform: jax.Array) -> jax.Array:
     Returns:
         ``[...]`` int32.
     """
-    cumulative = jnp.cumsum(probability, axis=-1)
-    reached = cumulative <= (uniform * cumulative[..., -1])[..., None]
-    return jnp.sum(reached, axis=-1, dtype=jnp.int32)
+    # A prefix sum that is computed in parallel now and then falls, or rises where it passes a 0: the steps below, not
+    # their order, must say what is possible. The largest of them is always above, whatever a product rounds to.
+    step = jnp.where(probability > 0, jnp.cumsum(probability, axis=-1), 0)
+    whole = jnp.max(step, axis=-1, keepdims=True)
+    above = (step > uniform[..., None] * whole) | (step == whole)
+    num_actions = probability.shape[-1]
+    return jnp.min(jnp.where(above, jnp.arange(num_actions, dtype=jnp.int32), num_actions - 1), axis=-1)

@@ -8,8 +8,10 @@ import pytest
 from purerl import mdp as kernel
 from purerl.algorithms.tabular.dynamic_programming import value_iteration
 from purerl.envs import PROBES, Environment, check_env
+from purerl.envs import mdp as envs_mdp
 from purerl.envs.mdp import environment, extract
 from purerl.spaces import Box, Discrete
+from tests.support import draws
 
 GAMMA = 0.9
 DETERMINISTIC = ("constant-reward", "delayed-reward", "action-reward", "termination")
@@ -30,6 +32,20 @@ def listed(mdp: kernel.MDP) -> dict:
         return mdp.transition[state, action], step
 
     return {"outcomes": outcomes, "starts": (mdp.start, (states, states))}
+
+
+@pytest.mark.parametrize("way", draws.SUMS)
+def test_no_uniform_leads_to_a_state_of_probability_zero(monkeypatch, way):
+    """Every float32 uniform at which a draw changes, over 9 to 1500 states, however the prefix sum is computed."""
+    monkeypatch.setattr(jnp, "cumsum", draws.SUMS[way])
+
+    def sample(law, uniform):
+        monkeypatch.setattr(jax.random, "uniform", lambda key, dtype: jnp.asarray(uniform, dtype)[key])
+        stairs = envs_mdp._staircase(law)
+        return jax.vmap(lambda key: envs_mdp._draw(key, stairs))(jnp.arange(len(uniform)))
+
+    for length in (9, 40, 441, 1500):
+        assert draws.impossible_draws(sample, draws.sparse_distributions(length), draws.SUMS[way]) == 0
 
 
 @pytest.mark.covers("mdp")

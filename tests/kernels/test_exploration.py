@@ -7,6 +7,7 @@ import pytest
 
 from purerl.kernels import exploration
 from tests.oracles import mdp as oracle
+from tests.support import draws
 
 pytestmark = pytest.mark.usefixtures("x64")
 
@@ -94,3 +95,16 @@ def test_actions_of_probability_zero_are_never_sampled():
             drawn = exploration.sample(policies, jnp.broadcast_to(uniform, 200))
             assert drawn.dtype == jnp.int32
             assert np.all(np.take_along_axis(np.asarray(policies), np.asarray(drawn)[:, None], -1) > 0)
+
+
+@pytest.mark.parametrize("way", draws.SUMS)
+def test_no_uniform_samples_what_a_long_sparse_policy_forbids(monkeypatch, way):
+    """Every float32 uniform at which a draw changes, over policies of 9 to 1500 actions, however the sum is computed.
+
+    Prefix sums that are computed in parallel fall now and then, and rise where nothing is added.
+    """
+    with jax.enable_x64(False):
+        monkeypatch.setattr(jnp, "cumsum", draws.SUMS[way])
+        for length in (9, 40, 441, 1500):
+            policies = draws.sparse_distributions(length)
+            assert draws.impossible_draws(exploration.sample, policies, draws.SUMS[way]) == 0
