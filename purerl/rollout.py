@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from purerl.envs.base import Environment
+from purerl.envs.base import Environment, in_float
 from purerl.envs.games import Game
 from purerl.envs.wrappers import episode_statistics
 from purerl.kernels.recurrence import forward_linear_recurrence
@@ -96,7 +96,7 @@ def rollout(
         return shard(after), Transition(
             obs=obs,
             action=action,
-            reward=reward,
+            reward=in_float(reward),
             terminated=terminated,
             truncated=truncated,
             next_obs=next_obs,
@@ -114,7 +114,9 @@ def rollout(
 def _episode_statistics(envs: Envs, transitions: Transition) -> tuple[tuple[jax.Array, jax.Array], dict[str, Mean]]:
     """Returns and lengths of the episodes, those still running ``[B]`` and the mean over those that ended.
 
-    Computed after the rollout, ``x_t = now_t + (1 - ended_{t-1}) x_{t-1}``, so that its loop does not pay for it.
+    Computed after the rollout, ``x_t = now_t + (1 - ended_{t-1}) x_{t-1}``, so that its loop does not pay for it. Where
+    ``info`` tells them, they are those: a wrapper that saw the true rewards knows better. An episode whose return is
+    not finite is left out of the means.
     """
     ended = transitions.terminated | transitions.truncated  # [T, B]
     began = jnp.concatenate([jnp.zeros_like(ended[:1]), ended[:-1]])
@@ -123,10 +125,13 @@ def _episode_statistics(envs: Envs, transitions: Transition) -> tuple[tuple[jax.
     running = forward_linear_recurrence(
         jnp.where(began, 0.0, 1.0)[:, None], jnp.moveaxis(now, 0, 1), before
     )  # [T, 2, B]
-    totals = jnp.where(ended[-1], 0.0, running[-1])
-    finished = jnp.sum(jnp.where(ended[:, None], running, 0.0), axis=(0, 2))
-    count = jnp.sum(ended, dtype=jnp.float32)
     names = ("episode_return", "episode_length")
+    known = [transitions.info.get(name, running[:, i]).astype(running.dtype) for i, name in enumerate(names)]
+    running = jnp.stack(known, axis=1)
+    totals = jnp.where(ended[-1], 0.0, running[-1])
+    counted = ended & jnp.isfinite(running[:, 0])
+    finished = jnp.sum(jnp.where(counted[:, None], running, 0.0), axis=(0, 2))
+    count = jnp.sum(counted, dtype=jnp.float32)
     return (totals[0], totals[1]), {name: Mean(total, count) for name, total in zip(names, finished, strict=True)}
 
 
@@ -152,7 +157,7 @@ def episodes(
     Returns:
         Undiscounted returns, lengths, and which were cut, ``[N]``.
     """
-    env = episode_statistics(env)
+    env = episode_statistics(env, replace=False)
     reset_key, key = jax.random.split(key)
     obs, state = jax.vmap(env.reset)(jax.random.split(reset_key, num_episodes))
     result = Episodes(returns=jnp.zeros(num_episodes), lengths=jnp.zeros(num_episodes, jnp.int32))
@@ -168,7 +173,10 @@ def episodes(
         carry, action, _ = policy(carry, Seen(obs, state.env_state), policy_key)
         step_keys = jax.random.split(step_key, num_episodes)
         obs, state, _, terminated, truncated, info = jax.vmap(env.step)(step_keys, state, action)
-        played = Episodes(returns=info["episode_return"], lengths=info["episode_length"])
+        played = Episodes(
+            returns=jnp.asarray(info["episode_return"], result.returns.dtype),
+            lengths=jnp.asarray(info["episode_length"], jnp.int32),
+        )
         return t + 1, carry, obs, state, running & ~(terminated | truncated), _where(running, played, result)
 
     start = (0, _repeat(carry, num_episodes), obs, state, running, result)

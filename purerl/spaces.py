@@ -1,11 +1,17 @@
-"""What an observation or an action may be: a bounded array or one of ``n`` integers."""
+"""What an observation or an action may be: a bounded array, one or several of a few integers, or a container of such.
+
+Bounds are compared in the space's own dtype, without overflow, and every draw lies in its space and is finite.
+"""
 
 import dataclasses
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NoReturn
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from purerl.types import PyTree
 
 
 @dataclasses.dataclass(frozen=True)
@@ -13,7 +19,7 @@ class Discrete:
     """The integers ``0 .. n-1``.
 
     Raises:
-        ValueError: if ``n`` is not a positive integer.
+        ValueError: if ``n`` is not a positive integer, or ``n-1`` is more than an integer of the dtype holds.
     """
 
     n: int
@@ -22,24 +28,55 @@ class Discrete:
     shape: tuple[int, ...] = dataclasses.field(default=(), init=False)
 
     def __post_init__(self) -> None:
-        if int(self.n) != self.n or self.n < 1:
-            raise ValueError(f"Discrete(n={self.n!r}): n must be a positive integer.")
+        _check_choices(f"Discrete(n={self.n!r})", "n", [self.n], self.dtype)
 
     def sample(self, key: jax.Array) -> jax.Array:
         """A uniform draw, ``[]``."""
         return jax.random.randint(key, (), 0, self.n, self.dtype)
 
     def contains(self, x: jax.Array) -> jax.Array:
-        """Whether ``x`` (of this space's shape) lies in the space, ``[] bool``."""
-        return (x >= 0) & (x < self.n)
+        """Whether ``x`` (of this space's shape) lies in the space, ``[] bool``; a fraction does not."""
+        return _between(x, 0, self.n - 1) & _whole(x)
+
+
+@dataclasses.dataclass(frozen=True)
+class MultiDiscrete:
+    """Vectors of K integers, the k-th of them one of ``0 .. nvec[k]-1``.
+
+    Raises:
+        ValueError: as :class:`Discrete`, for any of them, or where there is none.
+    """
+
+    nvec: tuple[int, ...]
+    dtype: Any = np.int32
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "nvec", tuple(self.nvec))
+        _check_choices(f"MultiDiscrete(nvec={self.nvec!r})", "each of nvec", self.nvec, self.dtype)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """``(K,)``."""
+        return (len(self.nvec),)
+
+    def sample(self, key: jax.Array) -> jax.Array:
+        """A uniform draw, ``[K]``."""
+        return jax.random.randint(key, self.shape, 0, jnp.asarray(self.nvec, jnp.int32), jnp.int32).astype(self.dtype)
+
+    def contains(self, x: jax.Array) -> jax.Array:
+        """Whether ``x [K]`` lies in the space, ``[] bool``; a fraction does not."""
+        return jnp.all(_between(x, 0, np.asarray(self.nvec) - 1) & _whole(x))
 
 
 @dataclasses.dataclass(frozen=True)
 class Box:
     """Arrays of a given shape with every entry in ``[low, high]``; an infinite bound means unbounded.
 
+    Where the dtype is an integer, an entry without a bound goes as far as the dtype does. Of 64 bits the bounds are at
+    most 2^62 from 0.
+
     Raises:
-        ValueError: if a lower bound exceeds its upper bound.
+        ValueError: if a bound is NaN, exceeds the other, leaves nothing between, or does not fit shape or dtype.
     """
 
     low: Any  # scalar, or array that broadcasts to `shape`
@@ -48,25 +85,209 @@ class Box:
     dtype: Any = np.float32
 
     def __post_init__(self) -> None:
-        if np.any(np.asarray(self.low, np.float64) > np.asarray(self.high, np.float64)):
-            raise ValueError(f"Box(low={self.low!r}, high={self.high!r}): low exceeds high.")
+        low, high = (np.asarray(bound, np.float64) for bound in (self.low, self.high))
+        name, dtype = f"Box(low={self.low!r}, high={self.high!r})", np.dtype(self.dtype)
+        if not all(_broadcasts(x.shape, self.shape) for x in (low, high)):
+            raise ValueError(f"{name}: a bound is one number, or broadcasts to shape={self.shape}.")
+        if np.any(low > high):
+            raise ValueError(f"{name}: low exceeds high.")
+        if dtype.kind not in "biuf":
+            raise ValueError(f"{name}: dtype={dtype} is no number; use a float, an integer or bool.")
+        most = np.finfo(_canonical(dtype)).max if dtype.kind == "f" else np.inf
+        if np.any(np.isnan(low) | np.isnan(high) | (low > most) | (high < -most) | (low == np.inf) | (high == -np.inf)):
+            raise ValueError(
+                f"{name}: no finite {dtype} lies between these bounds; use -inf and inf where there is no bound."
+            )
+        if dtype.kind != "f":
+            least, most = _limits(dtype)
+            if np.any(np.isfinite(low) & (low < least)) or np.any(np.isfinite(high) & (high > most)):
+                raise ValueError(f"{name}: {dtype} holds {least} to {most}; use bounds among these, or a wider dtype.")
+            if np.any(np.ceil(low) > np.floor(high)):
+                raise ValueError(f"{name}: no {dtype} lies between these bounds.")
 
     def sample(self, key: jax.Array) -> jax.Array:
-        """A uniform draw where both bounds are finite, a unit normal where they are not, ``shape``."""
-        low = jnp.broadcast_to(jnp.asarray(self.low, jnp.float32), self.shape)
-        high = jnp.broadcast_to(jnp.asarray(self.high, jnp.float32), self.shape)
-        bounded = jnp.isfinite(low) & jnp.isfinite(high)
-        uniform_key, normal_key = jax.random.split(key)
-        uniform = jax.random.uniform(uniform_key, self.shape)
-        low, high = jnp.where(bounded, low, 0.0), jnp.where(bounded, high, 1.0)
-        draw = jnp.where(bounded, low + uniform * (high - low), jax.random.normal(normal_key, self.shape))
-        if not np.issubdtype(self.dtype, np.floating):
-            draw = jnp.round(draw)
-        return draw.astype(self.dtype)
+        """A uniform draw where both bounds are finite, ``shape``.
+
+        Beyond a lone finite bound it is exponential with mean 1, where there is none a unit normal; rounded towards the
+        bound for integers.
+        """
+        draw = self._sample_float if np.dtype(self.dtype).kind == "f" else self._sample_integer
+        return draw(*jax.random.split(key))
 
     def contains(self, x: jax.Array) -> jax.Array:
         """Whether ``x`` (of this space's shape) lies in the space, ``[] bool``."""
-        return jnp.all((x >= jnp.asarray(self.low)) & (x <= jnp.asarray(self.high)))
+        return jnp.all(_between(x, *self.bounds()))
+
+    def bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        """Least and greatest value of every entry in the space's dtype, ``shape`` each; of bools as uint8."""
+        dtype, low, high = _canonical(self.dtype), np.asarray(self.low), np.asarray(self.high)
+        if dtype.kind != "f":
+            low, high = _within_limits(low, high, dtype)
+            dtype = np.dtype(np.uint8) if dtype.kind == "b" else dtype
+        with np.errstate(over="ignore"):  # what float32 does not hold is infinite, as unbounded
+            return tuple(np.broadcast_to(x, self.shape).astype(dtype) for x in (low, high))  # type: ignore[return-value]
+
+    def _sample_float(self, uniform_key: jax.Array, normal_key: jax.Array) -> jax.Array:
+        low, high = self.bounds()
+        dtype = jnp.promote_types(low.dtype, jnp.float32)
+        uniform = jax.random.uniform(uniform_key, self.shape, dtype)
+        below, above = np.isfinite(low), np.isfinite(high)
+        draw = interpolate(np.where(below & above, low, 0), np.where(below & above, high, 1), uniform)
+        if not np.all(below & above):
+            tail, normal = -jnp.log1p(-uniform), jax.random.normal(normal_key, self.shape, dtype)
+            start, stop = np.where(below, low, 0).astype(dtype), np.where(above, high, 0).astype(dtype)
+            draw = jnp.select([below & above, below, above], [draw, start + tail, stop - tail], normal)
+        return jnp.clip(draw, low, high).astype(low.dtype)
+
+    def _sample_integer(self, uniform_key: jax.Array, tail_key: jax.Array) -> jax.Array:
+        low, high = self.bounds()
+        # Differences and sums are modulo 2^32 (2^64), where those of the widest ranges are right as well.
+        wide = np.dtype(np.uint64 if low.dtype.itemsize == 8 else np.uint32)
+        start, span = low.astype(wide), high.astype(wide) - low.astype(wide)
+        whole = span == np.iinfo(wide).max
+        offset = jax.random.randint(uniform_key, self.shape, 0, np.where(whole, 1, span + wide.type(1)), wide)
+        if np.any(whole):
+            offset = jnp.where(whole, jax.random.bits(uniform_key, self.shape, wide), offset)
+        below, above = (np.broadcast_to(np.isfinite(np.asarray(x)), self.shape) for x in (self.low, self.high))
+        if not np.all(below & above):
+            tail = jnp.minimum(jnp.floor(-jnp.log1p(-jax.random.uniform(tail_key, self.shape))).astype(wide), span)
+            around = jnp.clip(jnp.round(jax.random.normal(tail_key, self.shape)), max(-99, _limits(low.dtype)[0]), 99)
+            around = around.astype(jnp.int32).astype(wide) - start
+            offset = jnp.select([below & above, below, above], [offset, tail, span - tail], around)
+        return (start + offset).astype(low.dtype).astype(self.dtype)
 
 
-Space = Discrete | Box
+@dataclasses.dataclass(frozen=True)
+class Dict:
+    """Dictionaries with a value of each of some spaces. No array: see :func:`purerl.envs.flatten_observation`."""
+
+    spaces: Mapping[str, "Space"]
+
+    def sample(self, key: jax.Array) -> dict[str, PyTree]:
+        """A draw of each."""
+        keys = jax.random.split(key, len(self.spaces))
+        return {name: self.spaces[name].sample(k) for name, k in zip(sorted(self.spaces), keys, strict=True)}
+
+    def contains(self, x: Mapping[str, PyTree]) -> jax.Array:
+        """Whether ``x`` has these keys and each value lies in its space, ``[] bool``."""
+        if set(x) != set(self.spaces):
+            return jnp.array(False)
+        return jnp.all(jnp.stack([self.spaces[name].contains(x[name]) for name in self.spaces]))
+
+    @property
+    def shape(self) -> NoReturn:
+        """It has none."""
+        no_array(self)
+
+    dtype = shape
+
+
+@dataclasses.dataclass(frozen=True)
+class Tuple:
+    """Tuples with a value of each of some spaces. No array: see :func:`purerl.envs.flatten_observation`."""
+
+    spaces: tuple["Space", ...]
+
+    def sample(self, key: jax.Array) -> tuple[PyTree, ...]:
+        """A draw of each."""
+        keys = jax.random.split(key, len(self.spaces))
+        return tuple(space.sample(k) for space, k in zip(self.spaces, keys, strict=True))
+
+    def contains(self, x: tuple[PyTree, ...]) -> jax.Array:
+        """Whether ``x`` has as many values and each lies in its space, ``[] bool``."""
+        if len(x) != len(self.spaces):
+            return jnp.array(False)
+        return jnp.all(jnp.stack([space.contains(part) for space, part in zip(self.spaces, x, strict=True)]))
+
+    @property
+    def shape(self) -> NoReturn:
+        """It has none."""
+        no_array(self)
+
+    dtype = shape
+
+
+Space = Discrete | MultiDiscrete | Box | Dict | Tuple
+
+
+def no_array(space: Space) -> NoReturn:
+    """Refuse a container of spaces where an array is needed.
+
+    Raises:
+        ValueError: always, with the remedy.
+    """
+    raise ValueError(
+        f"{type(space).__name__} is no array. For observations make one of its parts by "
+        f"`env = purerl.envs.flatten_observation(env)`; no learner takes such actions. The space is {space}."
+    )
+
+
+def tree(space: Space) -> PyTree:
+    """The array spaces of a space, in the containers that its values have."""
+    if isinstance(space, Dict):
+        return {name: tree(part) for name, part in space.spaces.items()}
+    return tuple(map(tree, space.spaces)) if isinstance(space, Tuple) else space
+
+
+def interpolate(low: np.ndarray, high: np.ndarray, share: jax.Array) -> jax.Array:
+    """``low + share (high - low)``, also where the difference of two floats is none."""
+    with np.errstate(over="ignore"):
+        width = high - low
+    line = low + share * width
+    if np.all(np.isfinite(width)):
+        return line
+    return jnp.where(np.isfinite(width), line, low * (1 - share) + high * share)
+
+
+def _between(x: jax.Array, low: Any, high: Any) -> jax.Array:
+    """Whether ``low <= x <= high``, entry by entry, where a bound may be more than the dtype of ``x`` holds."""
+    x, low, high = jnp.asarray(x), np.asarray(low), np.asarray(high)
+    if x.dtype.kind == "f":
+        return (x >= jnp.asarray(low)) & (x <= jnp.asarray(high))
+    least, most = _limits(x.dtype)
+    possible = (low <= most) & (high >= least)
+    low, high = _within_limits(low, high, x.dtype)
+    x = x.astype(jnp.uint8) if x.dtype == bool else x
+    return (x >= low.astype(x.dtype)) & (x <= high.astype(x.dtype)) & possible
+
+
+def _within_limits(low: np.ndarray, high: np.ndarray, dtype: Any) -> tuple[np.ndarray, np.ndarray]:
+    """The integers next to two bounds, inside them, as far as a dtype goes."""
+    least, most = _limits(dtype)
+    low, high = (x.astype(np.float64 if x.dtype.kind == "f" else np.int64) for x in (low, high))
+    inside = np.ceil(np.clip(low, least, most)), np.floor(np.clip(high, least, most))
+    return np.clip(inside[0], least, most), np.clip(inside[1], least, most)
+
+
+def _broadcasts(shape: tuple[int, ...], to: tuple[int, ...]) -> bool:
+    axes = zip(shape[::-1], tuple(to)[::-1], strict=False)
+    return len(shape) <= len(to) and all(a in (1, b) for a, b in axes)
+
+
+def _whole(x: jax.Array) -> jax.Array | bool:
+    x = jnp.asarray(x)
+    return (x == jnp.floor(x)) if x.dtype.kind == "f" else True
+
+
+def _limits(dtype: Any) -> tuple[int, int]:
+    """Least and greatest integer of a dtype that bounds may be."""
+    dtype = np.dtype(dtype)
+    if dtype.kind == "b":
+        return 0, 1
+    limits = np.iinfo(dtype)
+    return max(int(limits.min), -(2**62)), min(int(limits.max), 2**62)
+
+
+def _canonical(dtype: Any) -> np.dtype:
+    """The dtype that JAX's arrays really have: of 32 bits, unless 64 are enabled."""
+    return np.dtype(jax.dtypes.canonicalize_dtype(dtype))
+
+
+def _check_choices(name: str, field: str, numbers: Any, dtype: Any) -> None:
+    dtype = np.dtype(dtype)
+    if not numbers or any(int(n) != n or n < 1 for n in numbers):
+        raise ValueError(f"{name}: {field} must be a positive integer.")
+    if dtype.kind not in "iu":
+        raise ValueError(f"{name}: dtype={dtype} is no integer; use np.int32.")
+    if max(numbers) - 1 > np.iinfo(dtype).max:
+        raise ValueError(f"{name}: {dtype} holds integers up to {np.iinfo(dtype).max}; use a wider dtype.")

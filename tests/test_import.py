@@ -15,7 +15,8 @@ HEAVY = ("gymnax", "pgx", "tyro", "matplotlib", "orbax.checkpoint", "tensorboard
 ARROWS = {
     # at the bottom
     "types.py": (),
-    "spaces.py": (),
+    "spaces.py": ("types",),
+    "observation.py": ("spaces", "types"),
     "names.py": (),
     "env_names.py": (),
     "xla.py": (),
@@ -32,8 +33,8 @@ ARROWS = {
     # parts of algorithms, which know no algorithm
     "kernels": ("kernels", "types"),
     "mdp": ("mdp", "kernels", "types"),
-    "nets": ("nets", "kernels", "spaces", "types"),
-    "envs": ("envs", "agent", "env_names", "mdp", "kernels", "names", "recipes", "spaces", "types"),
+    "nets": ("nets", "kernels", "observation", "spaces", "types"),
+    "envs": ("envs", "agent", "env_names", "mdp", "kernels", "names", "observation", "recipes", "spaces", "types"),
     "data": ("data", "envs.base", "files", "kernels", "spaces", "types"),
     "search": ("search", "files", "types"),
     "games": ("games", "agent", "envs", "kernels", "search", "spaces", "types"),
@@ -46,7 +47,7 @@ ARROWS = {
     "algorithms": (
         *("algorithms", "agent", "algorithm", "config_checks", "optimizers", "ranges", "recipes", "rollout"),
         *("sharding", "target_network", "update", "games", "search", "language", "nets", "data", "mdp", "kernels"),
-        *("envs.base", "envs.games", "envs.wrappers", "files", "spaces", "types"),
+        *("envs.base", "envs.games", "envs.learnable", "envs.wrappers", "files", "spaces", "types"),
     ),
     # what runs algorithms and shows what came of it, and knows no environment and no single algorithm
     "analysis": ("analysis", "files", "types"),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from purerl import rollout
-from purerl.envs import Environment
+from purerl.envs import Environment, clip_reward
 from purerl.envs.wrappers import time_limit
 from purerl.spaces import Box
 from purerl.types import Mean
@@ -198,3 +198,54 @@ def test_episodes_give_each_step_a_key_of_its_own():
 
     returns = jax.jit(lambda key: rollout.episodes(random_length_env(6), sample, key, 8, jnp.zeros(())).returns)
     np.testing.assert_array_equal(returns(jax.random.key(0)), 0.0)
+
+
+def test_true_returns_are_reported_under_reward_wrappers():
+    """Rewards 1 to 4, clipped at 1: rollouts and evaluations report 10, learners read 1; integer rewards are floats."""
+    whole = counting_env()._replace(
+        step=lambda key, state, action: (
+            *(out := counting_env().step(key, state, action))[:2],
+            out[2].astype(jnp.int32),
+            *out[3:],
+        )
+    )
+    for env, total, largest in ((clip_reward(counting_env()), 10.0, 1.0), (whole, 10.0, 4.0)):
+
+        def still(carry, seen, noise):
+            return carry, noise, ()
+
+        start = rollout.reset(env, jax.random.key(0), 2)
+        after, transitions, metrics = rollout.rollout(env, still, start, jax.random.key(1), jnp.zeros((6, 2)), 6)
+        assert metrics["episode_return"] == Mean(2 * total, 2) and metrics["episode_length"] == Mean(8, 2)
+        assert transitions.reward.dtype == jnp.float32 and transitions.reward.max() == largest
+        np.testing.assert_array_equal(after.episode_return, [3, 3])
+        played = rollout.episodes(env, lambda carry, seen, key: (carry, jnp.zeros(3), ()), jax.random.key(2), 3)
+        np.testing.assert_array_equal(played.returns, total)
+        np.testing.assert_array_equal(played.lengths, 4)
+
+
+def test_a_reward_that_is_not_finite_stays_in_its_episode():
+    """The next episode of the same environment, the other environments and the means have the bits of a clean run."""
+
+    def step(poison):
+        def poisoned(key, state, action):
+            obs, state, reward, *rest = counting_env(3).step(key, state, action[0])
+            return obs, state, jnp.where(action[1] > 0, poison, reward), *rest
+
+        return counting_env(3)._replace(step=poisoned, action_space=Box(-1.0, 1.0, (2,)))
+
+    inputs = jnp.zeros((8, B, 2)).at[1, 1, 1].set(1)
+
+    def run(poison, marked):
+        env = step(poison)
+        start = rollout.reset(env, jax.random.key(0), B)
+        first, _, metrics = rollout.rollout(
+            env, lambda carry, seen, noise: (carry, noise, ()), start, jax.random.key(1), marked, 8
+        )
+        return first, metrics
+
+    (clean, all_of_them), (after, metrics) = run(jnp.nan, inputs * 0), run(jnp.nan, inputs)
+    for a, b in zip(jax.tree.leaves(after), jax.tree.leaves(clean), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert all_of_them["episode_return"] == Mean(2 * B * 6, 2 * B)
+    assert metrics["episode_return"] == Mean((2 * B - 1) * 6, 2 * B - 1)

@@ -12,10 +12,11 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from purerl.recipes import Recipe
-from purerl.spaces import Discrete, Space
+from purerl.spaces import Space
 
 
 class Environment(NamedTuple):
@@ -61,12 +62,6 @@ def in_32_bits(function: Callable) -> Callable:
     return wrapped
 
 
-def num_actions(env: Environment, algorithm: str) -> int:
-    """Number of discrete actions of an environment, A, for an algorithm that needs them.
-
-    Raises:
-        ValueError: if actions are not discrete.
-    """
-    if not isinstance(env.action_space, Discrete):
-        raise ValueError(f"{env.name}: {algorithm} needs Discrete actions, but the action space is {env.action_space}.")
-    return env.action_space.n
+def in_float(reward: jax.Array) -> jax.Array:
+    """A reward as learners read it: floats as they are, integers and bools in float32."""
+    return reward if jnp.issubdtype(reward.dtype, jnp.floating) else reward.astype(jnp.float32)

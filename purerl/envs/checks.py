@@ -10,7 +10,7 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr, Var
 
 from purerl.envs.base import Environment
-from purerl.spaces import Box, Discrete, Space
+from purerl.spaces import Box, Dict, MultiDiscrete, Space, Tuple, tree
 from purerl.types import PyTree
 
 _NUM_LANES = 4  # environments side by side in the trial run: enough to see that vmap works
@@ -60,8 +60,8 @@ class _Program(NamedTuple):
 class _Run(NamedTuple):
     """A trial run with random actions, on the host. T steps, B environments."""
 
-    first_obs: np.ndarray  # [B, ...]
-    obs: np.ndarray  # [B, T, ...]
+    first_obs: PyTree  # [B, ...]
+    obs: PyTree  # [B, T, ...]
     reward: np.ndarray  # [B, T]
     terminated: np.ndarray  # [B, T]
     truncated: np.ndarray  # [B, T]
@@ -109,6 +109,18 @@ def _note(where: str, what: str, remedy: str) -> tuple[str, Finding]:
     return "note", Finding(where, what, remedy)
 
 
+def interface_errors(env: Any) -> list[Finding]:
+    """What is wrong with the five attributes."""
+    return [finding for _, finding in _interface(env)]
+
+
+def signature_errors(env: Environment) -> list[Finding]:
+    """What is wrong with the arrays that ``reset`` and ``step`` return, by tracing each once."""
+    programs, errors = _trace_both(env)
+    found = errors if programs is None else [*_observation(env, *programs), *_signals(programs[1])]
+    return [finding for severity, finding in found if severity == "error"]
+
+
 def _findings(env: Environment, key: jax.Array, num_steps: int) -> _Findings:
     """Each stage needs what the stage before it establishes, so an unusable stage is the last."""
     interface = list(_interface(env))
@@ -124,9 +136,11 @@ def _findings(env: Environment, key: jax.Array, num_steps: int) -> _Findings:
     reset, step = programs
     observation = list(_observation(env, reset, step))
     static = [
+        *_nested(env),
         *observation,
         *_stability("state", reset.outputs[1], step.outputs[1]),
         *_signals(step),
+        *_merged(step),
         *_randomness("reset", reset),
         *_randomness("step", step),
         *_repeatable(env, reset, step),
@@ -154,12 +168,28 @@ def _interface(env: Any) -> _Findings:
             yield _error(f"env.{name}", "is missing", f"give the environment {', '.join(names)}")
         elif name in ("reset", "step") and not callable(getattr(env, name)):
             yield _error(f"env.{name}", f"is {getattr(env, name)!r}, which cannot be called", "make it a function")
-        elif name.endswith("_space") and not isinstance(getattr(env, name), Discrete | Box):
+        elif name.endswith("_space") and not isinstance(getattr(env, name), Space):
             yield _error(
                 f"env.{name}",
-                f"is {getattr(env, name)!r}",
-                "use purerl.spaces.Discrete or Box (flatten what is nested)",
+                f"is {getattr(env, name)!r}, which is no space",
+                "use one of purerl.spaces: Box, Discrete, MultiDiscrete, or Dict and Tuple of such",
             )
+
+
+def _nested(env: Environment) -> _Findings:
+    """What learners refuse, though it keeps the protocol."""
+    if isinstance(env.observation_space, Dict | Tuple):
+        yield _note(
+            "env.observation_space",
+            f"is a {type(env.observation_space).__name__}, and learners need one array",
+            "env = purerl.envs.flatten_observation(env) before learning",
+        )
+    if isinstance(env.action_space, Dict | Tuple | MultiDiscrete):
+        yield _note(
+            "env.action_space",
+            f"is a {type(env.action_space).__name__}, which no learner chooses from",
+            "number the combinations, Discrete(n_1 n_2 ...), and let env.step divide the number again",
+        )
 
 
 def _trace(function: Callable, *args: Any) -> _Program:
@@ -208,23 +238,39 @@ def _tuple_problem(outputs: PyTree, names: tuple[str, ...]) -> tuple[str, str] |
 
 
 def _observation(env: Environment, reset: _Program, step: _Program) -> _Findings:
-    """Observations are one array, of the shape and dtype that their space says."""
-    space = env.observation_space
-    wanted = jax.ShapeDtypeStruct(space.shape, space.dtype)
+    """Observations are arrays of the containers, shapes and dtypes that their space says."""
+    wanted = jax.eval_shape(env.observation_space.sample, jax.random.key(0))
     wrong = {}
     for where, obs in (("reset", reset.outputs[0]), ("step", step.outputs[0])):
-        if not isinstance(obs, jax.ShapeDtypeStruct):
-            wrong[where] = f"is a {type(obs).__name__} of arrays"
-        elif (obs.shape, obs.dtype) != (wanted.shape, wanted.dtype):
-            wrong[where] = f"is {_kind(obs)}"
+        if (what := _unlike(obs, wanted)) is not None:
+            wrong[where] = what
     for what in sorted(set(wrong.values())):
         yield _error(
             f"observation of {' and '.join(where for where in wrong if wrong[where] == what)}",
-            f"{what}, but observation_space is {_kind(wanted)}",
-            "return one such array, or correct observation_space",
+            what,
+            "return such an observation, or correct observation_space"
+            + " (purerl.spaces.Dict and Tuple hold several arrays)" * ("of arrays" in what),
         )
     if not wrong:
         yield from _stability("observation", reset.outputs[0], step.outputs[0])
+
+
+def _unlike(obs: PyTree, wanted: PyTree) -> str | None:
+    """In what an observation differs from its space, if it does."""
+    if jax.tree.structure(obs) != jax.tree.structure(wanted):  # type: ignore[operator]  # PyTreeDef is not typed
+        return f"is {_containers(obs)}, but observation_space is {_containers(wanted)}"
+    for (path, leaf), of_space in zip(jax.tree.leaves_with_path(obs), jax.tree.leaves(wanted), strict=True):
+        if (leaf.shape, leaf.dtype) != (of_space.shape, of_space.dtype):
+            part = jax.tree_util.keystr(path)
+            return f"{part}{' ' * bool(part)}is {_kind(leaf)}, but observation_space{part} is {_kind(of_space)}"
+    return None
+
+
+def _containers(x: PyTree) -> str:
+    if isinstance(x, jax.ShapeDtypeStruct):
+        return _kind(x)
+    inside = f" with the keys {sorted(map(str, x))}" if isinstance(x, dict) else ""
+    return f"a {type(x).__name__} of arrays{inside}"
 
 
 def _stability(name: str, before: PyTree, after: PyTree) -> _Findings:
@@ -246,13 +292,20 @@ def _stability(name: str, before: PyTree, after: PyTree) -> _Findings:
 
 
 def _signals(step: _Program) -> _Findings:
-    """Reward and flags are scalars of their kind; the two flags are two."""
+    """Reward and flags are scalars of their kind."""
     _, _, reward, terminated, truncated, _ = step.outputs
-    if not (_is_scalar(reward) and jnp.issubdtype(reward.dtype, jnp.floating)):
+    if not _is_scalar(reward) or jnp.issubdtype(reward.dtype, jnp.complexfloating):
         yield _error("reward", f"is {_kind(reward)}", "return a float scalar, e.g. jnp.float32(reward)")
+    elif not jnp.issubdtype(reward.dtype, jnp.floating):
+        yield _note("reward", f"is {_kind(reward)}", "nothing: rollouts read it as float32")
     for name, flag in (("terminated", terminated), ("truncated", truncated)):
         if not (_is_scalar(flag) and flag.dtype == bool):
             yield _error(name, f"is {_kind(flag)}", "return a bool scalar, e.g. state.time >= 10 or jnp.array(False)")
+
+
+def _merged(step: _Program) -> _Findings:
+    """The two flags are two."""
+    _, _, _, terminated, truncated, _ = step.outputs
     first = len(jax.tree.leaves(step.outputs[:3]))
     if _is_scalar(terminated) and _is_scalar(truncated) and _same_output(step.jaxpr, first, first + 1):
         yield _error(
@@ -346,19 +399,30 @@ def _trial_run(env: Environment, key: jax.Array, num_steps: int) -> tuple[_Run |
 
 
 def _observations(space: Space, run: _Run) -> _Findings:
-    """They are finite and lie in their space; the first that does not is told."""
-    moments = [("reset", run.first_obs), *((f"step {t}", run.obs[:, t]) for t in range(run.obs.shape[1]))]
-    for when, obs in moments:
-        if not _finite(obs).all():
-            yield _error(f"observation of {when}", "is not finite", "keep inf and nan out of the dynamics")
-            return
-        if not _inside(space, obs):
-            yield _error(
-                f"observation of {when}",
-                f"lies outside observation_space: values from {obs.min()} to {obs.max()}, space {space}",
-                "widen observation_space (low=-inf, high=inf is unbounded), or correct the observation",
-            )
-            return
+    """They are finite and lie in their space; the first that does not is told, of each array."""
+    observed = zip(jax.tree.leaves_with_path(run.first_obs), jax.tree.leaves(run.obs), strict=True)
+    for part, ((path, first), later) in zip(jax.tree.leaves(tree(space)), observed, strict=True):
+        yield from _of_array(part, jax.tree_util.keystr(path), np.concatenate([first[:, None], later], axis=1))
+
+
+def _of_array(space: Any, path: str, observed: np.ndarray) -> _Findings:
+    """The same of one array ``[B, 1 + T, ...]``, at a path of the observation."""
+    finite = _finite(observed).reshape(*observed.shape[:2], -1).all(axis=(0, 2))
+    inside = np.asarray(jax.vmap(jax.vmap(space.contains))(observed)).all(axis=0)
+    if (finite & inside).all():
+        return
+    t = int(np.argmin(finite & inside))
+    where, obs = f"observation{path} of {'reset' if t == 0 else f'step {t - 1}'}", observed[:, t]
+    if not finite[t]:
+        yield _error(where, "is not finite", "keep inf and nan out of the dynamics")
+        return
+    values = f"values from {obs.min():.9g} to {obs.max():.9g}, space {space}"
+    if _rounds_inside(space, observed):
+        remedy = "nothing, if that is known; else clip the observation, or widen observation_space by as much"
+        yield _note(where, f"lies outside observation_space by rounding: {values}", remedy)
+    else:
+        remedy = "widen observation_space (low=-inf, high=inf is unbounded), or correct the observation"
+        yield _error(where, f"lies outside observation_space: {values}", remedy)
 
 
 def _rewards(run: _Run) -> _Findings:
@@ -397,10 +461,10 @@ def _finite(x: np.ndarray) -> np.ndarray:
     return np.isfinite(x) if np.issubdtype(x.dtype, np.floating) else np.ones(x.shape, bool)
 
 
-def _inside(space: Space, x: np.ndarray) -> bool:
-    """Whether a batch lies in the space, up to the rounding of float32: ``1 - t/n`` may end below 0."""
-    if isinstance(space, Discrete):
-        return bool(np.all((x >= 0) & (x < space.n)))
+def _rounds_inside(space: Any, x: np.ndarray) -> bool:
+    """Whether what lies outside does so by the rounding of float32 alone: ``1 - t/n`` may end below 0."""
+    if not isinstance(space, Box) or x.dtype.kind != "f":
+        return False
     low, high = np.asarray(space.low, np.float64), np.asarray(space.high, np.float64)
     return bool(np.all((x >= low - 1e-5 * (1 + np.abs(low))) & (x <= high + 1e-5 * (1 + np.abs(high)))))
 

@@ -28,6 +28,7 @@ _TRUE_BOUNDS: Mapping[str, tuple[float, float]] = {
     "MemoryChain": (-1.0, 2.0),  # context bits are -1 and 1
     "MetaMaze": (-np.inf, np.inf),  # shows the last reward, which the parameters set
     "MNISTBandit": (-1.0, 1.0),  # pixels are read as signed bytes
+    "UmbrellaChain": (-1e-6, 1.0),  # the time that is left, 1 - t / n, ends below 0 by rounding
 }
 
 

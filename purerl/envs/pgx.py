@@ -4,7 +4,12 @@ pgx numbers its players by a toss at the start of a game. Here 0 is who moves fi
 players and always knows whose turn it is, so neither the toss nor two moves in a row confuse whose reward is whose.
 
 Nothing is ever truncated: a game that is played for too long (Go after 162 moves, Gardner chess after 256) ends by its
-own rules. pgx is imported inside the functions, so that ``import purerl.envs`` stays light.
+own rules. In Go a move that brings back an earlier position of the whole board loses at once (positional superko), and
+yet it is among the legal ones, for pgx forbids only the immediate retaking of a single stone: to mask the others, every
+move of every position would have to be played. About one random game in 250 on 9x9 ends that way; an agent learns to
+avoid it as it does any losing move, though the board alone does not show what has been on it.
+
+pgx is imported inside the functions, so that ``import purerl.envs`` stays light.
 """
 
 from collections.abc import Callable

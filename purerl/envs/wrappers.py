@@ -5,7 +5,6 @@ episode and nothing between episodes. What must last longer than an episode, suc
 observations, belongs to the agent's state and is not here.
 """
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -15,8 +14,9 @@ import numpy as np
 from flax import struct
 
 from purerl.envs.base import Environment
+from purerl.observation import flattened
 from purerl.recipes import recorded
-from purerl.spaces import Box, Discrete
+from purerl.spaces import Box, Discrete, interpolate
 from purerl.types import PyTree
 
 
@@ -51,15 +51,17 @@ class FrameStackState(struct.PyTreeNode):
 
 
 @recorded
-def episode_statistics(env: Environment) -> Environment:
+def episode_statistics(env: Environment, *, replace: bool = True) -> Environment:
     """Add the episode's running return and length to ``info``.
 
     At step t of an episode (from 0): ``episode_return = sum_{k<=t} r_k``, ``episode_length = t + 1``. The two
     describe a whole episode exactly where ``terminated | truncated``. The return is of the rewards that
-    ``env`` gives, so apply this *before* a wrapper that changes rewards to log the true ones.
+    ``env`` gives, so apply this *before* a wrapper that changes rewards to log the true ones. What ``info`` says of
+    returns and lengths is what rollouts and evaluations report.
 
     Args:
         env: any environment.
+        replace: whether to replace what ``info`` says of them already, from a wrapper further in.
 
     Returns:
         The environment with ``info["episode_return"]`` (``[]`` float32) and ``info["episode_length"]``
@@ -74,7 +76,8 @@ def episode_statistics(env: Environment) -> Environment:
         obs, env_state, reward, terminated, truncated, info = env.step(key, state.env_state, action)
         episode_return = state.episode_return + jnp.asarray(reward, jnp.float32)
         episode_length = state.episode_length + 1
-        info = {**info, "episode_return": episode_return, "episode_length": episode_length}
+        told = {"episode_return": episode_return, "episode_length": episode_length}
+        info = {**info, **told} if replace else {**told, **info}
         state = EpisodeStatisticsState(env_state, episode_return, episode_length)
         return obs, state, reward, terminated, truncated, info
 
@@ -118,6 +121,8 @@ def time_limit(env: Environment, max_steps: int) -> Environment:
 def map_reward(env: Environment, function: Callable[[jax.Array], jax.Array]) -> Environment:
     """Give ``function(reward)`` in place of the reward, in float32.
 
+    The returns that are reported stay those of the true rewards, see :func:`episode_statistics`.
+
     Args:
         env: any environment.
         function: ``[] -> []``.
@@ -125,6 +130,7 @@ def map_reward(env: Environment, function: Callable[[jax.Array], jax.Array]) -> 
     Returns:
         The environment with the new reward.
     """
+    env = episode_statistics(env, replace=False)
 
     def step(key: jax.Array, state: PyTree, action: jax.Array) -> tuple:
         obs, state, reward, terminated, truncated, info = env.step(key, state, action)
@@ -231,12 +237,12 @@ def frame_stack(env: Environment, k: int) -> Environment:
 def flatten_observation(env: Environment) -> Environment:
     """Observe a vector: ``[...] -> [D]``, in row-major order.
 
-    Raises:
-        TypeError: if observations are ``Discrete``.
+    What is no box becomes one of float32: integers of ``Discrete`` and ``MultiDiscrete`` are one-hot, the parts of
+    ``Dict`` (in the order of their names) and ``Tuple`` follow each other, images of uint8 among them are scaled to
+    [0, 1], see :mod:`purerl.observation`.
     """
-    space = _box(env, "flatten_observation")
-    size = math.prod(space.shape)
-    return _map_observation(env, lambda obs: jnp.reshape(obs, size), _reshaped(space, np.ravel))
+    space, flatten = flattened(env.observation_space)
+    return _map_observation(env, flatten, space)
 
 
 @recorded
@@ -277,12 +283,12 @@ def select_observation(env: Environment, indices: tuple[int, ...]) -> Environmen
 
 @recorded
 def scale_actions(env: Environment) -> Environment:
-    """Take actions in ``[-1, 1]``, see :func:`scale_to_box`; discrete actions stay as they are.
+    """Take actions in ``[-1, 1]``, see :func:`scale_to_box`; what is not a box stays as it is.
 
     ``action_space`` goes on to describe the environment's own actions.
     """
     space = env.action_space
-    if isinstance(space, Discrete):
+    if not isinstance(space, Box):
         return env
 
     def step(key: jax.Array, state: PyTree, action: jax.Array) -> tuple:
@@ -292,27 +298,24 @@ def scale_actions(env: Environment) -> Environment:
 
 
 def scale_to_box(action: jax.Array, space: Box) -> jax.Array:
-    """Map an action to a box: from ``[-1, 1]``, where it is clipped, to an axis with two bounds.
+    """Clip an action to ``[-1, 1]`` and map it to a box; where a side is unbounded, clip it to the other side.
 
-    ``low + (clip(a, -1, 1) + 1) / 2 (high - low)``; on an axis without a bound the action stays as it is, and on one
-    with a single bound it is clipped there
-
-    Args:
-        action: ``[..., *shape]`` float.
-        space: of bounds in float32; one that is larger counts as none.
-
-    Returns:
-        ``[..., *shape]``, inside the box, and finite where the action is.
+    ``low + (clip(a, -1, 1) + 1) / 2 (high - low)``, or ``clip(a, low, high)`` with an infinite bound. Integers are
+    rounded. What comes out lies in the box.
     """
-    with np.errstate(over="ignore"):
-        low, high = np.asarray(space.low, np.float32), np.asarray(space.high, np.float32)
-        bounded = np.isfinite(low) & np.isfinite(high)
-        finite_low, finite_high = np.where(bounded, low, np.float32(0)), np.where(bounded, high, np.float32(0))
-        width = finite_high - finite_low
+    low, high = space.bounds()
+    bounded = np.isfinite(np.asarray(space.low, np.float64)) & np.isfinite(np.asarray(space.high, np.float64))
+    is_integer = low.dtype.kind != "f"
+    if is_integer:  # the outermost floats among them: beyond 2^24 not every integer is one
+        least, most = low.astype(np.float32), high.astype(np.float32)
+        low = np.where(least < low.astype(np.float64), np.nextafter(least, np.float32(np.inf)), least)
+        high = np.where(most > high.astype(np.float64), np.nextafter(most, np.float32(-np.inf)), most)
     share = (jnp.clip(action, -1.0, 1.0) + 1) / 2
-    too_wide = not np.isfinite(width).all()  # bounds that are further apart than the largest number
-    stretched = (1 - share) * finite_low + share * finite_high if too_wide else finite_low + share * width
-    return jnp.clip(jnp.where(bounded, stretched, action), low, high)
+    scaled = interpolate(
+        np.where(bounded, low, 0).astype(low.dtype), np.where(bounded, high, 0).astype(low.dtype), share
+    )
+    inside = jnp.clip(jnp.where(bounded, scaled, action), low, high)
+    return jnp.round(inside).astype(space.dtype) if is_integer else inside
 
 
 def _derive(env: Environment, **changes: Any) -> Environment:

@@ -1,5 +1,8 @@
 """Running mean and variance that merge, and that float32 carries through a billion samples.
 
+A sample in which anything is NaN, infinite or too large to be squared is left out, and not counted: the statistics are
+those of the other samples, bit for bit.
+
 A float32 counter stops at 2^24, and a mean over many samples stops moving long before: each increment falls
 below its last bit. Every statistic is therefore kept as an unevaluated sum ``high + low`` of two floats,
 about twice the precision, and accumulated with error-free additions.
@@ -51,7 +54,7 @@ def from_batch(x: jax.Array, num_batch_axes: int = 1, mask: jax.Array | None = N
     Args:
         x: ``[N..., ...]``; anything narrower than float32, or not floating, is read as float32.
         num_batch_axes: how many leading axes run over samples.
-        mask: ``[N...]`` bool, samples to count; the others may be anything, also NaN.
+        mask: ``[N...]`` bool, samples to count, of those that are finite; the others may be anything, also NaN.
 
     Returns:
         moments of samples of shape ``[...]``.
@@ -62,6 +65,7 @@ def from_batch(x: jax.Array, num_batch_axes: int = 1, mask: jax.Array | None = N
     batch_shape, axes = x.shape[:num_batch_axes], tuple(range(num_batch_axes))
     mask = jnp.ones(batch_shape, bool) if mask is None else mask
     chex.assert_shape(mask, batch_shape)
+    mask = mask & jnp.all(jnp.isfinite(jnp.square(x)), tuple(range(num_batch_axes, x.ndim)))
 
     # Counted as integers: a float32 sum of ones is exact only up to 2^24.
     number = jnp.sum(mask, dtype=jnp.int32)
@@ -138,7 +142,8 @@ def std(moments: Moments, epsilon: float = 1e-8) -> jax.Array:
 def normalize(moments: Moments, x: jax.Array, epsilon: float = 1e-8, clip: float = 10.0) -> jax.Array:
     """Normalise samples by the running mean and deviation; unchanged while there are no moments.
 
-    ``clip((x - mean) / sqrt(variance + epsilon), -c, c)``
+    ``clip((x - mean) / sqrt(variance + epsilon), -c, c)``, and only ``clip(x - mean, -c, c)`` where all samples were
+    alike: what little it moves later is then not scaled up.
 
     Args:
         moments: of samples of shape ``[...]``.
@@ -151,7 +156,30 @@ def normalize(moments: Moments, x: jax.Array, epsilon: float = 1e-8, clip: float
     """
     x = x.astype(moments.mean.high.dtype)
     centred = (x - moments.mean.high) - moments.mean.low
-    return jnp.where(moments.count.high > 0, jnp.clip(centred / std(moments, epsilon), -clip, clip), x)
+    scale = jnp.where(_is_constant(moments), 1, std(moments, epsilon))
+    return jnp.where(moments.count.high > 0, jnp.clip(centred / scale, -clip, clip), x)
+
+
+def scale(moments: Moments, x: jax.Array, epsilon: float = 1e-8) -> jax.Array:
+    """Scale samples by a running deviation without centring, as rewards are by that of returns.
+
+    ``x / max(sqrt(variance + epsilon), |mean| / 10)``: equal returns have no deviation, but a size.
+
+    Args:
+        moments: of samples of shape ``[...]``.
+        x: ``[N..., ...]``; integers and booleans are read as float32.
+        epsilon: added to the variance.
+
+    Returns:
+        ``[N..., ...]`` float.
+    """
+    return x.astype(moments.mean.high.dtype) / jnp.maximum(std(moments, epsilon), jnp.abs(moments.mean.high) / 10)
+
+
+def _is_constant(moments: Moments) -> jax.Array:
+    """Whether the samples were alike up to the rounding of their mean, ``[...]``."""
+    rounding = 4 * jnp.finfo(moments.mean.high.dtype).eps * jnp.abs(moments.mean.high)
+    return variance(moments) <= jnp.square(rounding)
 
 
 def _exactly(x: jax.Array) -> Compensated:

@@ -108,6 +108,19 @@ def count_up(count: jax.Array, number: int) -> jax.Array:
     return count + jnp.minimum(number, jnp.iinfo(count.dtype).max - count)
 
 
+def safe_multiply(coefficient: jax.Array, x: jax.Array) -> jax.Array:
+    """Safe product: ``coefficient x``, and 0 where the coefficient is 0, also for an ``x`` that is not finite.
+
+    Args:
+        coefficient: ``[...]`` float.
+        x: ``[...]`` float, may be NaN or infinite.
+
+    Returns:
+        ``[...]``.
+    """
+    return coefficient * jnp.where((coefficient == 0) & ~jnp.isfinite(x), 0, x)
+
+
 def global_norm(tree: PyTree) -> jax.Array:
     """Global norm of a pytree, the Euclidean norm of all leaves together, with gradient 0 at the origin.
 

@@ -4,6 +4,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from purerl.kernels.numerics import safe_multiply
 from purerl.types import Scalar
 
 
@@ -13,7 +14,7 @@ def reverse_linear_recurrence(coefficient: jax.Array, offset: jax.Array, final: 
     ``x_t = offset_t + coefficient_t x_{t+1}``, with ``x_T = final``.
 
     Args:
-        coefficient: array that broadcasts to ``[T, ...]``.
+        coefficient: array that broadcasts to ``[T, ...]``; where it is 0, no NaN or infinity comes through.
         offset: ``[T, ...]`` float; its dtype is the result's.
         final: ``x_T``, broadcasts to ``[...]``.
 
@@ -60,7 +61,7 @@ def sequential(coefficient: jax.Array, offset: jax.Array, final: Scalar = 0.0) -
 
     def step(following, now):
         coefficient_t, offset_t = now
-        x = offset_t + coefficient_t * following
+        x = offset_t + safe_multiply(coefficient_t, following)
         return x, x
 
     return jax.lax.scan(step, final, (coefficient, offset), reverse=True)[1]
@@ -77,10 +78,10 @@ def associative(coefficient: jax.Array, offset: jax.Array, final: Scalar = 0.0) 
 
     def compose(later, earlier):
         (later_slope, later_intercept), (slope, intercept) = later, earlier
-        return slope * later_slope, intercept + slope * later_intercept
+        return safe_multiply(slope, later_slope), intercept + safe_multiply(slope, later_intercept)
 
     slope, intercept = jax.lax.associative_scan(compose, (coefficient, offset), reverse=True)
-    return intercept + slope * final
+    return intercept + safe_multiply(slope, final)
 
 
 def _prepare(coefficient, offset, final) -> tuple[jax.Array, jax.Array, jax.Array]:

@@ -13,6 +13,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from purerl.kernels.numerics import safe_multiply
 from purerl.kernels.recurrence import reverse_linear_recurrence
 from purerl.types import Scalar
 
@@ -214,7 +215,7 @@ def vtrace(
     delta = td_errors(reward, value, next_value, terminated, gamma)
     trace = gamma * _trace(terminated, truncated, lambda_, reward.dtype)
     correction = reverse_linear_recurrence(_at_most(ratio, clip_c) * trace, _at_most(ratio, clip_rho) * delta)
-    return value + correction, _at_most(ratio, clip_pg_rho) * (delta + trace * _following(correction))
+    return value + correction, _at_most(ratio, clip_pg_rho) * (delta + safe_multiply(trace, _following(correction)))
 
 
 def retrace(
@@ -254,7 +255,7 @@ def retrace(
     weight = jnp.asarray(lambda_, reward.dtype) * _at_most(ratio, 1.0)
     delta = td_errors(reward, q_taken, next_value, terminated, gamma)
     trace = gamma * _trace(terminated, truncated, 1.0, reward.dtype)
-    return q_taken + reverse_linear_recurrence(trace * _following(weight), delta)
+    return q_taken + reverse_linear_recurrence(safe_multiply(trace, _following(weight)), delta)
 
 
 def _trace(terminated: jax.Array, truncated: jax.Array, lambda_: Scalar, dtype) -> jax.Array:

@@ -23,7 +23,7 @@ class ActorCritic(nn.Module):
     """
 
     action_space: Space
-    obs_shape: tuple[int, ...]
+    observation: Space | tuple[int, ...]  # space of observations, or shape of numbers that enter as they are
     torso: str = "mlp"
     hidden_sizes: tuple[int, ...] = (64, 64)
     activation: str = "tanh"
@@ -38,7 +38,7 @@ class ActorCritic(nn.Module):
 
     def setup(self) -> None:
         def torso() -> nn.Module:
-            return make_torso(self.torso, self.obs_shape, self.hidden_sizes, self.activation)
+            return make_torso(self.torso, self.observation, self.hidden_sizes, self.activation)
 
         self.policy_torso = torso()
         self.value_torso = self.policy_torso if self.shared_torso else torso()

@@ -7,6 +7,9 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from purerl.observation import as_it_is, encoding
+from purerl.spaces import Space
+
 Torso = Literal["mlp", "cnn"]
 Activation = Literal["tanh", "relu", "silu", "gelu"]
 ACTIVATIONS: dict[str, Callable] = {"tanh": nn.tanh, "relu": nn.relu, "silu": nn.silu, "gelu": nn.gelu}
@@ -20,7 +23,8 @@ def dense(features: int, scale: float = 2**0.5) -> nn.Dense:
 class MLP(nn.Module):
     """``[..., *obs_shape] -> [..., hidden_sizes[-1]]``: flatten, then dense layers with an activation each.
 
-    ``layer_norm`` normalises what enters each activation (Ba et al. 2016); ``layer`` makes a layer of a given size.
+    ``layer_norm`` normalises what enters each activation (Ba et al. 2016); ``layer`` makes a layer of a given size;
+    ``encode`` brings observations to ``obs_ndim`` axes of numbers, see :mod:`purerl.observation`.
     """
 
     obs_ndim: int
@@ -28,9 +32,11 @@ class MLP(nn.Module):
     activation: str
     layer_norm: bool = False
     layer: Callable[[int], nn.Module] = dense
+    encode: Callable[[jax.Array], jax.Array] = as_it_is
 
     @nn.compact
     def __call__(self, obs: jax.Array) -> jax.Array:
+        obs = self.encode(obs)
         x = obs.reshape(*obs.shape[: obs.ndim - self.obs_ndim], -1).astype(jnp.float32)
         for size in self.hidden_sizes:
             x = ACTIVATIONS[self.activation](_maybe_norm(self.layer_norm, self.layer(size)(x)))
@@ -51,10 +57,11 @@ class SmallCNN(nn.Module):
     hidden_sizes: tuple[int, ...]
     activation: str
     layer_norm: bool = False
+    encode: Callable[[jax.Array], jax.Array] = as_it_is
 
     @nn.compact
     def __call__(self, obs: jax.Array) -> jax.Array:
-        x = obs.astype(jnp.float32)
+        x = self.encode(obs).astype(jnp.float32)
         height, width = x.shape[-3] - 2, x.shape[-2] - 2
         shifts = [x[..., i : i + height, j : j + width, :] for i in range(3) for j in range(3)]
         x = dense(self.num_filters)(jnp.concatenate(shifts, axis=-1))
@@ -68,18 +75,30 @@ def _maybe_norm(layer_norm: bool, x: jax.Array) -> jax.Array:
 
 
 def make_torso(
-    kind: str, obs_shape: tuple[int, ...], hidden_sizes: tuple[int, ...], activation: str, layer_norm: bool = False
+    kind: str,
+    observation: Space | tuple[int, ...],
+    hidden_sizes: tuple[int, ...],
+    activation: str,
+    layer_norm: bool = False,
 ) -> nn.Module:
-    """The torso of a given kind, ``"mlp"`` or ``"cnn"``, for observations of one shape.
+    """The torso of a given kind, ``"mlp"`` or ``"cnn"``, for observations of a space.
+
+    Args:
+        kind: of torso.
+        observation: their space, which says how they are encoded; or the shape of numbers that enter as they are.
+        hidden_sizes: of the dense layers.
+        activation: a name in :data:`ACTIVATIONS`.
+        layer_norm: whether to normalise what enters each activation.
 
     Raises:
-        ValueError: for a convolution over anything but an image of at least 3x3.
+        ValueError: for a convolution over anything but an image of at least 3x3, or a space that is no array.
     """
+    obs_shape, encode = (observation, as_it_is) if isinstance(observation, tuple) else encoding(observation)
     if kind == "mlp":
-        return MLP(len(obs_shape), hidden_sizes, activation, layer_norm)
+        return MLP(len(obs_shape), hidden_sizes, activation, layer_norm, encode=encode)
     if len(obs_shape) != 3 or min(obs_shape[:2]) < 3:
         raise ValueError(
             f'torso="cnn" needs observations [height, width, channels] of at least 3x3, but they are '
             f'{list(obs_shape)}. Use torso="mlp".'
         )
-    return SmallCNN(16, hidden_sizes, activation, layer_norm)
+    return SmallCNN(16, hidden_sizes, activation, layer_norm, encode)

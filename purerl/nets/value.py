@@ -14,6 +14,7 @@ from flax import linen as nn
 from purerl.nets.noisy import NoisyDense
 from purerl.nets.recurrent import LSTMState, Memory
 from purerl.nets.torsos import MLP, dense, make_torso
+from purerl.spaces import Space
 
 Dueling = Literal["none", "mean", "max"]
 """Whether value and advantages are apart, and what of the advantages is 0."""
@@ -148,7 +149,7 @@ class RecurrentQNetwork(nn.Module):
 
 
 def make_q_network(
-    obs_shape: tuple[int, ...],
+    observation: Space | tuple[int, ...],
     num_actions: int,
     *,
     torso: str = "mlp",
@@ -168,7 +169,7 @@ def make_q_network(
     a memory come before; all earlier layers are the torso.
 
     Args:
-        obs_shape: shape of one observation.
+        observation: space of observations, or the shape of numbers that enter as they are.
         num_actions: A.
         torso: ``"mlp"`` or ``"cnn"``.
         hidden_sizes: dense layers, after the convolution if there is one; empty for a linear network.
@@ -198,7 +199,7 @@ def make_q_network(
         raise ValueError(
             f"num_cosines={num_cosines} and memory_size={memory_size} have no network together; set one of them to 0."
         )
-    body = make_torso(torso, obs_shape, hidden_sizes[:-1], activation, layer_norm)
+    body = make_torso(torso, observation, hidden_sizes[:-1], activation, layer_norm)
     head = QHead(num_actions, num_atoms, hidden_sizes[-1:], activation, layer_norm, dueling, noisy, noise_scale)
     if memory_size:
         return RecurrentQNetwork(body, Memory(memory_size), head)

@@ -12,7 +12,7 @@ import pytest
 from flax import struct
 
 from purerl.envs import EnvError, Environment, check_env
-from purerl.spaces import Box, Discrete
+from purerl.spaces import Box, Dict, Discrete
 
 
 class State(struct.PyTreeNode):
@@ -120,11 +120,6 @@ FAULTS = {
         "state",
         "is PyTreeDef.* after reset but PyTreeDef",
     ),
-    "integer reward": (
-        with_step(lambda o, s, reward, *rest: (o, s, jnp.int32(reward), *rest)),
-        "reward",
-        r"is int32\[\]",
-    ),
     "vector reward": (
         with_step(lambda o, s, reward, *rest: (o, s, reward[None], *rest)),
         "reward",
@@ -231,8 +226,8 @@ def test_each_fault_is_found_alone_and_in_its_place(fault):
 
 def test_all_errors_are_raised_at_once():
     """Three faults, seen by tracing and by running, raise one EnvError whose message and report hold all."""
-    env = with_step(lambda o, s, r, t, _, info: (o + 9, s, jnp.int32(r), t, jnp.float32(0), info))
-    with pytest.raises(EnvError, match=r"(?s)good: 3 errors.*reward: is int32.*remedy.*truncated: is fl") as error:
+    env = with_step(lambda o, s, r, t, _, info: (o + 9, s, r[None], t, jnp.float32(0), info))
+    with pytest.raises(EnvError, match=r"(?s)good: 3 errors.*reward: is float32.*remedy.*truncated: is fl") as error:
         check_env(env, num_steps=20)
     where = [finding.where for finding in error.value.report.errors]
     assert where == ["reward", "truncated", "observation of step 0"]
@@ -253,6 +248,43 @@ def test_what_is_legal_and_odd_is_a_note():
     ]
     endless = with_step(lambda o, s, r, *_: (o, s, r, jnp.array(False), jnp.array(False), {}))
     assert note_of(endless) == [("terminated and truncated", "no episode ended within 5 random steps")]
+
+
+def test_what_rounding_puts_outside_is_a_note():
+    """``1 - t / n`` in float32 ends a little below 0; what lies further outside is an error."""
+    below = with_step(lambda obs, s, *rest: (obs * 0 - jnp.float32(1.5e-8), s, *rest))
+    note = check_env(below, num_steps=5).notes[-1]
+    assert note.where == "observation of step 0" and "by rounding: values from -1.49" in note.what
+    whole = GOOD._replace(
+        reset=lambda key: (jnp.int32(0), good_reset(key)[1]),
+        step=lambda key, *a: (jnp.int32(5), *good_step(key, *a)[1:]),
+        observation_space=Discrete(5),
+    )
+    errors = check_env(whole, num_steps=5, raise_on_error=False).errors
+    assert [finding.where for finding in errors] == ["observation of step 0"]
+
+
+def test_containers_are_looked_at_part_by_part():
+    """The part that has another shape, is not finite or lies outside is named by its path; integer rewards are told."""
+    space = Dict({"x": Box(0.0, 1.0, (2,)), "n": Discrete(3)})
+
+    def nested(x):
+        def step(key, state, action):
+            _, state, _, *rest = good_step(key, state, action)
+            return {"x": x, "n": jnp.int32(0)}, state, jnp.int32(1), *rest
+
+        return Environment("nested", lambda key: (space.sample(key), good_reset(key)[1]), step, space, Discrete(3))
+
+    nan, two = jnp.full(2, jnp.nan, jnp.float32), jnp.full(2, 2, jnp.float32)
+    for x, what in (
+        (jnp.zeros(3), r"\['x'\] is float32\[3\], but"),
+        (nan, "finite"),
+        (two, "outside"),
+    ):
+        report = check_env(nested(x), num_steps=5 * (x.shape == (2,)), raise_on_error=False)
+        (error,) = report.errors
+        assert "['x']" in str(error) and re.search(what, error.what)
+        assert ("reward", "is int32[]") in [(note.where, note.what) for note in report.notes]
 
 
 def test_a_key_in_the_state_is_legal():

@@ -27,11 +27,13 @@ def tiny_mnist(monkeypatch):
 @pytest.mark.covers("toy-envs")
 @pytest.mark.parametrize("name", gymnax.registered_envs)
 def test_every_gymnax_environment_keeps_the_protocol(name, tiny_mnist):
-    """check_env finds no error in any environment that gymnax registers, taken through the adapter."""
+    """check_env finds no error in any environment that gymnax registers, taken through the adapter, and no observation
+    outside its box, not even by rounding."""
     # MinAtar takes long to compile and is run below, so here it is only traced
     report = check_env(make(name), num_steps=0 if name in MINATAR else 40)
     assert report.name == name
     assert report.errors == ()
+    assert not any("outside" in note.what for note in report.notes)
 
 
 @pytest.mark.covers("toy-envs")
@@ -140,6 +142,7 @@ def test_spaces_say_what_the_arrays_are():
     assert make("FourRooms-misc").observation_space == Box(1.0, 11.0, (4,), np.dtype(np.int32))
     assert make("FrozenLake-misc").observation_space == Discrete(16, np.dtype(np.int32))
     assert make("Pendulum-v1").action_space == Box(-2.0, 2.0, (1,), np.dtype(np.float32))
+    assert make("UmbrellaChain-bsuite").observation_space.contains(jnp.float32([-1.5e-8, 1.0, 0.0]))
     assert make("PointRobot-misc").observation_space == Box(-np.inf, np.inf, (6,), np.dtype(np.float32))
 
 

@@ -13,6 +13,7 @@ from purerl.envs import (
     flatten_observation,
     frame_stack,
     make,
+    map_reward,
     one_hot_observation,
     scale_reward,
     select_observation,
@@ -78,6 +79,39 @@ def test_episode_statistics_report_the_rewards_below_them():
     np.testing.assert_array_equal(inside[2], outside[2])
     np.testing.assert_array_equal(inside[-1]["episode_return"], [2, 6])
     np.testing.assert_array_equal(outside[-1]["episode_return"], [1, 3])
+
+
+def test_reward_wrappers_report_true_returns():
+    """Whatever is done to the reward, and however often; unless statistics are asked for further out."""
+    for wrap in (clip_reward, lambda env: scale_reward(clip_reward(env), 0.1), lambda env: map_reward(env, jnp.sign)):
+        wrapped = play(wrap(counter()), [2, 4])
+        np.testing.assert_array_equal(wrapped[-1]["episode_return"], [2, 6])
+        np.testing.assert_array_equal(wrapped[-1]["episode_length"], [1, 2])
+    kept = play(episode_statistics(clip_reward(counter()), replace=False), [2, 4])
+    np.testing.assert_array_equal(kept[-1]["episode_return"], [2, 6])
+
+
+SIDES = [
+    (Box(0.0, np.inf, (3,)), [0, 0, 2]),
+    (Box(-np.inf, 0.5, (3,)), [-2, 0, 0.5]),
+    (Box(-3e38, 3e38, (3,)), [-3e38, 0, 3e38]),
+    (Box(-np.inf, np.inf, (3,)), [-2, 0, 2]),
+    (Box(np.array([0.0, -np.inf, 1.0]), np.array([np.inf, np.inf, 3.0]), (3,)), [0, 0, 3]),
+    (Box(-2, 5, (3,), np.int8), [-2, 2, 5]),
+    (Box(0, 255, (3,), np.uint8), [0, 128, 255]),
+    (Box(-(2**31), 2**31 - 1, (3,), np.int32), [-(2**31), 0, 2**31 - 128]),
+]
+
+
+@pytest.mark.parametrize(("space", "expected"), SIDES, ids=str)
+def test_scaled_actions_lie_in_their_box(space, expected):
+    """Clipped to a lone finite side, stretched between two, of the dtype of the space; finite in the widest box."""
+    action = jnp.array([-2.0, 0.0, 2.0])
+    scaled = scale_to_box(action, space)
+    assert scaled.dtype == space.dtype and space.contains(scaled)
+    np.testing.assert_array_equal(scaled, np.asarray(expected, space.dtype))
+    extremes = jnp.array([[jnp.inf] * 3, [-jnp.inf] * 3, [1e30] * 3, [-1.0] * 3, [1.0] * 3])
+    assert jax.vmap(lambda a: space.contains(scale_to_box(a, space)))(extremes).all()
 
 
 def test_time_limit_truncates_and_leaves_termination_alone():
@@ -196,7 +230,6 @@ def test_an_environment_may_be_of_any_type():
         (lambda: frame_stack(make("FrozenLake-misc"), 2), TypeError, "one_hot_observation first"),
         (lambda: select_observation(counter(), (0, 1)), ValueError, r"\(0, 1\)\): counter has observations \[1\]"),
         (lambda: select_observation(counter(), ()), ValueError, "at least one index below 1"),
-        (lambda: flatten_observation(make("FrozenLake-misc")), TypeError, "one_hot_observation first"),
         (lambda: one_hot_observation(counter()), TypeError, "needs Discrete"),
     ],
 )

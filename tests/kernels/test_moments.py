@@ -123,6 +123,47 @@ def test_normalize():
     np.testing.assert_allclose(moments.std(m, 0.0), np.std(np.asarray(x, np.float64), 0), rtol=1e-5)
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e30])
+def test_samples_that_are_not_finite_change_no_bit(bad):
+    """A NaN, an infinity or what cannot be squared: the moments are those of the other samples, exactly."""
+    x = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32)
+    dirty = np.insert(x, [0, 7, 40], np.float32(1), axis=0)
+    dirty[[0, 8, 42], [1, 0, 2]] = bad
+    mask = np.isin(np.arange(43), [0, 8, 42], invert=True)
+    m = moments.init((3,))
+    clean = update(m, jnp.asarray(dirty), jnp.asarray(mask))
+    for a, b in zip(jax.tree.leaves(update(m, jnp.asarray(dirty))), jax.tree.leaves(clean), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert exact(clean.count) == 40
+    np.testing.assert_allclose(moments.mean(clean), x.astype(np.float64).mean(0), rtol=1e-5, atol=1e-7)
+    one = normalize(clean, jnp.asarray(dirty))
+    np.testing.assert_array_equal(np.isfinite(one).all(1), mask | (~np.isnan(bad)))
+
+
+@pytest.mark.parametrize("value", [0.0, 0.3, -1e5])
+def test_a_feature_that_never_moved_is_centred_and_not_scaled(value):
+    """It is 0 exactly, and a small move later stays small; the feature beside it is normalised as ever."""
+    x = np.stack([np.full(100, value), np.random.default_rng(0).normal(size=100)], axis=1).astype(np.float32)
+    m = update(update(moments.init((2,)), jnp.asarray(x[:64])), jnp.asarray(x[64:]))
+    np.testing.assert_array_equal(normalize(m, jnp.asarray(x))[:, 0], 0)
+    moved = x + np.float32([0.001 * max(abs(value), 1), 0])
+    np.testing.assert_allclose(normalize(m, jnp.asarray(moved))[:, 0], np.clip(moved - x, -10, 10)[:, 0], rtol=1e-3)
+    np.testing.assert_allclose(
+        normalize(m, jnp.asarray(x))[:, 1], (x[:, 1] - x[:, 1].mean()) / x[:, 1].std(), atol=1e-5
+    )
+
+
+def test_scale_divides_by_the_deviation_but_never_by_far_less_than_the_mean():
+    """By the deviation where there is one; equal returns give at most ten; their size does not matter."""
+    x = jnp.asarray(np.random.default_rng(0).normal(5.0, 3.0, size=500), jnp.float32)
+    np.testing.assert_array_equal(moments.scale(from_batch(x), x), x / moments.std(from_batch(x)))
+    for size in (1e-3, 1.0, 1e6):
+        equal = jnp.full(100, size)
+        np.testing.assert_allclose(moments.scale(from_batch(equal), equal), 10, rtol=1e-5)
+        np.testing.assert_allclose(moments.scale(from_batch(-equal), equal), 10, rtol=1e-5)
+    np.testing.assert_array_equal(moments.scale(from_batch(jnp.zeros(9)), jnp.zeros(3)), 0)
+
+
 @pytest.mark.parametrize("dtype", [jnp.uint8, jnp.int32, jnp.bool_])
 def test_integers_and_booleans_become_float32(dtype):
     """Pixels, counts and flags: float32 moments and float32 observations, with the right mean."""

@@ -110,3 +110,11 @@ def test_counters_saturate(dtype):
     found = numerics.count_up(jnp.asarray(counts, dtype), 3)
     assert found.dtype == dtype
     np.testing.assert_array_equal(found, np.minimum(counts + 3, most))
+
+
+def test_safe_multiply():
+    """The product with its gradients; exactly 0 where the coefficient is, whatever the other is."""
+    a, x = jnp.array([0.0, 2.0, 0.0, 0.0]), jnp.array([3.0, 4.0, jnp.nan, jnp.inf])
+    np.testing.assert_array_equal(numerics.safe_multiply(a, x), [0, 8, 0, 0])
+    gradient = jax.grad(lambda a: jnp.sum(numerics.safe_multiply(a, x)))(a)
+    np.testing.assert_array_equal(gradient, [3, 4, 0, 0])

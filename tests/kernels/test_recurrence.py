@@ -105,3 +105,18 @@ def test_forward_with_a_scalar_coefficient():
     """A number is a coefficient too: half of what was before, plus one."""
     actual = recurrence.forward_linear_recurrence(0.5, jnp.ones(4), 4.0)
     np.testing.assert_array_equal(actual, [3.0, 2.5, 2.25, 2.125])
+
+
+@pytest.mark.parametrize("solve", [recurrence.sequential, recurrence.associative])
+def test_nothing_comes_through_a_coefficient_of_zero(solve):
+    """Not even a NaN or an infinity: what lies before an end, and the columns beside it, have the same bits."""
+    coefficient, offset, final = (np.float32(x) for x in problem(9, (3,)))
+    coefficient[4] = 0
+    clean = solve(coefficient, jnp.asarray(offset), final)
+    for bad in (np.nan, np.inf):
+        dirty = offset.copy()
+        dirty[6, 1] = bad
+        x = np.asarray(solve(coefficient, jnp.asarray(dirty), np.where(np.arange(3) == 1, bad, final)))
+        np.testing.assert_array_equal(x[:5], clean[:5])
+        np.testing.assert_array_equal(x[:, [0, 2]], clean[:, [0, 2]])
+        assert not np.isfinite(x[5:7, 1]).any()

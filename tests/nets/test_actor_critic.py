@@ -19,7 +19,7 @@ def actor_critic(action_space=THREE_ACTIONS, **changes):
 
 
 def actor_critic_of(action_space, **changes):
-    return ActorCritic(action_space=action_space, obs_shape=(5,), hidden_sizes=(8, 8), **changes)
+    return ActorCritic(action_space=action_space, observation=(5,), hidden_sizes=(8, 8), **changes)
 
 
 def test_orthogonal_gains():

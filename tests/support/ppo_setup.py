@@ -49,7 +49,7 @@ def small_config(**changes) -> PPOConfig:
 
 def small_net(env: Environment) -> ActorCritic:
     """The network that PPO with :func:`small_config` builds, to compute with its parameters."""
-    return ActorCritic(action_space=env.action_space, obs_shape=(2,), hidden_sizes=(8,))
+    return ActorCritic(action_space=env.action_space, observation=(2,), hidden_sizes=(8,))
 
 
 class Learner:

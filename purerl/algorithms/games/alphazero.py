@@ -204,7 +204,10 @@ def network(game: Game, config: AlphaZeroConfig) -> nn.Module:
         ValueError: as :func:`alphazero`.
     """
     if not isinstance(game, Game):
-        raise ValueError(f"{game.name} is not a game of two players. AlphaZero needs one, as pgx/tic_tac_toe.")
+        raise ValueError(
+            f"{game.name} is not a game of two players, and AlphaZero needs one, such as pgx/tic_tac_toe. MuZero, DQN "
+            "and PPO learn for one player."
+        )
     return make_policy_value(
         config.torso, tuple(game.observation_space.shape), game.action_space.n, config.num_blocks, config.num_channels
     )

@@ -7,10 +7,10 @@ from flax import struct
 from purerl.algorithms.planning.muzero_config import MuZeroConfig
 from purerl.envs.base import Environment
 from purerl.envs.games import Game
+from purerl.envs.learnable import check_learnable
 from purerl.kernels import distributional, targets
 from purerl.nets.latent import LatentModel
 from purerl.nets.torsos import make_torso
-from purerl.spaces import Discrete
 from purerl.types import PyTree, Scalar
 
 
@@ -32,11 +32,11 @@ def network(env: Environment | Game, config: MuZeroConfig) -> LatentModel:
     Raises:
         ValueError: if actions are not discrete, or the observations do not suit the network.
     """
-    if not isinstance(env.action_space, Discrete):
-        raise ValueError(f"{env.name}: MuZero needs Discrete actions, but the action space is {env.action_space}.")
-    obs_shape = tuple(env.observation_space.shape)
+    check_learnable(env, "MuZero", games=True)
     return LatentModel(
-        torso=make_torso(config.torso, obs_shape, config.hidden_sizes, config.activation, config.layer_norm),
+        torso=make_torso(
+            config.torso, env.observation_space, config.hidden_sizes, config.activation, config.layer_norm
+        ),
         num_actions=env.action_space.n,
         num_atoms=2 * config.support_size + 1,
         latent_size=config.latent_size,

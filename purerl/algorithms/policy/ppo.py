@@ -24,13 +24,14 @@ from purerl.algorithm import Algorithm, Spec
 from purerl.algorithms.policy.ppo_loss import Batch, loss, make_batch, normalize, with_old_policy
 from purerl.config_checks import check_config, check_minibatches, config_or_default
 from purerl.envs.base import Environment
+from purerl.envs.learnable import check_learnable
 from purerl.envs.wrappers import scale_actions, scale_to_box
 from purerl.kernels import moments, surrogates
 from purerl.kernels.recurrence import forward_linear_recurrence
 from purerl.nets.actor_critic import ActorCritic
 from purerl.ranges import hyper
 from purerl.recipes import recorded
-from purerl.spaces import Discrete
+from purerl.spaces import Box, Discrete
 from purerl.types import Metrics, PyTree, Seen, Transition
 from purerl.update import gradient_step, minibatch_epochs, rollout_update
 
@@ -161,6 +162,7 @@ def ppo(env: Environment, config: PPOConfig | None = None) -> Algorithm:
         ValueError: if the environment's spaces are not among those.
     """
     config = config_or_default(config, PPOConfig)
+    check_learnable(env, "PPO", actions=(Discrete, Box))
     net = make_network(env, config)
     scaled_env = scale_actions(env)
 
@@ -203,15 +205,13 @@ def make_network(env: Environment, config: PPOConfig) -> ActorCritic:
     """The actor-critic network that a config means.
 
     Raises:
-        ValueError: if actions are neither discrete nor a box of one axis.
+        ValueError: if one-hot observations are to be normalised.
     """
-    if not isinstance(env.action_space, Discrete) and len(env.action_space.shape) != 1:
-        raise ValueError(
-            f"{env.name}: PPO needs Discrete actions or a Box of one axis, but the action space is {env.action_space}."
-        )
+    if config.normalize_obs and not isinstance(env.observation_space, Box):
+        raise ValueError(f"PPOConfig.normalize_obs = True: {env.observation_space} enters one-hot; set it to False.")
     return ActorCritic(
         action_space=env.action_space,
-        obs_shape=tuple(env.observation_space.shape),
+        observation=tuple(env.observation_space.shape) if config.normalize_obs else env.observation_space,
         torso=config.torso,
         hidden_sizes=config.hidden_sizes,
         activation=config.activation,
@@ -288,7 +288,7 @@ def scale_reward(
     running = jnp.where(ended[-1], 0.0, totals[-1])
     return_moments = moments.update(state.return_moments, totals)
     state = state.replace(discounted_return=running, return_moments=return_moments)
-    return transitions.reward / moments.std(return_moments, 1e-8), state
+    return moments.scale(return_moments, transitions.reward), state
 
 
 def minibatch_step(

@@ -41,7 +41,7 @@ from purerl.config_checks import config_or_default
 from purerl.data.prioritized import proportional
 from purerl.data.replay import Replay, ReplayConfig, ReplayState, uniform
 from purerl.data.transitions import n_step_transitions
-from purerl.envs.base import Environment, num_actions
+from purerl.envs.base import Environment
 from purerl.kernels import exploration
 from purerl.nets.value import QNetwork
 from purerl.recipes import recorded
@@ -81,7 +81,7 @@ def dqn(env: Environment, config: DQNConfig | None = None) -> Algorithm:
         params_key, env_key, warmup_key = jax.random.split(key, 3)
         envs = rollout.reset(env, env_key, config.num_envs)
         params, opt_state = init_params(net, config, hypers, params_key, envs.obs)
-        choose = functools.partial(uniform_actions, num_actions(env, "DQN"))
+        choose = functools.partial(uniform_actions, env.action_space.n)
         num_steps = config.num_warmup_steps // config.num_envs
         envs, transitions, _ = collect_rollout(env, choose, envs, warmup_key, num_steps)
         empty = replay.init(jax.tree.map(lambda x: x[0, 0], transitions), hypers.priority_alpha)

@@ -18,7 +18,8 @@ from flax import struct
 from purerl import optimizers
 from purerl.config_checks import check_config, check_multiples
 from purerl.data.transitions import NStepTransition
-from purerl.envs.base import Environment, num_actions
+from purerl.envs.base import Environment
+from purerl.envs.learnable import num_actions
 from purerl.kernels import distributional, targets
 from purerl.kernels.numerics import count_up
 from purerl.nets.torsos import Activation, Torso
@@ -164,7 +165,7 @@ def make_network(env: Environment, config: DQNConfig) -> QNetwork:
         ValueError: if actions are not discrete.
     """
     net = make_q_network(
-        tuple(env.observation_space.shape),
+        env.observation_space,
         num_actions(env, "DQN"),
         torso=config.torso,
         hidden_sizes=config.hidden_sizes,

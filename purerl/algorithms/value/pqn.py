@@ -21,7 +21,8 @@ from purerl import optimizers, rollout
 from purerl.agent import no_carry
 from purerl.algorithm import Algorithm, Spec
 from purerl.config_checks import check_config, check_minibatches, config_or_default
-from purerl.envs.base import Environment, num_actions
+from purerl.envs.base import Environment
+from purerl.envs.learnable import num_actions
 from purerl.kernels import exploration, returns, targets
 from purerl.kernels.numerics import count_up
 from purerl.nets.torsos import Activation, Torso
@@ -149,7 +150,7 @@ def make_network(env: Environment, config: PQNConfig) -> QNetwork:
         ValueError: if actions are not discrete.
     """
     net = make_q_network(
-        tuple(env.observation_space.shape),
+        env.observation_space,
         num_actions(env, "PQN"),
         torso=config.torso,
         hidden_sizes=config.hidden_sizes,

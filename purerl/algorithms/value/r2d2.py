@@ -29,7 +29,8 @@ from purerl.data.prioritized import proportional, sequence_priority
 from purerl.data.replay import Replay, ReplayConfig, ReplayState, SampleIndices, uniform
 from purerl.data.ring import Ring
 from purerl.data.transitions import first_steps, sequences
-from purerl.envs.base import Environment, num_actions
+from purerl.envs.base import Environment
+from purerl.envs.learnable import num_actions
 from purerl.kernels import exploration, returns, targets
 from purerl.nets.recurrent import LSTMState
 from purerl.nets.value import RecurrentQNetwork, make_q_network
@@ -122,13 +123,9 @@ def r2d2(env: Environment, config: R2D2Config | None = None) -> Algorithm:
 
 
 def make_network(env: Environment, config: R2D2Config) -> RecurrentQNetwork:
-    """The recurrent action-value network that a config means.
-
-    Raises:
-        ValueError: if actions are not discrete.
-    """
+    """The recurrent action-value network that a config means, or a ``ValueError`` as of :func:`r2d2`."""
     net = make_q_network(
-        tuple(env.observation_space.shape),
+        env.observation_space,
         num_actions(env, "R2D2"),
         torso=config.torso,
         hidden_sizes=config.hidden_sizes,

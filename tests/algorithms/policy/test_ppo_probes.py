@@ -32,7 +32,7 @@ def learn(name: str, hypers: PPOHypers = HYPERS, num_updates: int = 60, **config
 
     state, metrics = run(hypers, jax.random.key(0))
     net = ActorCritic(
-        action_space=env.action_space, obs_shape=env.observation_space.shape, hidden_sizes=config.hidden_sizes
+        action_space=env.action_space, observation=env.observation_space.shape, hidden_sizes=config.hidden_sizes
     )
     policy, value = net.apply(state.params, jnp.asarray(answer.obs))
     return policy, np.asarray(value), metrics, answer

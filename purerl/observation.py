@@ -1,0 +1,104 @@
+"""How an observation meets a network: the one place that decides it, for every learner and for ``check_env``.
+
+| observation space | what the network gets |
+|---|---|
+| ``Box`` of floats, integers, bools | the numbers as they are, in float32 |
+| ``Box`` of uint8, such as an image | scaled to [0, 1] by the bounds, ``(x - low) / (high - low)`` |
+| ``Discrete``, ``MultiDiscrete`` | one-hot, ``[n]``, one after the other |
+| ``Dict``, ``Tuple`` | refused: apply :func:`purerl.envs.flatten_observation` |
+
+A replay keeps observations as they came, an image in its bytes and an integer as one: networks encode what they read.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from purerl.spaces import Box, Dict, Discrete, MultiDiscrete, Space, Tuple, no_array
+from purerl.types import PyTree
+
+
+def as_it_is(obs: jax.Array) -> jax.Array:
+    """The observation itself: what a network that is given no encoding does."""
+    return obs
+
+
+def encoding(space: Space) -> tuple[tuple[int, ...], Callable[[jax.Array], jax.Array]]:
+    """Shape in which a network sees an observation, and the function that brings observations there.
+
+    Args:
+        space: of observations, of one array.
+
+    Returns:
+        ``(shape, encode)``, with ``encode: [..., *space.shape] -> [..., *shape]``. Of a box that is not of uint8 the
+        observation itself.
+
+    Raises:
+        ValueError: for a container of spaces, or what is none; with the remedy.
+    """
+    if isinstance(space, Dict | Tuple):
+        no_array(space)
+    if isinstance(space, Discrete):
+        return (space.n,), lambda obs: jax.nn.one_hot(obs, space.n, dtype=jnp.float32)
+    if isinstance(space, MultiDiscrete):
+        return (sum(space.nvec),), lambda obs: _one_hots(space, obs)
+    if not isinstance(space, Box):
+        raise ValueError(f"an observation_space is one of purerl.spaces, but this is {space!r}.")
+    return tuple(space.shape), (lambda obs: _scaled(space, obs)) if np.dtype(space.dtype) == np.uint8 else as_it_is
+
+
+def encoded(space: Space) -> Box:
+    """The box in which a network sees an observation.
+
+    Raises:
+        ValueError: as :func:`encoding`.
+    """
+    shape, encode = encoding(space)
+    if isinstance(space, Box) and encode is as_it_is:
+        return space
+    return Box(0.0, 1.0, shape)
+
+
+def flattened(space: Space) -> tuple[Box, Callable[[PyTree], jax.Array]]:
+    """The vector that :func:`purerl.envs.flatten_observation` makes of any observation: parts one after the other.
+
+    A box alone keeps its numbers and dtype. Otherwise every part is encoded, and the vector is of float32.
+    """
+    if isinstance(space, Dict | Tuple):
+        parts = [space.spaces[name] for name in sorted(space.spaces)] if isinstance(space, Dict) else space.spaces
+        boxes, functions = zip(*map(_flat_part, parts), strict=True)
+        low, high = (np.concatenate([getattr(box, bound) for box in boxes]) for bound in ("low", "high"))
+        names = sorted(space.spaces) if isinstance(space, Dict) else range(len(parts))
+
+        def join(obs: PyTree) -> jax.Array:
+            return jnp.concatenate([function(obs[name]) for name, function in zip(names, functions, strict=True)])
+
+        return Box(low, high, low.shape), join
+    if not isinstance(space, Box):
+        return _flat_part(space)
+    low, high = (x if np.ndim(x) == 0 else np.broadcast_to(x, space.shape).ravel() for x in (space.low, space.high))
+    return Box(low, high, (int(np.prod(space.shape)),), space.dtype), jnp.ravel
+
+
+def _flat_part(space: Space) -> tuple[Box, Callable[[PyTree], jax.Array]]:
+    """The same of a part, always encoded, with bounds ``[D]``."""
+    if isinstance(space, Dict | Tuple):
+        return flattened(space)
+    _, encode = encoding(space)
+    low, high = (x.ravel().astype(np.float32) for x in encoded(space).bounds())
+    return Box(low, high, low.shape), lambda obs: jnp.ravel(encode(obs)).astype(jnp.float32)
+
+
+def _one_hots(space: MultiDiscrete, obs: jax.Array) -> jax.Array:
+    parts = [jax.nn.one_hot(obs[..., k], n, dtype=jnp.float32) for k, n in enumerate(space.nvec)]
+    return jnp.concatenate(parts, axis=-1)
+
+
+def _scaled(space: Box, obs: jax.Array) -> jax.Array:
+    low, high = (x.astype(np.float32) for x in space.bounds())
+    scale = (1 / np.maximum(high - low, 1)).astype(np.float32)
+    # One number for all entries where they have one range: an array would be a constant as large as an image.
+    low, scale = (x.flat[0] if np.all(x == x.flat[:1]) else x for x in (low, scale))
+    return (obs.astype(jnp.float32) - low) * scale
