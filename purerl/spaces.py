@@ -132,7 +132,7 @@ class Box:
         dtype = jnp.promote_types(low.dtype, jnp.float32)
         uniform = jax.random.uniform(uniform_key, self.shape, dtype)
         below, above = np.isfinite(low), np.isfinite(high)
-        draw = interpolate(np.where(below & above, low, 0), np.where(below & above, high, 1), uniform)
+        draw = interpolate(*(jnp.where(below & above, x, 0) for x in (low, high)), uniform)
         if not np.all(below & above):
             tail, normal = -jnp.log1p(-uniform), jax.random.normal(normal_key, self.shape, dtype)
             start, stop = np.where(below, low, 0).astype(dtype), np.where(above, high, 0).astype(dtype)
@@ -229,14 +229,10 @@ def tree(space: Space) -> PyTree:
     return tuple(map(tree, space.spaces)) if isinstance(space, Tuple) else space
 
 
-def interpolate(low: np.ndarray, high: np.ndarray, share: jax.Array) -> jax.Array:
+def interpolate(low: jax.Array, high: jax.Array, share: jax.Array) -> jax.Array:
     """``low + share (high - low)``, also where the difference of two floats is none."""
-    with np.errstate(over="ignore"):
-        width = high - low
-    line = low + share * width
-    if np.all(np.isfinite(width)):
-        return line
-    return jnp.where(np.isfinite(width), line, low * (1 - share) + high * share)
+    width = high - low
+    return jnp.where(jnp.isfinite(width), low + share * width, low * (1 - share) + high * share)
 
 
 def _between(x: jax.Array, low: Any, high: Any) -> jax.Array:

@@ -163,5 +163,7 @@ def test_spaces_that_cannot_be_are_refused(make, message):
 def test_interpolation_does_not_overflow():
     """The plain line where the width is a float; the ends and the middle of the widest box."""
     low, high = np.float32([-2, -3e38]), np.float32([2, 3e38])
-    at = [interpolate(low, high, jnp.full(2, share, jnp.float32)) for share in (0.0, 0.5, 1.0)]
+    at = [
+        interpolate(jnp.asarray(low), jnp.asarray(high), jnp.full(2, share, jnp.float32)) for share in (0.0, 0.5, 1.0)
+    ]
     np.testing.assert_array_equal(at, [low, [0, 0], high])

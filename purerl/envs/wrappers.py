@@ -303,19 +303,26 @@ def scale_to_box(action: jax.Array, space: Box) -> jax.Array:
     ``low + (clip(a, -1, 1) + 1) / 2 (high - low)``, or ``clip(a, low, high)`` with an infinite bound. Integers are
     rounded. What comes out lies in the box.
     """
-    low, high = space.bounds()
-    bounded = np.isfinite(np.asarray(space.low, np.float64)) & np.isfinite(np.asarray(space.high, np.float64))
-    is_integer = low.dtype.kind != "f"
-    if is_integer:  # the outermost floats among them: beyond 2^24 not every integer is one
-        least, most = low.astype(np.float32), high.astype(np.float32)
-        low = np.where(least < low.astype(np.float64), np.nextafter(least, np.float32(np.inf)), least)
-        high = np.where(most > high.astype(np.float64), np.nextafter(most, np.float32(-np.inf)), most)
-    share = (jnp.clip(action, -1.0, 1.0) + 1) / 2
-    scaled = interpolate(
-        np.where(bounded, low, 0).astype(low.dtype), np.where(bounded, high, 0).astype(low.dtype), share
+    least, most = space.bounds()
+    is_integer = least.dtype.kind != "f"
+    if is_integer:
+        least, most = _floats_among(least, most)
+    low, high = (
+        jnp.asarray(np.where(np.isinf(np.asarray(side, np.float64)), side, bound).astype(bound.dtype))
+        for side, bound in ((space.low, least), (space.high, most))
     )
-    inside = jnp.clip(jnp.where(bounded, scaled, action), low, high)
+    bounded = jnp.isfinite(low) & jnp.isfinite(high)
+    share = (jnp.clip(action, -1.0, 1.0) + 1) / 2
+    scaled = interpolate(jnp.where(bounded, low, 0.0), jnp.where(bounded, high, 0.0), share)
+    inside = jnp.clip(jnp.where(bounded, scaled, action), least, most)
     return jnp.round(inside).astype(space.dtype) if is_integer else inside
+
+
+def _floats_among(low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The outermost float32 between two integers: beyond 2^24 not every integer is one."""
+    least, most = low.astype(np.float32), high.astype(np.float32)
+    least = np.where(least < low.astype(np.float64), np.nextafter(least, np.float32(np.inf)), least)
+    return least, np.where(most > high.astype(np.float64), np.nextafter(most, np.float32(-np.inf)), most)
 
 
 def _derive(env: Environment, **changes: Any) -> Environment:

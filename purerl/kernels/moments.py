@@ -156,8 +156,8 @@ def normalize(moments: Moments, x: jax.Array, epsilon: float = 1e-8, clip: float
     """
     x = x.astype(moments.mean.high.dtype)
     centred = (x - moments.mean.high) - moments.mean.low
-    scale = jnp.where(_is_constant(moments), 1, std(moments, epsilon))
-    return jnp.where(moments.count.high > 0, jnp.clip(centred / scale, -clip, clip), x)
+    scaled = jnp.where(_is_constant(moments), centred, centred / std(moments, epsilon))
+    return jnp.where(moments.count.high > 0, jnp.clip(scaled, -clip, clip), x)
 
 
 def scale(moments: Moments, x: jax.Array, epsilon: float = 1e-8) -> jax.Array:
@@ -173,7 +173,9 @@ def scale(moments: Moments, x: jax.Array, epsilon: float = 1e-8) -> jax.Array:
     Returns:
         ``[N..., ...]`` float.
     """
-    return x.astype(moments.mean.high.dtype) / jnp.maximum(std(moments, epsilon), jnp.abs(moments.mean.high) / 10)
+    x, least = x.astype(moments.mean.high.dtype), jnp.abs(moments.mean.high) / 10
+    is_less = variance(moments) + epsilon < jnp.square(least)
+    return jnp.where(is_less, safe_divide(x, least), x / std(moments, epsilon))
 
 
 def _is_constant(moments: Moments) -> jax.Array:
