@@ -11,6 +11,7 @@ A replay keeps observations as they came, an image in its bytes and an integer a
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -98,7 +99,8 @@ def _one_hots(space: MultiDiscrete, obs: jax.Array) -> jax.Array:
 
 def _scaled(space: Box, obs: jax.Array) -> jax.Array:
     low, high = (x.astype(np.float32) for x in space.bounds())
-    scale = (1 / np.maximum(high - low, 1)).astype(np.float32)
+    start: Any = low
+    scale: Any = (1 / np.maximum(high - low, 1)).astype(np.float32)
     # One number for all entries where they have one range: an array would be a constant as large as an image.
-    low, scale = (x.flat[0] if np.all(x == x.flat[:1]) else x for x in (low, scale))
-    return (obs.astype(jnp.float32) - low) * scale
+    start, scale = (x.flat[0] if np.all(x == x.flat[:1]) else x for x in (start, scale))
+    return (obs.astype(jnp.float32) - start) * scale

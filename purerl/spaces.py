@@ -132,29 +132,31 @@ class Box:
         dtype = jnp.promote_types(low.dtype, jnp.float32)
         uniform = jax.random.uniform(uniform_key, self.shape, dtype)
         below, above = np.isfinite(low), np.isfinite(high)
-        draw = interpolate(*(jnp.where(below & above, x, 0) for x in (low, high)), uniform)
+        start, stop = jnp.where(below & above, low, 0), jnp.where(below & above, high, 0)
+        draw = interpolate(start, stop, uniform)
         if not np.all(below & above):
             tail, normal = -jnp.log1p(-uniform), jax.random.normal(normal_key, self.shape, dtype)
-            start, stop = np.where(below, low, 0).astype(dtype), np.where(above, high, 0).astype(dtype)
+            start, stop = jnp.where(below, low, 0), jnp.where(above, high, 0)
             draw = jnp.select([below & above, below, above], [draw, start + tail, stop - tail], normal)
         return jnp.clip(draw, low, high).astype(low.dtype)
 
     def _sample_integer(self, uniform_key: jax.Array, tail_key: jax.Array) -> jax.Array:
         low, high = self.bounds()
         # Differences and sums are modulo 2^32 (2^64), where those of the widest ranges are right as well.
-        wide = np.dtype(np.uint64 if low.dtype.itemsize == 8 else np.uint32)
+        wide: Any = np.dtype(np.uint64 if low.dtype.itemsize == 8 else np.uint32)
         start, span = low.astype(wide), high.astype(wide) - low.astype(wide)
         whole = span == np.iinfo(wide).max
+        (uniform_key, bits_key), (tail_key, normal_key) = jax.random.split(uniform_key), jax.random.split(tail_key)
         offset = jax.random.randint(uniform_key, self.shape, 0, np.where(whole, 1, span + wide.type(1)), wide)
         if np.any(whole):
-            offset = jnp.where(whole, jax.random.bits(uniform_key, self.shape, wide), offset)
+            offset = jnp.where(whole, jax.random.bits(bits_key, self.shape, wide), offset)
         below, above = (np.broadcast_to(np.isfinite(np.asarray(x)), self.shape) for x in (self.low, self.high))
         if not np.all(below & above):
             tail = jnp.minimum(jnp.floor(-jnp.log1p(-jax.random.uniform(tail_key, self.shape))).astype(wide), span)
-            around = jnp.clip(jnp.round(jax.random.normal(tail_key, self.shape)), max(-99, _limits(low.dtype)[0]), 99)
+            around = jnp.clip(jnp.round(jax.random.normal(normal_key, self.shape)), max(-99, _limits(low.dtype)[0]), 99)
             around = around.astype(jnp.int32).astype(wide) - start
             offset = jnp.select([below & above, below, above], [offset, tail, span - tail], around)
-        return (start + offset).astype(low.dtype).astype(self.dtype)
+        return jnp.asarray(start + offset).astype(low.dtype).astype(self.dtype)
 
 
 @dataclasses.dataclass(frozen=True)

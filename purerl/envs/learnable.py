@@ -53,6 +53,7 @@ def num_actions(env: Environment, learner: str) -> int:
         ValueError: as :func:`check_learnable`.
     """
     check_learnable(env, learner)
+    assert isinstance(env.action_space, Discrete)
     return env.action_space.n
 
 

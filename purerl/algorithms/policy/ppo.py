@@ -186,7 +186,7 @@ def ppo(env: Environment, config: PPOConfig | None = None) -> Algorithm:
     ) -> tuple[tuple, jax.Array]:
         pi, parameters = net.distribution, policy(net, config, state, seen.obs)
         action = pi.sample(parameters, pi.noise(key, parameters)) if sample else pi.mode(parameters)
-        return carry, action if isinstance(env.action_space, Discrete) else scale_to_box(action, env.action_space)
+        return carry, scale_to_box(action, env.action_space) if isinstance(env.action_space, Box) else action
 
     update = rollout_update(functools.partial(collect, scaled_env, net, config), functools.partial(learn, net, config))
     settings = {"env": env.name, **dataclasses.asdict(config)}
