@@ -78,7 +78,7 @@ def test_every_draw_lies_in_its_box_and_is_finite(low, high, dtype):
     """One-sided, huge, whole and narrow boxes: draws of the right dtype, inside, finite and not all alike."""
     box = Box(low, high, (3,), dtype)
     with jax.debug_key_reuse(True):
-        draws = jax.vmap(box.sample)(KEYS)
+        draws = jax.vmap(box.sample)(jax.random.clone(KEYS))
     assert draws.dtype == dtype and jax.vmap(box.contains)(draws).all()
     exact = np.asarray(draws, np.float64)
     assert (np.isfinite(exact).all() and (exact >= low).all() and (exact <= high).all()) or dtype == np.float16
