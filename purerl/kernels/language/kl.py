@@ -112,8 +112,8 @@ def reward(log_ratio: jax.Array, beta: Scalar) -> jax.Array:
 def loss(log_prob: jax.Array, log_ratio: jax.Array, mask: jax.Array) -> jax.Array:
     """KL penalty as a loss of each token, whose gradient is exact for whole sequences.
 
-    ``k1_t + (log pi_t - sg(log pi_t)) sg(sum_{k >= t} k1_k)``: the value is k1 and the gradient is the score times the
-    KL to go, as of a policy gradient with :func:`reward`. Sum it over the tokens.
+    ``k1_t + (log pi_t - sg(log pi_t)) sg(sum_{k >= t} k1_k)``. Its value is k1, and its gradient the score times the KL
+    to go, as of a policy gradient with :func:`reward`. Sum it over the tokens.
 
     Args:
         log_prob: ``[T, ...]``, log pi of the tokens.

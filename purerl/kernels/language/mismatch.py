@@ -58,7 +58,7 @@ def masked_weight(log_gap: jax.Array, low: Scalar, high: Scalar) -> jax.Array:
 def on_policy_enough(log_ratio: jax.Array, mask: jax.Array, advantage: jax.Array, delta: Scalar) -> jax.Array:
     """Off-policy sequence mask: keep all but bad sequences that the policy has moved away from.
 
-    ``1 - 1[A < 0, 1/l sum_t log(mu_t / pi_t) > delta]``: pushing down what is hardly written any more teaches nothing
+    ``1 - 1[A < 0, 1/l sum_t log(mu_t / pi_t) > delta]``. Pushing down what is hardly written any more teaches nothing
     and destabilises, while a good sequence is always worth learning from.
 
     Args:

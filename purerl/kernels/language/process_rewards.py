@@ -28,8 +28,8 @@ def outcome_labels(outcome: jax.Array, mask: jax.Array) -> jax.Array:
 def tree_labels(tokens: jax.Array, mask: jax.Array, outcome: jax.Array, weight: jax.Array | None = None) -> jax.Array:
     """Labels of prefixes from a tree of answers to one prompt: the mean outcome of those that begin the same way.
 
-    ``label_ti = sum_j w_j R_j 1[y_j begins with y_i,<=t] / sum_j w_j 1[y_j begins with y_i,<=t]``: the Monte Carlo
-    label if several answers continue a prefix. Compares all pairs, ``T B^2`` of them.
+    ``label_ti = sum_j w_j R_j 1[y_j begins with y_i,<=t] / sum_j w_j 1[y_j begins with y_i,<=t]``. It is the Monte
+    Carlo label where several answers continue a prefix. Compares all pairs, ``T B^2`` of them.
 
     Args:
         tokens: ``[T, B]`` int.

@@ -13,7 +13,7 @@ from purerl.types import Scalar
 
 
 def length_penalty(length: jax.Array, coefficient: Scalar) -> jax.Array:
-    """Length penalty: ``-lambda l``.
+    """Length penalty: ``r = -lambda l``.
 
     Args:
         length: ``[...]`` int, tokens.
@@ -159,7 +159,7 @@ def rubric(passed: jax.Array, weight: jax.Array) -> jax.Array:
 
 
 def ensemble_mean(reward: jax.Array) -> jax.Array:
-    """Reward by an ensemble of reward models: ``mean_k R_k``; errors of one weigh 1/K.
+    """Reward by the mean of an ensemble of reward models: ``1/K sum_k R_k``; an error of one weighs 1/K.
 
     Args:
         reward: ``[..., K]`` float, of the same answer by K models.

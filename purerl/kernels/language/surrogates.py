@@ -132,7 +132,7 @@ def cispo(log_prob: jax.Array, log_ratio: jax.Array, advantage: jax.Array, clip_
 def log_partition(reward: jax.Array, tau: Scalar) -> jax.Array:
     """Log partition function of mirror descent, from a group of the old policy: ``log(1/G sum_i exp(R_i / tau))``.
 
-    ``tau log Z`` tends to the group's mean reward as tau grows, and that mean is what the published runs use.
+    As tau grows, ``tau log Z`` tends to the group's mean reward, which is what the published runs use.
 
     Args:
         reward: ``[..., G]`` float.

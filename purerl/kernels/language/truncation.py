@@ -13,7 +13,7 @@ from purerl.types import Scalar
 
 
 def top_k(logits: jax.Array, k: int) -> jax.Array:
-    """Top-k: the k most probable tokens, of equal ones the first, ``1[rank_v < k]``.
+    """Top-k, the k most probable tokens, of equal ones the first: ``1[rank_v < k]``.
 
     Args:
         logits: ``[..., V]``.
@@ -34,7 +34,7 @@ def top_k(logits: jax.Array, k: int) -> jax.Array:
 
 
 def top_p(logits: jax.Array, p: Scalar) -> jax.Array:
-    """Top-p (nucleus): the fewest most probable tokens whose probabilities sum to p at least.
+    """Top-p (nucleus), the fewest most probable tokens whose probabilities sum to p at least.
 
     ``1[sum of what is more probable than v < p]``, the most probable one always
 

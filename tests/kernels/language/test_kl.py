@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from purerl.kernels.distributions import categorical
-from purerl.kernels.language import kl
-from purerl.kernels.language.sequences import to_go
+from purerl.kernels.language import kl, sequences
+from purerl.kernels.returns import gae
 from purerl.language import enumeration
 from tests.support import tiny_language as tiny
 from tests.support.tiny_language import SEQUENCES, sequence_of, setting, tokens_of
@@ -222,17 +222,20 @@ def test_gradient_of_importance_weighted_token_losses_keeps_the_old_prefixes():
 
 @pytest.mark.covers("kl-loss", "rlhf-ppo", "k1")
 def test_kl_in_the_reward_with_rewards_to_go_is_the_gradient_of_the_sequence_kl():
-    """Score times reward-to-go is grad of E[R] - beta KL, and the return of a sequence is R - beta log(pi/ref)."""
+    """Score times reward-to-go, undiscounted GAE without a critic, is grad of E[R] - beta KL; a sequence's return is
+    R - beta log(pi/ref)."""
     s, beta = setting(), 0.3
     log_ratio = tokens_of(s.policy) - tokens_of(s.ref)
-    last = np.asarray(SEQUENCES.mask) & ~np.pad(SEQUENCES.mask, ((0, 1), (0, 0)))[1:]
-    reward = kl.reward(log_ratio, beta) + jnp.where(last, s.reward, 0)
-    close(jnp.sum(reward * MASK, axis=0), s.reward - beta * (sequence_of(s.policy) - sequence_of(s.ref)))
+    reward = jnp.where(MASK, kl.reward(log_ratio, beta), 0) + sequences.at_last(s.reward, MASK)
+    close(jnp.sum(reward, axis=0), s.reward - beta * (sequence_of(s.policy) - sequence_of(s.ref)))
 
     def objective(logits):
         return tiny.expectation(logits, s.reward) - beta * tiny.divergence(logits, s.ref)
 
-    ascent = mean_gradient(lambda logits: tokens_of(logits) * to_go(reward, MASK), s.policy, s.policy)
+    nothing = jnp.zeros(MASK.shape)
+    advantage = gae(reward, nothing, nothing, sequences.is_last(MASK), jnp.zeros(MASK.shape, bool), 1.0, 1.0)
+    close(advantage, sequences.to_go(reward, MASK))
+    ascent = mean_gradient(lambda logits: tokens_of(logits) * advantage, s.policy, s.policy)
     close(ascent, jax.grad(objective)(s.policy))
 
 
