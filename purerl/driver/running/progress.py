@@ -32,7 +32,7 @@ def waiting(what: str, enabled: bool = True) -> Iterator[None]:
             print(f"{what} ...", file=sys.stderr, flush=True)
             return
         while True:
-            print(f"\r{what}: {time.perf_counter() - began:.0f} s so far ", end="", file=sys.stderr, flush=True)
+            print(f"\r{what}: {int(time.perf_counter() - began)} s so far ", end="", file=sys.stderr, flush=True)
             if done.wait(1.0):
                 break
         print(f"\r{what}: {time.perf_counter() - began:.1f} s{' ' * 8}", file=sys.stderr, flush=True)

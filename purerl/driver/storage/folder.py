@@ -74,7 +74,8 @@ def _check_may_use(folder: pathlib.Path, resume: bool, overwrite: bool) -> None:
             return
         if not overwrite:
             raise FolderError(
-                f"{folder} holds a run already: resume it, choose another folder, or allow to overwrite it."
+                f"{folder} holds a run already: resume it, choose another folder, or allow to overwrite it "
+                "(--resume, --out-dir, --overwrite)."
             )
         try:
             read_config(folder)

@@ -67,6 +67,13 @@ def test_a_picture_that_cannot_be_written_is_refused_before_the_run(refused, tmp
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
+def test_a_picture_of_several_runs_is_refused(refused, tmp_path):
+    """A sweep over what fixes shapes is several runs, each with a curve of its own."""
+    code, printed = refused("--sweep", "sizes=1x2,1x3", "--curve", tmp_path / "a.png", "--out-dir", tmp_path / "run")
+    assert code == 2 and "--curve is for one run: a sweep over sizes is several" in printed
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_picture_that_fails_in_the_end_takes_nothing_with_it(main, capsys, tmp_path, monkeypatch):
     """The report is printed, the files are there, and the status is 1."""
 
