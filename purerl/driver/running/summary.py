@@ -90,8 +90,8 @@ def _warnings(log: Log, num_eval_episodes: int) -> list[str]:
     if not np.isnan(clipped).all() and np.nanmean(clipped) > _MOST_CLIPPED:
         share = 100 * np.nanmean(clipped)
         found.append(
-            f"{share:.0f} % of the last targets lay outside the support of the distribution and were clipped: what lies "
-            "beyond its ends cannot be learnt; widen it (of C51: v_min and v_max)."
+            f"{share:.0f} % of the last targets lay outside the support of the distribution and were clipped: what "
+            "lies beyond its ends cannot be learnt; widen it (of C51: v_min and v_max)."
         )
     if np.nansum(num_cut) > 0:
         num_episodes = num_eval_episodes * int(np.sum(~np.isnan(num_cut)))
