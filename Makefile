@@ -12,6 +12,7 @@ RUN  = $(VENV)/bin/python
 DEMO = -m purerl train ppo --env CartPole-v1 --num-seeds 8 --curve curve.png
 TEST = -m pytest -n logical --maxprocesses 8 --dist worksteal
 LOCK = requirements.lock
+LOCKED = dev notebooks bench data solver wandb cuda12 cuda13 tpu# extras in it; onnx wants an older Orbax
 UV_VENV = .venvs/uv
 
 # The newest first: from 3.12 on, JAX is one whose CPU runtime does not deadlock (purerl/xla.py). On PATH a
@@ -101,7 +102,7 @@ lock:
 	"$$found" -m venv "$(UV_VENV)"; \
 	"$(UV_VENV)/bin/python" -m pip install -q --disable-pip-version-check uv; \
 	UV_CUSTOM_COMPILE_COMMAND="make lock" "$(UV_VENV)/bin/uv" pip compile --quiet --no-config --universal \
-	  --python-version 3.11 --all-extras --annotation-style line $(ARGS) pyproject.toml --output-file $(LOCK)
+	  --python-version 3.11 $(LOCKED:%=--extra %) --annotation-style line $(ARGS) pyproject.toml --output-file $(LOCK)
 
 clean:
 	rm -rf .venv .venvs build dist .pytest_cache .jax_cache .ruff_cache .mypy_cache *.egg-info

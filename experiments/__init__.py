@@ -11,6 +11,9 @@ name, say ``experiments/mine.py``, that changes what the experiment is made of:
 
     if __name__ == "__main__":
         command_line.main(EXPERIMENT)
+
+A factory of your own, ``make_algorithm=mine``, is marked with ``purerl.recorded``: its runs can then be loaded, by
+``purerl.load(run, allow=["experiments.mine"])`` and ``purerl evaluate RUN --allow experiments.mine``.
 """
 
 from purerl import starting

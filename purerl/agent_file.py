@@ -74,22 +74,20 @@ def save(
         safetensors.numpy.save_file(tensors, temporary, {_ENTRY: json.dumps(text, allow_nan=False)})
 
 
-def read(path: str | os.PathLike, allow: Collection[str] = (), env: Any = None) -> Read:
+def read(path: str | os.PathLike, allow: Collection[str] = (), given: Mapping[str, Any] | None = None) -> Read:
     """The agent in a file.
 
     Args:
         path: written by :func:`save`.
         allow: names of modules, or packages, besides purerl that it may name; their code runs.
-        env: the environment, where the file has no recipe of it, or to be used instead.
+        given: arguments of the factory, such as ``env``, that the file cannot name, or to be used instead.
 
     Raises:
         ValueError: if it is no such file, is damaged, names what is not allowed, or does not fit what it names.
         FileNotFoundError: if there is none.
     """
     text, tensors = _parse(pathlib.Path(path))
-    made_by = text["made_by"]
-    first = next(iter(made_by.get("arguments", {})), "")
-    algorithm = recipes.make(made_by, allow, {} if env is None else {first: env})
+    algorithm = recipes.make(text["made_by"], allow, given or {})
     if files.plain(dict(algorithm.spec.settings)) != text["settings"]:
         raise ValueError(f"{path} was saved with other settings than what it names has today.")
     hypers_like = recipes.make({"call": text["hypers_class"], "arguments": {}}, allow)

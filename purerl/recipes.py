@@ -18,7 +18,7 @@ import math
 import os
 import re
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar, cast
 
@@ -101,7 +101,8 @@ def make(
         text: from JSON.
         allow: names of modules, or of packages with all that is in them, whose functions may be called, besides
             those of purerl.
-        given: arguments of the outermost call that are to be used in place of those of the text, by name.
+        given: arguments of the outermost call that are to be used in place of those of the text, by name; ``env`` is
+            the first of a factory that calls it otherwise.
         rename: ``(arguments, known) -> arguments`` by the names that they have today, of which those are known.
 
     Raises:
@@ -116,7 +117,8 @@ def make(
             factory = resolve(name, allow)
             if not _may_call(factory, name, allow):
                 raise ValueError(f"{name} makes no environment, algorithm or record: a run's record cannot call it.")
-            named = rename(arguments, inspect.signature(factory).parameters)
+            known = inspect.signature(factory).parameters
+            named, given = rename(arguments, known), _for_arguments(given, list(known), name)
             values = {key: make(value, allow, rename=rename) for key, value in named.items() if key not in given}
             try:
                 return factory(**values, **given)
@@ -130,7 +132,9 @@ def make(
         case {"float": str(number)}:
             return float(number)
         case {"given": str(name)}:
-            raise ValueError(f"{name} was made by code that the record cannot name: give it by yourself.")
+            raise ValueError(
+                f"{name} was made by code that the record cannot name: give it, as env=... or by its name."
+            )
     raise ValueError(f"{str(text)[:60]!r} is no recipe.")
 
 
@@ -158,6 +162,20 @@ def resolve(name: str, allow: Collection[str] = ()) -> Any:
             return getattr(importlib.import_module(module), attribute)
     except (ModuleNotFoundError, AttributeError) as error:
         raise ValueError(f"{name} is not there: {error}.") from error
+
+
+def _for_arguments(given: Mapping[str, Any], known: Sequence[str], factory: str) -> dict[str, Any]:
+    """What is given, by the names of a factory's arguments.
+
+    Raises:
+        ValueError: for a name that is none of them.
+    """
+    first = "env" if "env" in known else next(iter(known), "env")
+    found = {first if name == "env" else name: value for name, value in given.items()}
+    for name in found:
+        if name not in known:
+            raise ValueError(f"{factory} takes no {name}: give some of {', '.join(known)}.")
+    return found
 
 
 def name_of(value: Any) -> str:

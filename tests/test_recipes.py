@@ -69,8 +69,10 @@ def test_what_the_record_cannot_name_is_to_be_given():
     assert recipes.plain(made) == {"given": "nim"}
     env = envs.map_reward(envs.make("CartPole-v1"), lambda reward: 2 * reward)
     text = recipes.plain(ppo(env))
-    with pytest.raises(ValueError, match="function was made by code that the record cannot name: give it by yourself"):
+    with pytest.raises(ValueError, match="function was made by code that the record cannot name: give it, as env"):
         recipes.make(text)
+    with pytest.raises(ValueError, match="ppo:ppo takes no environment: give some of env, config"):
+        recipes.make(text, given={"environment": env})
     copy = recipes.make(text, given={"env": env})
     assert dict(copy.spec.recipe.arguments)["env"] is env
 

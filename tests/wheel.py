@@ -39,7 +39,7 @@ def main() -> None:
         print(run(python, "quickstart.py", where=empty), end="")
         for name, *words in COMMANDS:
             print(run(python.with_name(name), *words, where=empty).splitlines()[0])
-    print(f"{wheel.name} works, installed without extras on Python {sys.version.split()[0]}.")
+    print(f"{wheel.name} works, installed without extras.")
 
 
 def run(*command: object, where: pathlib.Path) -> str:

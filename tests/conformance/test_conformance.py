@@ -11,8 +11,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import safetensors.numpy
 
 import purerl
+from purerl import agent_file
 from purerl.driver.hypers import sweep
 from purerl.driver.running import program
 from purerl.driver.storage.checkpoint import Checkpoints
@@ -256,6 +258,32 @@ def test_agent_acts_in_a_loop(runs):
     assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == types(carry)
     expected = jax.eval_shape(env.action_space.sample, jax.random.key(0))
     assert (action.shape, action.dtype) == (expected.shape, expected.dtype)
+
+
+def test_agent_survives_a_file(runs, tmp_path):
+    """Loaded by the name of its factory, it is the same program, whose numbers come back bit for bit; the file has no
+    other leaf of the state than those that acting looks at."""
+    case, algorithm, key = runs.case, runs.algorithm, jax.random.key(0)
+    like = jax.eval_shape(algorithm.init, runs.hypers, key)
+    leaves = [jnp.full(leaf.shape, i % 2, leaf.dtype) for i, leaf in enumerate(jax.tree.leaves(like))]
+    agent = algorithm.agent(runs.hypers, jax.tree.unflatten(jax.tree.structure(like), leaves))
+    agent.save(tmp_path / "agent.safetensors")
+    given = {name: value for name, value in algorithm.spec.recipe.arguments if name == "dataset"}
+    read = agent_file.read(tmp_path / "agent.safetensors", given={"env": case.env, **given})
+    assert_same(read.hypers, agent.source.hypers)
+    seen = agent_file.example(algorithm, case.env)
+    program = [
+        re.sub("0x[0-9a-f]+", "", str(jax.make_jaxpr(one.act)(read.hypers, like, *seen)))
+        for one in (algorithm, read.algorithm)
+    ]
+    assert program[0] == program[1]
+    names = safetensors.numpy.load_file(tmp_path / "agent.safetensors")
+    for (at, saved), loaded in zip(
+        jax.tree.leaves_with_path(agent.source.state), jax.tree.leaves(read.state), strict=True
+    ):
+        if f"state{jax.tree_util.keystr(at)}" in names:
+            assert_same(loaded, saved)
+    assert not any("replay" in name for name in names)
 
 
 def test_evaluation_returns_finished_episodes(runs):

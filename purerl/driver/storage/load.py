@@ -19,7 +19,7 @@ def load(
     best: bool = False,
     sample: bool = False,
     allow: Collection[str] = (),
-    env: Any = None,
+    **given: Any,
 ) -> Agent:
     """An agent to act with, to save and to export.
 
@@ -34,7 +34,8 @@ def load(
         best: take a run's checkpoint with the highest evaluation, the mean over all seeds and points.
         sample: draw actions from the policy that learns, instead of taking its mode or its best action.
         allow: names of modules, or packages, that the run or file may name besides purerl; their code runs.
-        env: the environment, where the run could not record how it was made.
+        **given: arguments of the algorithm's factory that the run or file could not name, such as ``env=`` for an
+            environment of one's own.
 
     Raises:
         ValueError: if there is no run or agent that can be made again, it lacks such a seed, point or step, or the seed
@@ -49,9 +50,9 @@ def load(
             raise ValueError(
                 f"{path} is a file with one agent: seed, point, step and best choose among those of a run."
             )
-        read = agent_file.read(path, allow, env)
+        read = agent_file.read(path, allow, given)
         return of_algorithm(read.algorithm, read.hypers, read.state, sample, **read.about)
-    agents = load_agents(path, step, best, allow, env)
+    agents = load_agents(path, step, best, allow, given)
     return agents.agent(_trial(agents.columns, agents.diverged, seed or 0, point or 0), sample)
 
 

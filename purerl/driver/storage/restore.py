@@ -4,6 +4,7 @@ import dataclasses
 import os
 import pathlib
 from collections.abc import Collection, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -26,6 +27,7 @@ from purerl.driver.storage.checkpoint import Checkpoints
 from purerl.driver.storage.logs import Columns
 from purerl.types import PyTree
 
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 _KEY_IMPL = "threefry2x32"  # of the runs that did not record it
 
 
@@ -71,20 +73,22 @@ class Agents(NamedTuple):
         return of_algorithm(self.run.algorithm, *self.trial(m), sample, step=self.step, seed=seed, point=point)
 
 
-def from_record(record: Mapping[str, Any], allow: Collection[str] = (), env: Any = None) -> Recorded:
+def from_record(
+    record: Mapping[str, Any], allow: Collection[str] = (), given: Mapping[str, Any] = _NOTHING
+) -> Recorded:
     """All that it takes to run a ``config.json`` again. Records of older versions have less in them, and will do.
 
     Args:
         record: the file as a dictionary. Whatever is in it, no code runs but purerl's and that of ``allow``.
         allow: names of modules, or packages, of other code that the record may name: factories with
             :func:`purerl.recipes.recorded`, classes of configs and hyperparameters, environments.
-        env: the environment, where the record has no recipe of it, or to be used instead.
+        given: arguments of the factory, such as ``env``, that the record cannot name, or to be used instead.
 
     Raises:
         ValueError: if the record does not say what made the run, that is not allowed or makes something else today, or
             a schedule cannot be read.
     """
-    made_again = _by_presets(record) if record.get("made_by") is None else _by_recipe(record, allow, env)
+    made_again = _by_presets(record) if record.get("made_by") is None else _by_recipe(record, allow, given)
     made_by, env, config, algorithm, hypers = made_again
     return Recorded(
         experiment=made_by,
@@ -98,16 +102,15 @@ def from_record(record: Mapping[str, Any], allow: Collection[str] = (), env: Any
     )
 
 
-def _by_recipe(record: Mapping[str, Any], allow: Collection[str], env: Any) -> tuple:
+def _by_recipe(record: Mapping[str, Any], allow: Collection[str], given: Mapping[str, Any]) -> tuple:
     """Presets if there are any, environment, config, algorithm and hyperparameters, by the call that a run records."""
     text = record["made_by"]
-    first = next(iter(text.get("arguments", {})), "")
-    algorithm = recipes.make(text, allow, {} if env is None else {first: env}, with_new_names)
+    algorithm = recipes.make(text, allow, given, with_new_names)
     found = folders.differences(record["settings"], files.plain(dict(algorithm.spec.settings)), "settings.")
     if found:
         raise ValueError(f"What made the run makes something else today: {'; '.join(found)}.")
     arguments = [] if algorithm.spec.recipe is None else [value for _, value in algorithm.spec.recipe.arguments]
-    env = next((value for value in arguments if hasattr(value, "action_space")), env)
+    env = next((value for value in arguments if hasattr(value, "action_space")), None)
     config = next((value for value in arguments if dataclasses.is_dataclass(value)), None)
     hypers = recipes.make({"call": record["hypers_class"], "arguments": {}}, allow)
     return experiment.known(record), env, config, algorithm, experiment.filled(hypers, record["hypers"])
@@ -126,7 +129,7 @@ def load_agents(
     step: int | None = None,
     best: bool = False,
     allow: Collection[str] = (),
-    env: Any = None,
+    given: Mapping[str, Any] = _NOTHING,
 ) -> Agents:
     """The agents of a run, finished or not.
 
@@ -135,7 +138,7 @@ def load_agents(
         step: environment step of a checkpoint; None: of the last one that can be read.
         best: take the checkpoint whose evaluation, the mean over all trials, is the highest.
         allow: names of modules, or packages, besides purerl that the run may name; their code runs.
-        env: the run's environment, where the run could not record how it was made.
+        given: arguments of the factory, such as ``env``, that the run could not record.
 
     Raises:
         ValueError: if the folder holds no run that can be made again, a checkpoint does not fit it, or, for the best
@@ -143,7 +146,7 @@ def load_agents(
         FileNotFoundError: if there is no such checkpoint.
     """
     folder = pathlib.Path(folder)
-    run = from_record(folders.read_config(folder), allow, env)
+    run = from_record(folders.read_config(folder), allow, given)
     trials = Trials.of(run.hypers, run.key, run.options.num_seeds)
     plan = Plan.of(run.algorithm, run.options.num_env_steps)
     like = jax.eval_shape(lambda: program.init(run.algorithm, trials.hypers, trials.keys))
@@ -159,20 +162,20 @@ def load_agents(
     )
 
 
-def steps(folder: str | os.PathLike, allow: Collection[str] = (), env: Any = None) -> list[int]:
+def steps(folder: str | os.PathLike, allow: Collection[str] = (), given: Mapping[str, Any] = _NOTHING) -> list[int]:
     """The environment steps of a run of which there are checkpoints, in order.
 
     Args:
         folder: of the run.
         allow: as of :func:`load_agents`.
-        env: as of :func:`load_agents`.
+        given: as of :func:`load_agents`.
 
     Raises:
         ValueError: if the folder holds no run that can be made again.
         FileNotFoundError: if it has no checkpoints.
     """
     folder = pathlib.Path(folder)
-    run = from_record(folders.read_config(folder), allow, env)
+    run = from_record(folders.read_config(folder), allow, given)
     plan = Plan.of(run.algorithm, run.options.num_env_steps)
     with Checkpoints(folder / folders.CHECKPOINTS, read_only=True) as checkpoints:
         found = [plan.step(update) for update in checkpoints.steps()]

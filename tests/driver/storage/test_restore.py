@@ -126,9 +126,9 @@ def test_a_run_with_an_environment_of_ones_own(tmp_path):
         )
     theirs = restore.load_agents(tmp_path / "theirs").run
     assert (theirs.env.action_space.n, theirs.hypers) == (2, UCB1Hypers(bonus=0.5))
-    with pytest.raises(ValueError, match="mine was made by code that the record cannot name: give it by yourself"):
+    with pytest.raises(ValueError, match="mine was made by code that the record cannot name: give it, as env"):
         restore.load_agents(tmp_path / "mine")
-    assert restore.load_agents(tmp_path / "mine", env=own).run.env is own
+    assert restore.load_agents(tmp_path / "mine", given={"env": own}).run.env is own
 
 
 def test_what_made_a_run_makes_the_same_today(tmp_path, monkeypatch):
