@@ -21,7 +21,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tyro
 
 from purerl import xla
 from purerl.algorithms.bandits.bandit import BanditAgent, BanditConfig, bandit
@@ -38,9 +37,11 @@ from purerl.algorithms.bandits.thompson import (
 )
 from purerl.algorithms.bandits.ucb1 import UCB1Hypers, ucb1
 from purerl.analysis import plots
-from purerl.driver.command_line import one_line_errors
+from purerl.config_checks import check_options
+from purerl.driver.command_line import one_line_errors, parse_record
 from purerl.envs import bandits as problems
 from purerl.envs.base import Environment
+from purerl.ranges import setting
 
 COINS = (0.9, 0.8, 0.5, 0.3)
 
@@ -267,9 +268,9 @@ class Options:
 
     study: str = "testbed"
     """Which games and players: testbed, gradient, walk, regret or context."""
-    num_games: int = 2000
+    num_games: int = setting(2000, low=1)
     """Draws of the game, each of which every agent plays once."""
-    num_steps: int = 1000
+    num_steps: int = setting(1000, low=1)
     """Pulls in each."""
     seed: int = 0
     """Fixes everything random."""
@@ -279,17 +280,15 @@ class Options:
     """Threads of XLA on a CPU; None: one per core."""
 
     def __post_init__(self) -> None:
+        check_options(self)
         if self.study not in STUDIES:
             raise ValueError(f"study = {self.study!r}: choose one of {', '.join(STUDIES)}.")
-        for name in ("num_games", "num_steps"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} = {getattr(self, name)}: it must be at least 1.")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
-    with one_line_errors("bandits"):
-        options = tyro.cli(Options, prog="python -m experiments.studies.bandits", description=__doc__, args=arguments)
+    with one_line_errors("bandits", flags=[Options]):
+        options = parse_record(Options, arguments, "python -m experiments.studies.bandits", __doc__)
         xla.set_cpu_flags(threads=options.cpu_threads)
         study, out = STUDIES[options.study], options.out or pathlib.Path("runs", "bandits", f"{options.study}.png")
         plots.check_can_save(out)

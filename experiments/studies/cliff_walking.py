@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-import tyro
 
 import purerl
 from purerl import xla
@@ -25,9 +24,11 @@ from purerl.algorithms.tabular.control import ControlConfig, ControlHypers, cont
 from purerl.algorithms.tabular.n_step import n_step
 from purerl.algorithms.tabular.update_rule import UpdateRule
 from purerl.analysis import plots
-from purerl.driver.command_line import one_line_errors
+from purerl.config_checks import check_options
+from purerl.driver.command_line import one_line_errors, parse_record
 from purerl.envs import textbook
 from purerl.envs.textbook import maps, pictures
+from purerl.ranges import setting
 
 RULES = {
     "SARSA": n_step(1, "sampled"),
@@ -176,9 +177,9 @@ def _by_return(name: str) -> float:
 class Options:
     """How to learn, how often, and where to draw it."""
 
-    num_runs: int = 1000
+    num_runs: int = setting(1000, low=1)
     """Independent runs of every algorithm."""
-    num_episodes: int = 500
+    num_episodes: int = setting(500, low=1)
     """Episodes of each."""
     step_size: float = 0.5
     """alpha."""
@@ -194,9 +195,7 @@ class Options:
     """Threads of XLA on a CPU; None: one per core."""
 
     def __post_init__(self) -> None:
-        for name in ("num_runs", "num_episodes"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} = {getattr(self, name)}: it must be at least 1.")
+        check_options(self)
         if not 0 < self.step_size <= 1:
             raise ValueError(f"step_size = {self.step_size}: it must lie in (0, 1].")
         if not 0 <= self.epsilon < 1:
@@ -207,10 +206,8 @@ class Options:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
-    with one_line_errors("cliff_walking"):
-        options = tyro.cli(
-            Options, prog="python -m experiments.studies.cliff_walking", description=__doc__, args=arguments
-        )
+    with one_line_errors("cliff_walking", flags=[Options]):
+        options = parse_record(Options, arguments, "python -m experiments.studies.cliff_walking", __doc__)
         xla.set_cpu_flags(threads=options.cpu_threads)
         plots.check_can_save(options.out)
         hypers = ControlHypers(

@@ -19,14 +19,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tyro
 
 from purerl import xla
 from purerl.algorithm import Algorithm
 from purerl.algorithms.model_based.dyna import DynaConfig, DynaHypers, DynaState, dyna
 from purerl.algorithms.tabular.dynamic_programming import value_iteration
 from purerl.analysis import plots
-from purerl.driver.command_line import one_line_errors
+from purerl.driver.command_line import one_line_errors, parse_record
 from purerl.envs.mdp import environment
 from purerl.envs.textbook import blocking_maze, maps, maze, pictures, shortcut_maze
 from purerl.mdp import MDP, MRP, greedy, model_error, random_mdp, solve, start_value
@@ -458,8 +457,8 @@ class Options:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
-    with one_line_errors("dyna_maze"):
-        options = tyro.cli(Options, prog="python -m experiments.studies.dyna_maze", description=__doc__, args=arguments)
+    with one_line_errors("dyna_maze", flags=[Options]):
+        options = parse_record(Options, arguments, "python -m experiments.studies.dyna_maze", __doc__)
         xla.set_cpu_flags(threads=options.cpu_threads, small_loops=True)
         study, out = STUDIES[options.study], options.out or pathlib.Path("runs", "dyna_maze", f"{options.study}.png")
         plots.check_can_save(out)

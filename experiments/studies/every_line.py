@@ -12,7 +12,7 @@ import jax
 import tyro
 
 from purerl import xla
-from purerl.driver.command_line import one_line_errors
+from purerl.driver.command_line import one_line_errors, parse_record
 from purerl.driver.storage import folder as folders
 from purerl.envs.games import Game
 from purerl.envs.pgx import from_pgx
@@ -37,10 +37,8 @@ class Options:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
-    with one_line_errors("every_line"):
-        options = tyro.cli(
-            Options, prog="python -m experiments.studies.every_line", description=__doc__, args=arguments
-        )
+    with one_line_errors("every_line", flags=[Options]):
+        options = parse_record(Options, arguments, "python -m experiments.studies.every_line", __doc__)
         xla.set_cpu_flags(threads=options.cpu_threads)
         game = from_pgx(str(folders.read_config(options.folder)["settings"]["env"]).removeprefix("pgx/"))
         for side, lines in follow(game, options).items():

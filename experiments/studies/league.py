@@ -21,19 +21,20 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tyro
 
 import purerl
 from purerl import files, xla
 from purerl.agent import Agent
 from purerl.analysis import plots
 from purerl.analysis.statistics import Interval
-from purerl.driver.command_line import one_line_errors
+from purerl.config_checks import check_options
+from purerl.driver.command_line import one_line_errors, parse_record
 from purerl.envs.games import Game
 from purerl.games import planners, ratings
 from purerl.games.match import Score, both_sides, score
 from purerl.games.players import one_ply, random_player
 from purerl.names import near
+from purerl.ranges import setting
 from purerl.tools.play import trained
 
 PLAYERS: dict[str, Callable[[Game], Agent]] = {"random": random_player, "one_ply": one_ply}
@@ -190,7 +191,7 @@ class Options:
     """At least two, by name: random, one_ply, uct:N, PATH or PATH:N; Elo is counted from the first."""
     num_games: int = 200
     """Of each pair; each begins half of them."""
-    max_moves: int = 1000
+    max_moves: int = setting(1000, low=1)
     """Moves after which a game is truncated; it counts as a draw where nothing was won so far."""
     prior: float = 1.0
     """Virtual draws of each pair, so that those who win everything have a rating."""
@@ -202,12 +203,11 @@ class Options:
     """Threads of XLA on a CPU; None: one per core."""
 
     def __post_init__(self) -> None:
+        check_options(self)
         if len(self.players) < 2 or len({*self.players}) < len(self.players):
             raise ValueError(f"players = {' '.join(self.players)}: name at least two, each once.")
         if self.num_games < 2 or self.num_games % 2:
             raise ValueError(f"num_games = {self.num_games}: it must be even and at least 2, as each begins half.")
-        if self.max_moves < 1:
-            raise ValueError(f"max_moves = {self.max_moves}: it must be at least 1.")
         if not self.prior > 0:
             raise ValueError(f"prior = {self.prior}: it must be > 0; 0.01 is next to nothing.")
 
@@ -246,8 +246,8 @@ def write(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
-    with one_line_errors("league"):
-        options = tyro.cli(Options, prog="python -m experiments.studies.league", description=__doc__, args=arguments)
+    with one_line_errors("league", flags=[Options]):
+        options = parse_record(Options, arguments, "python -m experiments.studies.league", __doc__)
         xla.set_cpu_flags(threads=options.cpu_threads)
         out = options.out_dir or pathlib.Path("runs", "league", options.game.replace("/", "-"))
         files.check_writable(out / "league.json")

@@ -20,19 +20,20 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tyro
 
 from experiments.studies.league import make_game
 from purerl import files, search, xla
 from purerl.agent import Agent, reactive
 from purerl.analysis import plots
-from purerl.driver.command_line import one_line_errors
+from purerl.config_checks import check_options
+from purerl.driver.command_line import one_line_errors, parse_record
 from purerl.envs.games import Game
 from purerl.games import exhaustive, planners
 from purerl.games.exhaustive import Solution, perfect_player
 from purerl.games.match import Score, both_sides, score
 from purerl.games.planners import LeafEvaluator
 from purerl.games.players import one_ply, random_player
+from purerl.ranges import setting
 from purerl.search import qtransforms, rules
 from purerl.search.mcts import backup, expand, select
 from purerl.search.tree import Tree, init_tree, mean_value, root_of
@@ -239,11 +240,11 @@ class Options:
     """minimax, one_ply, random; None: one who looks one move ahead, and minimax if the game is solved."""
     num_games: int = 200
     """Of each pair; each begins half of them."""
-    num_positions: int = 500
+    num_positions: int = setting(500, low=1)
     """In which the search is compared with minimax."""
-    max_positions: int = 5000
+    max_positions: int = setting(5000, low=1)
     """On one level, up to which a game is solved."""
-    max_moves: int = 1000
+    max_moves: int = setting(1000, low=1)
     """After which a playout, or a game, is truncated."""
     seed: int = 0
     """Fixes everything random."""
@@ -253,15 +254,13 @@ class Options:
     """Threads of XLA on a CPU; None: one per core."""
 
     def __post_init__(self) -> None:
+        check_options(self)
         _known("searches", self.searches, SEARCHES)
         _known("opponents", self.opponents or OPPONENTS, OPPONENTS)
         if not self.simulations or min(self.simulations) < 1 or sorted({*self.simulations}) != [*self.simulations]:
             raise ValueError(f"simulations = {self.simulations}: numbers from 1 in rising order.")
         if self.num_games < 2 or self.num_games % 2:
             raise ValueError(f"num_games = {self.num_games}: it must be even and at least 2, as each begins half.")
-        for name in ("num_positions", "max_positions", "max_moves"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} = {getattr(self, name)}: it must be at least 1.")
 
 
 def _known(field: str, names: Sequence[str], known: Sequence[str] | Mapping[str, object]) -> None:
@@ -294,8 +293,8 @@ def opponents(game: Game, solution: Solution | None, names: Sequence[str] | None
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
-    with one_line_errors("mcts"):
-        options = tyro.cli(Options, prog="python -m experiments.studies.mcts", description=__doc__, args=arguments)
+    with one_line_errors("mcts", flags=[Options]):
+        options = parse_record(Options, arguments, "python -m experiments.studies.mcts", __doc__)
         xla.set_cpu_flags(threads=options.cpu_threads, small_loops=True)
         out = options.out_dir or pathlib.Path("runs", "mcts", options.game.replace("/", "-"))
         files.check_writable(out / "mcts.json")

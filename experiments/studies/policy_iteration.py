@@ -17,13 +17,12 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tyro
 
 from purerl import xla
 from purerl.algorithms.tabular import dynamic_programming as dp
 from purerl.algorithms.tabular.dynamic_programming import Solution
 from purerl.analysis import plots
-from purerl.driver.command_line import one_line_errors
+from purerl.driver.command_line import one_line_errors, parse_record
 from purerl.envs.textbook import car_rental, gambler, gridworld_4x4, maps, pictures
 from purerl.envs.textbook.operations import MOST_MOVED
 from purerl.mdp import MDP, greedy, lookahead, start_value
@@ -204,10 +203,8 @@ class Options:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
-    with one_line_errors("policy_iteration"):
-        options = tyro.cli(
-            Options, prog="python -m experiments.studies.policy_iteration", description=__doc__, args=arguments
-        )
+    with one_line_errors("policy_iteration", flags=[Options]):
+        options = parse_record(Options, arguments, "python -m experiments.studies.policy_iteration", __doc__)
         xla.set_cpu_flags(threads=options.cpu_threads)
         out = options.out or pathlib.Path("runs", "policy_iteration", f"{options.study}.png")
         plots.check_can_save(out)

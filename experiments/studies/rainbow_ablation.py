@@ -16,7 +16,6 @@ from collections.abc import Mapping, Sequence
 
 import jax
 import numpy as np
-import tyro
 
 from purerl import envs, files, xla
 from purerl.algorithms.value.dqn import DQNConfig
@@ -30,7 +29,8 @@ from purerl.analysis.statistics import (
     probability_of_improvement,
     stratified_bootstrap,
 )
-from purerl.driver.command_line import one_line_errors
+from purerl.config_checks import check_options
+from purerl.driver.command_line import one_line_errors, parse_record
 from purerl.driver.hypers import schedules
 from purerl.driver.running.interruption import Interrupted
 from purerl.driver.running.loop import train
@@ -38,6 +38,7 @@ from purerl.driver.running.result import TrainResult
 from purerl.driver.storage import folder
 from purerl.names import near
 from purerl.presets.rainbow import EXPERIMENT, PARTS, make_algorithm, rainbow
+from purerl.ranges import setting
 
 NAMES = {
     "target": "double",
@@ -60,17 +61,17 @@ class Options:
     """Environment; its preset is that of experiments.rainbow."""
     parts: tuple[str, ...] = tuple(PARTS)
     """Parts to take away, one at a time: target, dueling, prioritized, n_step, distribution, noisy."""
-    num_env_steps: int | None = None
+    num_env_steps: int | None = setting(None, low=1)
     """Environment steps of each seed; None: as the preset has it."""
-    num_seeds: int = 5
+    num_seeds: int = setting(5, low=1)
     """Independent runs of each agent."""
     seed: int = 0
     """Fixes everything random."""
     eval_every: int | None = None
     """Environment steps between evaluations; None: 20 over the run."""
-    num_eval_episodes: int = 32
+    num_eval_episodes: int = setting(32, low=1)
     """Episodes of each evaluation, in fresh environments, with the best actions."""
-    trials_at_once: int | None = None
+    trials_at_once: int | None = setting(None, low=1)
     """Seeds to run side by side, the others waiting their turn; None: all that fit."""
     out_dir: pathlib.Path | None = None
     """Where results go; None: runs/rainbow_ablation/ENV."""
@@ -80,17 +81,14 @@ class Options:
     """Go on with what was interrupted, and leave what is finished as it is."""
     progress: bool = True
     """Show progress bars."""
-    cpu_threads: int | None = None
+    cpu_threads: int | None = setting(None, low=1)
     """Threads of XLA on a CPU; None: one per core."""
 
     def __post_init__(self) -> None:
+        check_options(self)
         for part in self.parts:
             if part not in PARTS:
                 raise ValueError(f"parts has {part!r}. {near(part, PARTS)}Choose from {', '.join(PARTS)}.")
-        for name in ("num_env_steps", "num_seeds", "num_eval_episodes", "trials_at_once", "cpu_threads"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} = {value}: it must be at least 1.")
         if self.eval_every is not None and self.eval_every < 1:
             raise ValueError(f"eval_every = {self.eval_every}: it must be at least 1, for the curves are evaluations.")
         if self.resume and self.overwrite:
@@ -190,10 +188,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     again = f"python -m experiments.studies.rainbow_ablation {shlex.join([*arguments, '--resume', '--out-dir'])}"
-    with one_line_errors("rainbow_ablation", again):
-        options = tyro.cli(
-            Options, prog="python -m experiments.studies.rainbow_ablation", description=__doc__, args=arguments
-        )
+    with one_line_errors("rainbow_ablation", again, [Options]):
+        options = parse_record(Options, arguments, "python -m experiments.studies.rainbow_ablation", __doc__)
         xla.set_cpu_flags(threads=options.cpu_threads)
         try:
             results = ablate(options)

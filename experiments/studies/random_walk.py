@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tyro
 
 from purerl import xla
 from purerl.algorithms.tabular.episodes import Episode, sample_episodes
@@ -25,9 +24,11 @@ from purerl.algorithms.tabular.prediction import StateValues, begin, learn
 from purerl.algorithms.tabular.td import n_step_td
 from purerl.algorithms.tabular.td_lambda import Trace, lambda_return, td_lambda
 from purerl.analysis import plots
-from purerl.driver.command_line import one_line_errors
+from purerl.config_checks import check_options
+from purerl.driver.command_line import one_line_errors, parse_record
 from purerl.envs.textbook import random_walk
 from purerl.mdp import MDP, state_value
+from purerl.ranges import setting
 
 LAMBDAS = (0.0, 0.4, 0.8, 0.9, 0.95, 0.975, 0.99, 1.0)
 _DIVERGED = 1.0  # an error that is not drawn: with large steps some curves leave every scale
@@ -220,7 +221,7 @@ class Options:
 
     study: str = "step-size"
     """What to show: step-size or learning."""
-    num_runs: int = 1000
+    num_runs: int = setting(1000, low=1)
     """Independent runs; every method sees the same ones."""
     seed: int = 0
     """Fixes everything random."""
@@ -230,18 +231,15 @@ class Options:
     """Threads of XLA on a CPU; None: one per core."""
 
     def __post_init__(self) -> None:
+        check_options(self)
         if self.study not in STUDIES:
             raise ValueError(f"study = {self.study!r}: choose one of {', '.join(STUDIES)}.")
-        if self.num_runs < 1:
-            raise ValueError(f"num_runs = {self.num_runs}: it must be at least 1.")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
-    with one_line_errors("random_walk"):
-        options = tyro.cli(
-            Options, prog="python -m experiments.studies.random_walk", description=__doc__, args=arguments
-        )
+    with one_line_errors("random_walk", flags=[Options]):
+        options = parse_record(Options, arguments, "python -m experiments.studies.random_walk", __doc__)
         xla.set_cpu_flags(threads=options.cpu_threads, small_loops=True)
         out = options.out or pathlib.Path("runs", "random_walk", f"{options.study}.png")
         plots.check_can_save(out)

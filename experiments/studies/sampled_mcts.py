@@ -19,14 +19,15 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tyro
 
 from purerl import envs, files, rollout, search, xla
 from purerl.algorithms.model_based import lookahead
 from purerl.analysis import statistics
-from purerl.driver.command_line import one_line_errors
+from purerl.config_checks import check_options
+from purerl.driver.command_line import one_line_errors, parse_record
 from purerl.envs.base import Environment
 from purerl.envs.games import Game
+from purerl.ranges import setting
 from purerl.search import sampled
 from purerl.spaces import Space
 from purerl.types import PyTree, Seen
@@ -46,19 +47,19 @@ class Options:
     """Environment of one player, by name."""
     search: str = "gumbel"
     """gumbel or puct."""
-    num_samples: int = 16
+    num_samples: int = setting(16, low=1)
     """Actions that are drawn in each node, K."""
-    num_simulations: int = 64
+    num_simulations: int = setting(64, low=1)
     """Before a step."""
-    playout_depth: int = 30
+    playout_depth: int = setting(30, low=1)
     """Steps of a playout."""
-    num_playouts: int = 4
+    num_playouts: int = setting(4, low=1)
     """From each leaf."""
     gamma: float = 0.99
     """Discount of what is planned; returns are reported without."""
-    episodes: int = 32
+    episodes: int = setting(32, low=1)
     """To play; a multiple of --at-once."""
-    at_once: int = 8
+    at_once: int = setting(8, low=1)
     """Episodes side by side."""
     seed: int = 0
     """Fixes everything random."""
@@ -70,11 +71,9 @@ class Options:
     """Threads of XLA on a CPU; None: one per core."""
 
     def __post_init__(self) -> None:
+        check_options(self)
         if self.search not in SEARCHES:
             raise ValueError(f"search = {self.search}: choose from {', '.join(SEARCHES)}.")
-        for name in ("num_samples", "num_simulations", "playout_depth", "num_playouts", "episodes", "at_once"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} = {getattr(self, name)}: it must be at least 1.")
         if self.episodes % self.at_once:
             raise ValueError(f"episodes = {self.episodes}: it must be a multiple of at_once = {self.at_once}.")
         if not 0 <= self.gamma <= 1:
@@ -155,10 +154,8 @@ def make_env(name: str) -> Environment:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
-    with one_line_errors("sampled_mcts"):
-        options = tyro.cli(
-            Options, prog="python -m experiments.studies.sampled_mcts", description=__doc__, args=arguments
-        )
+    with one_line_errors("sampled_mcts", flags=[Options]):
+        options = parse_record(Options, arguments, "python -m experiments.studies.sampled_mcts", __doc__)
         xla.set_cpu_flags(threads=options.cpu_threads, small_loops=True)
         out = options.out or pathlib.Path("runs", "sampled_mcts", f"{options.env.replace('/', '-')}.json")
         files.check_writable(out)

@@ -122,7 +122,7 @@ def test_command_prints_a_table_and_draws(study, tmp_path, capsys):
 
 def test_bad_options_are_refused(capsys):
     """A study that does not exist, an interval of one run: one line, exit code 2."""
-    for arguments, message in ((["--study", "nothing"], "study = 'nothing'"), (["--num-runs", "1"], "num_runs = 1")):
+    for arguments, message in ((["--study", "nothing"], "--study 'nothing'"), (["--num-runs", "1"], "--num-runs 1")):
         with pytest.raises(SystemExit) as exit_:
             experiment.main(arguments)
         assert exit_.value.code == 2

@@ -96,12 +96,12 @@ def test_a_game_that_is_not_solved(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--searches", "alpha"], "searches = alpha: choose from uct, puct, each once"),
-        (["--opponents", "one_ply", "one_ply"], "opponents = one_ply one_ply: choose from minimax, one_ply, random"),
-        (["--simulations", "8", "2"], "simulations = (8, 2): numbers from 1 in rising order"),
-        (["--simulations", "0"], "simulations = (0,): numbers from 1"),
-        (["--num-games", "3"], "num_games = 3: it must be even"),
-        (["--num-positions", "0"], "num_positions = 0: it must be at least 1"),
+        (["--searches", "alpha"], "--searches alpha: choose from uct, puct, each once"),
+        (["--opponents", "one_ply", "one_ply"], "--opponents one_ply one_ply: choose from minimax, one_ply, random"),
+        (["--simulations", "8", "2"], "--simulations (8, 2): numbers from 1 in rising order"),
+        (["--simulations", "0"], "--simulations (0,): numbers from 1"),
+        (["--num-games", "3"], "--num-games 3: it must be even"),
+        (["--num-positions", "0"], "--num-positions 0: it must be at least 1"),
         (["--game", "CartPole-v1"], "CartPole-v1 is no game of two players. There are pgx/"),
         (["--opponents", "minimax", "--max-positions", "5"], "No minimax. pgx/tic_tac_toe: 9 positions on one level"),
     ],

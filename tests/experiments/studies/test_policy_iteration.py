@@ -67,4 +67,4 @@ def test_command(tmp_path, capsys):
     with pytest.raises(SystemExit) as stop:
         experiment.main(["--study", "chess"])
     assert stop.value.code == 2
-    assert "study = 'chess': choose one of" in capsys.readouterr().err
+    assert "--study 'chess': choose one of" in capsys.readouterr().err

@@ -128,8 +128,8 @@ def test_interrupted_it_says_how_to_go_on(tiny, tmp_path, capsys, monkeypatch):
     ("arguments", "message"),
     [
         (["--parts", "noise"], "parts has 'noise'. Near: 'noisy'"),
-        (["--num-seeds", "0"], "num_seeds = 0"),
-        (["--eval-every", "0"], "eval_every = 0"),
+        (["--num-seeds", "0"], "--num-seeds 0"),
+        (["--eval-every", "0"], "--eval-every 0"),
         (["--resume", "--overwrite"], "choose one"),
     ],
     ids=lambda value: None if isinstance(value, str) else " ".join(value),

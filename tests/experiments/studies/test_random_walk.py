@@ -55,7 +55,7 @@ def test_command(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [(["--study", "walk"], "study = 'walk': choose one of step-size, learning"), (["--num-runs", "0"], "num_runs = 0")],
+    [(["--study", "walk"], "--study 'walk': choose one of step-size, learning"), (["--num-runs", "0"], "--num-runs 0")],
     ids=["study", "runs"],
 )
 def test_bad_options(arguments, message, capsys):

@@ -32,10 +32,10 @@ def test_command(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--search", "alpha"], "search = alpha: choose from gumbel, puct."),
-        (["--num-samples", "0"], "num_samples = 0: it must be at least 1."),
-        (["--episodes", "9"], "episodes = 9: it must be a multiple of at_once = 8."),
-        (["--gamma", "1.5"], "gamma = 1.5: it must be in [0, 1]."),
+        (["--search", "alpha"], "--search alpha: choose from gumbel, puct."),
+        (["--num-samples", "0"], "--num-samples 0: it must be at least 1."),
+        (["--episodes", "9"], "--episodes 9: it must be a multiple of --at-once 8."),
+        (["--gamma", "1.5"], "--gamma 1.5: it must be in [0, 1]."),
         (
             ["--env", "pgx/tic_tac_toe"],
             "pgx/tic_tac_toe is a game of two players: plan in it with experiments.studies.mcts.",
