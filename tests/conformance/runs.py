@@ -94,14 +94,15 @@ class Runs:
     @functools.cached_property
     def changed_half_way(self) -> program.Carry:
         """All rows at the end, where those from CHANGED on were FIRST for the first half, and changed then."""
-        half = jnp.arange(self.half.diverged_at.shape[0]).at[CHANGED:].set(FIRST)
-        as_first = jax.tree.map(lambda x: x[half], self.half)
+        half = np.arange(len(self.half.diverged_at))
+        half[CHANGED:] = FIRST
+        as_first = jax.tree.map(lambda x: on_host(x)[half], self.half)
         return self.run(as_first.replace(hypers=self.half.hypers), HALF, WHOLE)
 
     def counted_to(self, number: int, names: Collection[str]) -> program.Carry:
         """All rows at the end, where at half time these counters were shifted so that the largest was ``number``."""
         states = jax.tree.map_with_path(
-            lambda path, x: number - jnp.max(x) + x if counter(path) in names else x, self.half.states
+            lambda path, x: number - np.max(x) + on_host(x) if counter(path) in names else x, self.half.states
         )
         return self.run(self.half.replace(states=states), HALF, WHOLE)
 
@@ -110,7 +111,8 @@ class Runs:
         """All rows at the end, where at half time every floating-point number of THIRD's state became NaN."""
 
         def poisoned(x: jax.Array) -> jax.Array:
-            return x.at[THIRD].set(jnp.nan) if jnp.issubdtype(x.dtype, jnp.floating) else x
+            third = (np.arange(len(x)) == THIRD).reshape(-1, *[1] * (x.ndim - 1))
+            return np.where(third, np.float32(np.nan), x) if jnp.issubdtype(x.dtype, jnp.floating) else x
 
         return self.run(self.half.replace(states=jax.tree.map(poisoned, self.half.states)), HALF, WHOLE)
 
@@ -144,6 +146,11 @@ class Runs:
 def compiled(function: Callable, *args: PyTree):
     """A function, compiled for such arguments with the options that the driver's programs have."""
     return jax.jit(function).lower(*args).compile(compiler_options=xla.compiler_options(jax.default_backend()))
+
+
+def on_host(x: jax.Array) -> jax.Array | np.ndarray:
+    """In NumPy, which compiles nothing, unless it is a key."""
+    return x if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else np.asarray(x)
 
 
 def arrays(hypers: PyTree) -> PyTree:
