@@ -143,7 +143,7 @@ def check(where: str, transitions: Transition, env: Environment) -> None:
         "truncated": (np.bool_, ()),
         "next_obs": (obs.dtype, obs.shape),
     }
-    columns = _columns(transitions)
+    columns: dict[str, Any] = {**_columns(transitions)}
     for name, column in columns.items():
         _check_column(where, name, column, *expected[name])
     if len({len(column) for column in columns.values()}) > 1:
