@@ -112,7 +112,6 @@ def first_runs(
                 "library": name,
                 "seeds": num_seeds,
                 "first result s": median["first_s"],
-                "of it compile s": median["compile_s"],
                 "scratch MB": median["scratch_bytes"] / 1e6,
                 "speed / purerl's": medians["purerl"]["first_s"] / median["first_s"],
                 "scratch / purerl's": median["scratch_bytes"] / medians["purerl"]["scratch_bytes"],

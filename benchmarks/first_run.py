@@ -6,11 +6,11 @@ As much work for purerl as for Rejax, with the settings of ``benchmarks.ppo`` an
 fresh process that keeps no compiled programs, and they take turns.
 """
 
+import math
+
 import tyro
 
 from benchmarks import common, dqn, ppo
-
-STEPS_PER_UPDATE = ppo.SETUP["num_envs"] * ppo.SETUP["num_steps"]
 
 
 def main(
@@ -30,7 +30,8 @@ def main(
         threads: of XLA, in every program alike; None: one per core.
     """
     suffix = common.set_flags(threads=threads)
-    of_ppo = ppo.SETUP | {"num_updates": -(-num_env_steps // STEPS_PER_UPDATE)}
+    of_ppo: common.Row = {**ppo.SETUP}
+    of_ppo["num_updates"] = math.ceil(num_env_steps / (of_ppo["num_envs"] * of_ppo["num_steps"]))
     of_dqn = dqn.SETUP | {"num_env_steps": num_env_steps}
     common.report(
         f"first_run{suffix}",

@@ -1,4 +1,4 @@
-"""purerl's DQN with the settings given as JSON; prints one line of JSON."""
+"""purerl's DQN with the settings given as JSON; prints one line of JSON. First runs are those of the driver."""
 
 import json
 import sys
@@ -8,13 +8,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from benchmarks.peers import jax_run
-from purerl import envs, xla
+from benchmarks.peers.run_purerl import measure
+from purerl import envs
+from purerl.algorithm import Algorithm
 from purerl.algorithms.value.dqn import DQNConfig, DQNHypers, dqn
 
 
-def make_train(setup: Mapping[str, Any]) -> tuple[Callable, DQNHypers]:
-    """``(hypers, key) -> (state, metrics)``, a whole run; and the hypers."""
+def make_algorithm(setup: Mapping[str, Any]) -> tuple[Algorithm, DQNHypers, int]:
+    """The algorithm, the hypers, and the length of the run in environment steps."""
     config = DQNConfig(
         num_envs=setup["num_envs"],
         num_steps=setup["train_every"] // setup["num_envs"],
@@ -34,8 +35,13 @@ def make_train(setup: Mapping[str, Any]) -> tuple[Callable, DQNHypers]:
         exploration_steps=setup["exploration_steps"],
         max_grad_norm=setup["max_grad_norm"],
     )
-    algo = dqn(envs.make("CartPole-v1"), config)
-    num_updates = (setup["num_env_steps"] - config.num_warmup_steps) // setup["train_every"]
+    return dqn(envs.make("CartPole-v1"), config), hypers, setup["num_env_steps"]
+
+
+def make_train(setup: Mapping[str, Any]) -> tuple[Callable, DQNHypers]:
+    """``(hypers, key) -> (state, metrics)``, a whole run; and the hypers."""
+    algo, hypers, num_env_steps = make_algorithm(setup)
+    num_updates = (num_env_steps - setup["num_warmup_steps"]) // setup["train_every"]
 
     def train(hypers: DQNHypers, key: jax.Array):
         init_key, run_key = jax.random.split(key)
@@ -49,7 +55,4 @@ def make_train(setup: Mapping[str, Any]) -> tuple[Callable, DQNHypers]:
 
 
 if __name__ == "__main__":
-    setup = json.loads(sys.argv[1])
-    train, hypers = make_train(setup)
-    options = xla.compiler_options(jax.default_backend())
-    jax_run.measure(train, hypers, num_seeds=setup.get("num_seeds", 1), compiler_options=options)
+    measure(json.loads(sys.argv[1]), make_algorithm, make_train)
