@@ -107,6 +107,8 @@ def _conclude(
         result = result_of(engine, log, first_update, options.num_env_steps, forked_from)
         if store is not None:
             _finish(store, result)
+    for line in result.summary["warnings"]:
+        warnings.warn(line, stacklevel=3)
     return result
 
 

@@ -1,6 +1,7 @@
 """The summary of a run: axes of points and seeds, what was asked for, what it took, points ranked."""
 
 import numpy as np
+import pytest
 
 from purerl.driver import grid
 from purerl.driver.running.summary import _warnings
@@ -20,6 +21,19 @@ def test_saturation_is_warned_of():
     (line,) = _warnings(logged(clipped_targets=[0.3, 0.1, np.nan]), 32)
     assert line.startswith("20 % of the last targets lay outside the support") and "v_min and v_max" in line
     assert _warnings(logged(clipped_targets=[0.2, 0.0, 0.0]), 32) == []
+
+
+def test_what_is_in_the_summary_is_warned_of():
+    """At the end of a run from Python, too, where nobody prints a report."""
+    update = toy().update
+
+    def saturated(*arguments):
+        state, metrics = update(*arguments)
+        return state, metrics | {"clipped_targets": 0.5}
+
+    with pytest.warns(UserWarning, match="50 % of the last targets"):
+        result = train(toy()._replace(update=saturated), num_env_steps=20)
+    assert len(result.summary["warnings"]) == 1
 
 
 def test_episodes_that_were_cut_are_warned_of():
