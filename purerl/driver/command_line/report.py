@@ -19,11 +19,10 @@ def report(result: TrainResult, out_dir: pathlib.Path, curve: pathlib.Path | Non
     trials = f"{points} points of {seeds} seeds" if result.sweep else f"{seeds} seed{'s' if seeds > 1 else ''}"
     num_diverged = result.best().num_diverged if result.sweep else summary["num_diverged"]
     what = f"return   {with_diverged(result.final_return, num_diverged)}"
-    whose = "the best point's " if result.sweep else ""
     side_by_side = f" in {blocks} blocks of {summary['trials_on_device']} on a device" if blocks > 1 else ""
     lines = [
         f"{summary['title']}: {trials}{side_by_side}, {summary['num_env_steps']:,} steps each{_since(summary)}",
-        f"  {what}, {whose}{_statistic(result.final_return)} ({summary['final_return_is']})",
+        f"  {what}{_of_what(result)}",
         *(f"  warning  {line}" for line in summary.get("warnings", ())),
         *_table(result.table() if result.sweep else []),
         f"  time     trace {summary['trace_seconds']:.1f} s, compile {summary['compile_seconds']:.1f} s, training "
@@ -57,21 +56,27 @@ def _table(points: list[Point]) -> list[str]:
     return ranked_lines([(point.label, point.final_return, point.num_diverged) for point in points])
 
 
-def _statistic(final: Interval) -> str:
-    """What the numbers of an interval are."""
-    if final.num_scores == 1 or np.isnan(final.estimate):
-        return "return of the seed" if final.num_scores else "no return"
-    return f"interquartile mean over seeds with its {'95 %' if final.is_wide_enough else 'bootstrap'} interval"
+def _of_what(result: TrainResult) -> str:
+    """What the numbers of the return are; nothing where there is none."""
+    final = result.final_return
+    if np.isnan(final.estimate):
+        return ""
+    what = f"interquartile mean over seeds with its {'95 %' if final.is_wide_enough else 'bootstrap'} interval"
+    whose = "the best point's " if result.sweep else ""
+    of_one = "return of the seed" if final.num_scores == 1 else what
+    return f", {whose}{of_one} ({result.summary['final_return_is']})"
 
 
 def _since(summary: Mapping[str, Any]) -> str:
     """Where the run took up another, or itself."""
     fork, resumed_at = summary.get("forked_from"), summary["resumed_at_step"]
-    if fork:
-        return f", forked from {fork['folder']} at step {fork['step']:,}"
+    origin = f", forked from {fork['folder']} at step {fork['step']:,}" if fork else ""
     if resumed_at and not summary["num_env_steps_run"]:
-        return "; the run was finished, and nothing was trained: to go on, give a larger --num-env-steps"
-    return f", resumed at step {resumed_at:,}" if resumed_at else ""
+        if summary["num_diverged"] == summary["num_points"] * summary["num_seeds"]:
+            return f"{origin}; all of it had diverged, and nothing was trained"
+        return f"{origin}; the run was finished, and nothing was trained: to go on, give a larger --num-env-steps"
+    began_at = fork["step"] if fork else 0
+    return f"{origin}, resumed at step {resumed_at:,}" if resumed_at > began_at else origin
 
 
 def _speed(summary: Mapping[str, Any]) -> str:

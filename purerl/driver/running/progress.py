@@ -74,6 +74,8 @@ class Progress:
         """
         if not math.isnan(mean_return):
             self._return = f"return {mean_return:.1f}"
+        if num_diverged == self._num_trials:
+            self._return = ""  # nobody is left who has it
         diverged = f"{num_diverged} of {self._num_trials} diverged" if num_diverged else ""
         self._bar.set_postfix_str(", ".join(filter(None, [self._return, diverged])), refresh=False)
         self._bar.update(num_env_steps * self._num_trials - self._bar.n)

@@ -43,7 +43,7 @@ def test_a_run_of_which_all_diverged_fails(main, capsys, tmp_path):
     with pytest.raises(SystemExit) as exit_, pytest.warns(UserWarning, match="iverged"):
         main("--limit", -1, "--out-dir", tmp_path / "all")
     assert exit_.value.code == 1
-    assert "  return   nan (2 of 2 seeds diverged), no return" in capsys.readouterr().out
+    assert "  return   nan (2 of 2 seeds diverged)\n" in capsys.readouterr().out
     _, limit = limit_for_one(2)
     with pytest.warns(UserWarning, match="Diverged"):
         result = main("--limit", limit, "--out-dir", tmp_path / "one")

@@ -49,7 +49,7 @@ def test_diverged_seeds_stand_beside_the_mean():
     """On the line of the return, whatever else is said."""
     lines = lines_of(of_seeds([20.0, 20.5, 20.5, 20.5, 20.5, 21.0, NAN, NAN]))
     assert lines[1].startswith("  return   20.5 [20.25, 20.75] (2 of 8 seeds diverged), interquartile mean over seeds")
-    assert lines_of(of_seeds([NAN, NAN]))[1].startswith("  return   nan (2 of 2 seeds diverged), no return")
+    assert lines_of(of_seeds([NAN, NAN]))[1] == "  return   nan (2 of 2 seeds diverged)"
 
 
 def test_few_seeds_have_no_95_percent_interval():
@@ -67,10 +67,14 @@ def test_what_a_reader_should_know_is_a_line():
 def test_a_fork_says_from_where_and_a_finished_run_that_it_was():
     """A run that was finished has no speed, and says how to go on."""
     fork = {"folder": "runs/b", "step": 4000}
-    assert "8,000 steps each, forked from runs/b at step 4,000" in lines_of(of_seeds([1.0], forked_from=fork))[0]
+    for resumed_at, more in ((4000, ""), (6000, ", resumed at step 6,000")):
+        line = lines_of(of_seeds([1.0], forked_from=fork, resumed_at_step=resumed_at))[0]
+        assert line.endswith(f"8,000 steps each, forked from runs/b at step 4,000{more}")
     again = lines_of(of_seeds([1.0], resumed_at_step=8000, num_env_steps_run=0, env_steps_per_second=None))
     assert again[0].endswith("the run was finished, and nothing was trained: to go on, give a larger --num-env-steps")
     assert not any(line.startswith("  speed") for line in again)
+    lost = lines_of(of_seeds([NAN], resumed_at_step=64, num_env_steps_run=0, env_steps_per_second=None))
+    assert lost[0].endswith("; all of it had diverged, and nothing was trained")
     assert lines_of(of_seeds([1.0], resumed_at_step=4000))[0].endswith("8,000 steps each, resumed at step 4,000")
 
 

@@ -135,6 +135,16 @@ def test_a_run_that_has_just_begun_has_no_metrics(tmp_path):
         run.metric("eval_return")
 
 
+def test_who_diverged_is_known_with_a_summary_and_without(tmp_path):
+    """As the summary says; else who has nothing in the last two entries: one is what a kill may cut short."""
+    rows = [(0, 10), (1, 10), (2, 10), (0, 20), (1, 20), (0, 30), (1, 30), (0, 40)]  # trial 1 is cut short, 2 is gone
+    path = folder_with(tmp_path, HEADER + "".join(f"{seed},{step},x,1.0\n" for seed, step in rows))
+    np.testing.assert_array_equal(read_run(path).diverged(), [[False, False, True]])
+    (path / "summary.json").write_text('{"diverged": [true, false, false]}')
+    np.testing.assert_array_equal(read_run(path).diverged(), [[True, False, False]])
+    np.testing.assert_array_equal(read_run(folder_with(tmp_path / "new", HEADER)).diverged(), np.zeros((1, 0), bool))
+
+
 def test_an_unknown_metric_is_met_with_those_there_are(sweep):
     """Folder, name, and the names to choose from."""
     with pytest.raises(ValueError, match=f"{sweep} has no metric 'return'. It has episode_return, loss."):
