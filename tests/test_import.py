@@ -35,7 +35,7 @@ ARROWS = {
     "mdp": ("mdp", "kernels", "types"),
     "nets": ("nets", "kernels", "observation", "spaces", "types"),
     "envs": ("envs", "agent", "env_names", "mdp", "kernels", "names", "observation", "recipes", "spaces", "types"),
-    "data": ("data", "envs.base", "files", "kernels", "spaces", "types"),
+    "data": ("data", "config_checks", "envs.base", "files", "kernels", "ranges", "spaces", "types"),
     "search": ("search", "files", "types"),
     "games": ("games", "agent", "envs", "kernels", "search", "spaces", "types"),
     "language": ("language", "mdp", "kernels", "types"),

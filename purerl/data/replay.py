@@ -21,7 +21,9 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from purerl.config_checks import check_config
 from purerl.data import ring as rings
+from purerl.ranges import setting
 from purerl.types import PyTree, Scalar
 
 
@@ -33,7 +35,7 @@ class ReplayConfig:
         ValueError: at construction, if they do not go together.
     """
 
-    capacity: int = 100_000
+    capacity: int = setting(100_000, low=1, high=2**31 - 1)
     """Steps that are kept, of all environments together."""
     num_envs: int = 1
     """B."""
@@ -45,9 +47,7 @@ class ReplayConfig:
     """Steps from the start of one sequence to the next, at most length; less than that and they overlap."""
 
     def __post_init__(self) -> None:
-        for name, value in dataclasses.asdict(self).items():
-            if value < 1:
-                raise ValueError(f"ReplayConfig.{name} = {value}: it must be at least 1.")
+        check_config(self)
         if self.capacity % self.num_envs:
             raise ValueError(
                 f"ReplayConfig.capacity = {self.capacity} must be a multiple of num_envs = {self.num_envs}: "

@@ -145,7 +145,10 @@ def test_a_seed_of_many_is_the_seed_alone(kind):
 @pytest.mark.parametrize(
     "settings, message",
     [
-        ({"capacity": 0}, "capacity = 0: it must be at least 1"),
+        ({"capacity": 0}, "capacity = 0: it must be in [1, 2147483647]"),
+        ({"capacity": 2**31}, "capacity = 2147483648: it must be in [1, 2147483647]"),
+        ({"capacity": 64.0}, "capacity = 64.0: it must be a whole number"),
+        ({"batch_size": 0}, "batch_size = 0: it must be at least 1"),
         ({"capacity": 100, "num_envs": 8}, "capacity = 100 must be a multiple of num_envs = 8: 96 or 104 is one"),
         ({"capacity": 16, "batch_size": 17}, "batch_size = 17 is more than the 16 items of length 1"),
         ({"capacity": 16, "length": 4, "batch_size": 14}, "batch_size = 14 is more than the 13 items of length 4"),
@@ -155,7 +158,7 @@ def test_a_seed_of_many_is_the_seed_alone(kind):
             "not a multiple of period = 4: make it a multiple of 8",
         ),
     ],
-    ids=["zero", "envs", "batch", "sequences", "gaps", "period"],
+    ids=["zero", "huge", "float", "none", "envs", "batch", "sequences", "gaps", "period"],
 )
 def test_a_bad_config_says_what_to_do(settings, message):
     """Each error names the field, the numbers and the remedy."""

@@ -57,7 +57,7 @@ def n_step(n: int = 1, backup: Backup = "sampled", on_policy: bool = True, name:
 
     Source: Sutton & Barto 2018, sections 6.4 to 6.6 and 7.2 to 7.6; De Asis et al. 2018 (arXiv 1703.01327).
     """
-    if n < 1:
+    if not isinstance(n, int) or n < 1:
         raise ValueError(f"n_step(n={n}): it must be at least 1; n=1 learns from every step at once.")
     if backup not in get_args(Backup):
         raise ValueError(f"n_step(backup={backup!r}): choose one of {', '.join(get_args(Backup))}.")

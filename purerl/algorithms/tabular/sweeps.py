@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from purerl.mdp import MDP, SparseMDP, optimality_backup
+from purerl.ranges import Range, check_hyper
 from purerl.types import Scalar
 
 _ROUNDING = 4  # units of the last digit of the largest value: changes no larger than this are noise
@@ -43,7 +44,13 @@ def sweep_until_settled(
 
 
 def unsettled(residual: jax.Array, value: jax.Array, tolerance: Scalar) -> jax.Array:
-    """Whether values change by more than the tolerance, and by more than rounding does."""
+    """Whether values change by more than the tolerance, and by more than rounding does.
+
+    Raises:
+        ValueError: for a tolerance that is negative or not finite (by NaN every value would be settled), unless it is
+            traced.
+    """
+    check_hyper("tolerance", tolerance, Range(low=0))
     rounding = _ROUNDING * jnp.finfo(value.dtype).eps * jnp.abs(value).max()
     return residual > jnp.maximum(tolerance, rounding)
 

@@ -59,6 +59,7 @@ def test_n_step_refuses_bad_settings():
     """No step, an unknown backup, a mixed backup off policy: each named with its remedy."""
     for arguments, message in (
         ((0,), r"n_step\(n=0\)"),
+        ((1.5,), r"n_step\(n=1\.5\)"),
         ((1, "full"), "choose one of sampled, expected, mixed"),
         ((2, "mixed", False), "has a bias"),
     ):

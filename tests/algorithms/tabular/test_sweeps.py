@@ -102,3 +102,12 @@ def test_single_precision_settles():
         assert (solution.iterations < 20_000).all(), name
         allowed = np.asarray(solution.bound)[::8, None] + 1e-4 * np.abs(best)
         assert (np.abs(solution.value[::8] - best) <= allowed).all(), name
+
+
+@pytest.mark.parametrize("tolerance", [np.nan, np.inf, -1.0])
+def test_a_tolerance_by_which_nothing_could_settle_is_refused(tolerance):
+    """By NaN everything would be settled at once, and values of 0 the answer."""
+    mdp = jax.tree.map(lambda x: x[0], random_mdps())
+    for solve in (value_iteration, prioritized_sweeping):
+        with pytest.raises(ValueError, match=rf"tolerance = {tolerance}: it must be .*at least 0"):
+            solve(mdp, tolerance=tolerance)
