@@ -104,8 +104,8 @@ class Agent(NamedTuple):
             platforms: where a ``.program`` is to run.
 
         Raises:
-            ValueError: if the agent does not come from an algorithm whose environment is known, or for another suffix.
-            ImportError: if the extra is missing.
+            ValueError: if the agent does not come from an algorithm whose environment is known, for another suffix, or
+                if the extra is missing.
         """
         algorithm = self._known_source("exported").algorithm
         env = agent_file.environment(algorithm)

@@ -52,8 +52,7 @@ def export(
         platforms: where it is to run, for ``jax.export``.
 
     Raises:
-        ValueError: for another suffix, or a policy that ONNX has no words for.
-        ImportError: where the extra is missing.
+        ValueError: for another suffix, a policy that ONNX has no words for, or where the extra is missing.
     """
     path = pathlib.Path(path)
     if path.suffix == ONNX:
@@ -148,15 +147,14 @@ def _write_onnx(path: pathlib.Path, policy: Callable, example: tuple[PyTree, See
     """``(obs, carry ...) -> (action, carry ...)`` in ONNX.
 
     Raises:
-        ValueError: if actions are drawn, or ONNX has no words for the policy.
-        ImportError: where the extra is missing.
+        ValueError: if actions are drawn, ONNX has no words for the policy, or the extra is missing.
     """
     if samples:
         raise ValueError(f"{path}: ONNX has no random numbers of JAX's: export an agent that does not sample.")
     try:
         import jax2onnx
     except ImportError as error:
-        raise ImportError("ONNX needs another package: pip install 'purerl[onnx]'.") from error
+        raise ValueError(f"{path} needs jax2onnx: pip install 'purerl[onnx]', or use {SUFFIX}.") from error
     carry, seen, _ = example
     leaves, tree = jax.tree.flatten((seen.obs, carry))
 

@@ -155,7 +155,8 @@ def resolve(name: str, allow: Collection[str] = ()) -> Any:
     module, _, attribute = name.partition(":")
     if not (_is_inside(module, "purerl") or _is_allowed(name, allow)):
         raise ValueError(
-            f"{name} is not purerl's own, and importing {module} runs its code. If you trust it, allow {module}."
+            f"{name} is not purerl's own, and importing {module} runs its code. If you trust it, allow {module} "
+            f"(--allow {module}, or allow=[{module!r}])."
         )
     try:
         with _importable(os.getcwd()):

@@ -1,5 +1,7 @@
 """Agents as programs: the same actions, without the algorithm; ONNX, where its converter is installed."""
 
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -96,8 +98,8 @@ def test_other_and_damaged_files_are_refused(tmp_path, spoil):
         purerl.load_program(path)
 
 
-def test_what_cannot_be_exported(tmp_path):
-    """Other names of files, agents of nobody's, samples in ONNX; nothing is left behind."""
+def test_what_cannot_be_exported(tmp_path, monkeypatch):
+    """Other names of files, agents of nobody's, samples in ONNX, ONNX without its converter; nothing is left behind."""
     agent = agent_of()
     with pytest.raises(ValueError, match=r"ends in \.program or \.onnx"):
         agent.export(tmp_path / "agent.pickle")
@@ -105,6 +107,9 @@ def test_what_cannot_be_exported(tmp_path):
         agent._replace(source=None).export(tmp_path / "agent.program")
     with pytest.raises(ValueError, match="ONNX has no random numbers of JAX's"):
         agent_of(sample=True).export(tmp_path / "agent.onnx")
+    monkeypatch.setitem(sys.modules, "jax2onnx", None)
+    with pytest.raises(ValueError, match=r"needs jax2onnx: pip install 'purerl\[onnx\]', or use \.program"):
+        agent.export(tmp_path / "agent.onnx")
     with pytest.raises(FileNotFoundError, match="There is no file"):
         purerl.load_program(tmp_path / "agent.program")
     assert list(tmp_path.iterdir()) == []
