@@ -61,8 +61,9 @@ def compiler_options(backend: str, level: int | None = None) -> dict[str, int]:
     """Options for ``lowered.compile(compiler_options=...)``: how much LLVM optimises the program.
 
     Level 1 compiles in about half the time of XLA's own level 3, and the program runs as fast: XLA has fused its loops
-    already. PPO, DQN and Rainbow compute the same bits, R2D2 does not: a few of its gradients differ in their last bit.
-    (At level 0, where no product is joined with a sum, everything rounds otherwise, and is slow.)
+    already. Most programs compute the same bits (the states of PPO, DQN and Rainbow), but not all: some sums round
+    otherwise in their last bit (R2D2's gradients, a metric of PPO). So a run keeps its level when it is resumed. At
+    level 0, where no product is joined with a sum, everything rounds otherwise, and is slow.
 
     Args:
         backend: what it is compiled for, such as ``jax.default_backend()``; only ``cpu`` has the levels.
