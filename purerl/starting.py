@@ -36,7 +36,8 @@ def begin(name: str, words: Sequence[str] = ()) -> None:
         name: of the command.
         words: its command line. ``--no-progress`` keeps it silent, ``--help`` where nobody looks on.
     """
-    signal.signal(signal.SIGINT, _Early(name))
+    if threading.current_thread() is threading.main_thread():  # Python lets no other handle signals
+        signal.signal(signal.SIGINT, _Early(name))
     asks_for_help = {"-h", "--help"} & {*words}
     if "--no-progress" not in words and (sys.stderr.isatty() or not asks_for_help):
         print(f"{name}: starting JAX ...", file=sys.stderr, flush=True)
