@@ -181,11 +181,11 @@ class Options:
     """Independent runs of every algorithm."""
     num_episodes: int = setting(500, low=1)
     """Episodes of each."""
-    step_size: float = 0.5
+    step_size: float = setting(0.5, above=0, high=1)
     """alpha."""
     epsilon: float = 0.1
     """Share of uniformly drawn actions at a state's first visit."""
-    exploration_decay: float = 0.0
+    exploration_decay: float = setting(0.0, low=0)
     """Exponent e of epsilon / N^e at a state's visit N."""
     seed: int = 0
     """Fixes everything random."""
@@ -196,12 +196,8 @@ class Options:
 
     def __post_init__(self) -> None:
         check_options(self)
-        if not 0 < self.step_size <= 1:
-            raise ValueError(f"step_size = {self.step_size}: it must lie in (0, 1].")
         if not 0 <= self.epsilon < 1:
             raise ValueError(f"epsilon = {self.epsilon}: it must lie in [0, 1), else no policy ever counts.")
-        if self.exploration_decay < 0:
-            raise ValueError(f"exploration_decay = {self.exploration_decay}: it must be at least 0.")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

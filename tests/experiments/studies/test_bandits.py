@@ -127,7 +127,7 @@ def test_command_prints_a_table_and_draws(tmp_path, capsys):
     with pytest.raises(SystemExit) as exit_:
         experiment.main(["--study", "nothing"])
     assert exit_.value.code == 2
-    assert "study = 'nothing'" in capsys.readouterr().err
+    assert "--study 'nothing'" in capsys.readouterr().err
 
 
 def test_figure_shows_the_bounds():

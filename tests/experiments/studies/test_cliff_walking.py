@@ -58,4 +58,4 @@ def test_command_prints_a_table_and_draws(tmp_path, capsys):
     with pytest.raises(SystemExit) as exit_:
         experiment.main(["--step-size", "0"])
     assert exit_.value.code == 2
-    assert "step_size = 0" in capsys.readouterr().err
+    assert "--step-size 0.0: it must be in (0, 1]" in capsys.readouterr().err
