@@ -308,12 +308,17 @@ def scale_to_box(action: jax.Array, space: Box) -> jax.Array:
     if is_integer:
         least, most = _floats_among(least, most)
     low, high = (
-        jnp.asarray(np.where(np.isinf(np.asarray(side, np.float64)), side, bound).astype(bound.dtype))
+        np.where(np.isinf(np.asarray(side, np.float64)), side, bound).astype(bound.dtype)
         for side, bound in ((space.low, least), (space.high, most))
     )
-    bounded = jnp.isfinite(low) & jnp.isfinite(high)
+    bounded = np.isfinite(low) & np.isfinite(high)
+    low, high = np.where(bounded, low, 0), np.where(bounded, high, 0)
+    with np.errstate(over="ignore"):
+        width = high - low
     share = (jnp.clip(action, -1.0, 1.0) + 1) / 2
-    scaled = interpolate(jnp.where(bounded, low, 0.0), jnp.where(bounded, high, 0.0), share)
+    # Decided before tracing, so that the program of a box of common size is the plain one, to the last bit.
+    common = bool(np.isfinite(width).all())
+    scaled = low + share * width if common else interpolate(jnp.asarray(low), jnp.asarray(high), share)
     inside = jnp.clip(jnp.where(bounded, scaled, action), least, most)
     return jnp.round(inside).astype(space.dtype) if is_integer else inside
 
