@@ -273,12 +273,18 @@ def _containers(x: PyTree) -> str:
     return f"a {type(x).__name__} of arrays{inside}"
 
 
+def _fields(x: PyTree) -> str:
+    """A container by its type and the paths of what is in it."""
+    paths = [jax.tree_util.keystr(path) for path, _ in jax.tree.leaves_with_path(x)]
+    return f"a {type(x).__name__} of {', '.join(paths) or 'nothing'}"
+
+
 def _stability(name: str, before: PyTree, after: PyTree) -> _Findings:
     """A scan carries the state, so ``step`` must give back what ``reset`` gave."""
     if jax.tree.structure(before) != jax.tree.structure(after):  # type: ignore[operator]  # PyTreeDef is not typed
         yield _error(
             name,
-            f"is {jax.tree.structure(before)} after reset but {jax.tree.structure(after)} after step",
+            f"is {_fields(before)} after reset but {_fields(after)} after step",
             "return the same containers with the same fields from both",
         )
         return
@@ -287,7 +293,9 @@ def _stability(name: str, before: PyTree, after: PyTree) -> _Findings:
             yield _error(
                 f"{name}{jax.tree_util.keystr(path)}",
                 f"is {_kind(old)} after reset but {_kind(new)} after step",
-                "fix the dtype in both, e.g. jnp.int32(0) in place of 0 (a Python number is weakly typed)",
+                "return the same shape from both, e.g. by a fixed length"
+                if old.shape != new.shape
+                else "fix the dtype in both, e.g. jnp.int32(0) in place of 0 (a Python number is weakly typed)",
             )
 
 
@@ -295,9 +303,9 @@ def _signals(step: _Program) -> _Findings:
     """Reward and flags are scalars of their kind."""
     _, _, reward, terminated, truncated, _ = step.outputs
     if not _is_scalar(reward) or jnp.issubdtype(reward.dtype, jnp.complexfloating):
-        yield _error("reward", f"is {_kind(reward)}", "return a float scalar, e.g. jnp.float32(reward)")
+        yield _error("reward", f"is {_kind(reward)}", "return one float a step, of shape [], e.g. jnp.sum of several")
     elif not jnp.issubdtype(reward.dtype, jnp.floating):
-        yield _note("reward", f"is {_kind(reward)}", "nothing: rollouts read it as float32")
+        yield _note("reward", f"is {_kind(reward)}, no float", "nothing: rollouts read it as float32")
     for name, flag in (("terminated", terminated), ("truncated", truncated)):
         if not (_is_scalar(flag) and flag.dtype == bool):
             yield _error(name, f"is {_kind(flag)}", "return a bool scalar, e.g. state.time >= 10 or jnp.array(False)")
@@ -331,7 +339,7 @@ def _randomness(where: str, program: _Program) -> _Findings:
         yield _error(
             where,
             "draws random numbers from a key of its own, the same ones at every call",
-            "draw from its argument",
+            f"draw from the key that {where} is given, which jax.random.split divides",
         )
     elif where == "reset":
         yield _note(where, "ignores its key: every episode starts alike", "nothing, if that is meant")
@@ -474,7 +482,7 @@ def _equal(a: np.ndarray, b: np.ndarray) -> bool:
 
 
 def _said(error: Exception) -> str:
-    message = str(error).strip().split("\n\n")[0]
+    message = str(error).strip().split("\n\n")[0].split("\nSee ")[0]
     return f"the error was {type(error).__name__}: {message[:400]}"
 
 

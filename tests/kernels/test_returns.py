@@ -318,6 +318,28 @@ def test_traced_scalars_dtypes_and_gradients(name, x64):
     assert np.any(gradients["reward"] != 0)
 
 
+def test_nothing_that_is_not_finite_comes_back_over_an_end():
+    """What lies behind an end, and in another environment, changes no bit, be it NaN or infinite."""
+    flag = jnp.zeros((6, 2), bool).at[2].set(True)
+    never = jnp.zeros_like(flag)
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(4, 6, 2)), jnp.float32).at[3].set(1)
+    ones = (0.9, 1, 1, 1, 1)
+    kernels = (
+        lambda reward, value, after, ratio, *ends: returns.gae(reward, value, after, *ends, 0.9, 0.8),
+        lambda reward, value, after, ratio, *ends: returns.lambda_returns(reward, after, *ends, 0.9, 0.8),
+        lambda reward, value, after, ratio, *ends: returns.n_step_returns(reward, after, *ends, 0.9, 3),
+        lambda reward, value, after, ratio, *ends: returns.vtrace(reward, value, after, ratio, *ends, *ones)[1],
+        lambda reward, value, after, ratio, *ends: returns.retrace(reward, value, after, ratio, *ends, 0.9, 0.8),
+    )
+    for ends in ((flag, never), (never, flag)):
+        for kernel in kernels:
+            clean = kernel(*x, *ends)
+            for bad in (jnp.nan, jnp.inf):
+                dirty = kernel(*x.at[:, 3:, 1].set(bad), *ends)
+                np.testing.assert_array_equal(dirty[:3], clean[:3])
+                np.testing.assert_array_equal(dirty[:, 0], clean[:, 0])
+
+
 def test_rejects_bad_arguments():
     """Integer rewards, flags that are not bool, unequal shapes, scalars and n = 0 are errors."""
     reward, flag = jnp.ones((3, 2)), jnp.zeros((3, 2), bool)

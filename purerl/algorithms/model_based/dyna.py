@@ -115,15 +115,15 @@ def dyna_step(
 ) -> tuple[DynaState, tuple]:
     """One real step, what is learnt from it, and planning."""
     action = _choose_action(hypers.epsilon, state.tables.q[state.obs], drawn.action)
-    obs, env_state, reward, terminated, truncated, _ = env.step(drawn.step, state.env_state, action)
+    obs, env_state, reward, terminated, truncated, info = env.step(drawn.step, state.env_state, action)
     outcome = jnp.where(terminated, state.tables.q.shape[0], obs)
     transition = DynaTransition(state.obs, action, reward, outcome)
     tables, backups = learn(config, hypers, state.tables, transition, drawn.plan)
     ended = terminated | truncated
-    total, length = state.episode_return + reward, state.episode_length + 1
+    length, total = state.episode_length + 1, info.get("episode_return", state.episode_return + reward)
+    total = total.astype(length.dtype)
     obs, env_state = jax.tree.map(lambda new, old: jnp.where(ended, new, old), drawn.fresh, (obs, env_state))
-    going_on = jnp.where(ended, 0.0, 1.0)
-    state = DynaState(tables, obs, env_state, going_on * total, going_on * length)
+    state = DynaState(tables, obs, env_state, jnp.where(ended, 0.0, total), jnp.where(ended, 0.0, length))
     return state, (reward, backups, ended, total, length)
 
 

@@ -236,7 +236,7 @@ def control_step(
 ) -> tuple[ControlState, ControlRollout]:
     """Take the chosen action, choose the next one, and learn, in the order that the rule asks for."""
     step_key, fresh, (uniform, own_uniform) = inputs
-    next_obs, env_state, reward, terminated, truncated, _ = env.step(step_key, state.env_state, state.action)
+    next_obs, env_state, reward, terminated, truncated, info = env.step(step_key, state.env_state, state.action)
     ended = terminated | truncated
     obs, env_state = jax.tree.map(lambda s, n: jnp.where(ended, s, n), fresh, (next_obs, env_state))
     visit = state.count[state.obs, state.action] + 1
@@ -269,7 +269,8 @@ def control_step(
         transition = transition.replace(next_action=action, next_probability=probability)
         tables, error = rule.learn(hypers, state.tables, transition, target)
 
-    total, length = state.episode_return + transition.reward, state.episode_length + 1
+    length, total = state.episode_length + 1, info.get("episode_return", state.episode_return + transition.reward)
+    total = total.astype(length.dtype)
     after = ControlState(
         tables=tables,
         count=count,

@@ -11,6 +11,7 @@ from purerl.algorithms.model_based.dyna_config import DynaConfig, DynaHypers
 from purerl.envs.base import Environment
 from purerl.envs.mdp import environment
 from purerl.envs.textbook import maze
+from purerl.envs.wrappers import scale_reward
 from purerl.spaces import Box, Discrete
 from tests.oracles import dyna as oracle
 from tests.support.dyna_runs import KEY, NUM_STEPS, SMALL, maze_arrays, optimal_q, run
@@ -116,3 +117,13 @@ def test_dyna_refuses_spaces_that_are_no_table():
         dyna(env._replace(observation_space=Box(0.0, 1.0, (2,))))
     with pytest.raises(ValueError, match="actions must be Discrete"):
         dyna(env._replace(action_space=Box(0.0, 1.0, (2,))))
+
+
+def test_true_returns_are_reported_under_a_reward_wrapper():
+    """Learning from a reward of 0 in the place of -1 a step: returns are minus the lengths, which is what they are."""
+    env = scale_reward(envs.make("Gridworld4x4"), 0.0)
+    algorithm = dyna(env, DynaConfig(num_steps=200, num_planning_steps=0))
+    state = algorithm.init(DynaHypers(), jax.random.key(0))
+    _, metrics = jax.jit(algorithm.update)(DynaHypers(), state, jax.random.key(1))
+    assert metrics["episode_return"].number > 0
+    assert metrics["episode_return"].total == -metrics["episode_length"].total

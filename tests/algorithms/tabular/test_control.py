@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 
 import purerl
+from purerl import envs
 from purerl.algorithms.tabular.control import ControlConfig, ControlHypers
 from purerl.algorithms.tabular.n_step import n_step
 from purerl.algorithms.tabular.q_learning import q_learning
 from purerl.algorithms.tabular.sarsa import sarsa
 from purerl.envs.mdp import environment
+from purerl.envs.wrappers import scale_reward
 from purerl.spaces import Box
 from purerl.types import Seen
 from tests.oracles import control as oracle
@@ -133,3 +135,13 @@ def test_control_refuses_bad_settings():
         sarsa(env._replace(observation_space=Box(0.0, 1.0, (2,))))
     with pytest.raises(ValueError, match="needs Discrete actions"):
         sarsa(env._replace(action_space=Box(0.0, 1.0, (2,))))
+
+
+def test_true_returns_are_reported_under_a_reward_wrapper():
+    """Learning from a reward of 0 in the place of -1 a step: returns are minus the lengths, which is what they are."""
+    env = scale_reward(envs.make("Gridworld4x4"), 0.0)
+    algorithm = q_learning(env, ControlConfig(num_steps=200))
+    state = algorithm.init(ControlHypers(), jax.random.key(0))
+    _, metrics = jax.jit(algorithm.update)(ControlHypers(), state, jax.random.key(1))
+    assert metrics["episode_return"].number > 0
+    assert metrics["episode_return"].total == -metrics["episode_length"].total
