@@ -205,7 +205,7 @@ def playout_evaluator(env: Environment, *, gamma: Scalar, depth: int, num_sample
     Returns:
         A leaf evaluator, which has no parameters; its logits are ``[B, 0]`` where actions are not numbers.
     """
-    space = env.action_space
+    space: PyTree = env.action_space
     num_actions = space.n if isinstance(space, Discrete) else 0
 
     def value(env_state: PyTree, key: jax.Array) -> jax.Array:
