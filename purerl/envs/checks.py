@@ -114,7 +114,7 @@ def interface_errors(env: Any) -> list[Finding]:
     return [finding for _, finding in _interface(env)]
 
 
-def signature_errors(env: Environment) -> list[Finding]:
+def signature_errors(env: Any) -> list[Finding]:
     """What is wrong with the arrays that ``reset`` and ``step`` return, by tracing each once."""
     programs, errors = _trace_both(env)
     found = errors if programs is None else [*_observation(env, *programs), *_signals(programs[1])]

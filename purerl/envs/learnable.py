@@ -4,12 +4,13 @@ from typing import Any
 
 from purerl.envs import checks
 from purerl.envs.base import Environment
+from purerl.envs.games import Game
 from purerl.observation import encoding
 from purerl.spaces import Box, Discrete, MultiDiscrete
 
 
 def check_learnable(
-    env: Environment, learner: str, *, games: bool = False, actions: tuple[type, ...] = (Discrete,)
+    env: Environment | Game, learner: str, *, games: bool = False, actions: tuple[type, ...] = (Discrete,)
 ) -> None:
     """Refuse an environment that a learner with networks cannot learn from, with the remedy.
 
@@ -46,13 +47,13 @@ def check_learnable(
         )
 
 
-def num_actions(env: Environment, learner: str) -> int:
+def num_actions(env: Environment | Game, learner: str, *, games: bool = False) -> int:
     """Number of discrete actions, A, of an environment that a learner can learn from.
 
     Raises:
         ValueError: as :func:`check_learnable`.
     """
-    check_learnable(env, learner)
+    check_learnable(env, learner, games=games)
     assert isinstance(env.action_space, Discrete)
     return env.action_space.n
 

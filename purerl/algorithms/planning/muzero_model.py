@@ -7,7 +7,7 @@ from flax import struct
 from purerl.algorithms.planning.muzero_config import MuZeroConfig
 from purerl.envs.base import Environment
 from purerl.envs.games import Game
-from purerl.envs.learnable import check_learnable
+from purerl.envs.learnable import num_actions
 from purerl.kernels import distributional, targets
 from purerl.nets.latent import LatentModel
 from purerl.nets.torsos import make_torso
@@ -32,12 +32,12 @@ def network(env: Environment | Game, config: MuZeroConfig) -> LatentModel:
     Raises:
         ValueError: if actions are not discrete, or the observations do not suit the network.
     """
-    check_learnable(env, "MuZero", games=True)
+    number = num_actions(env, "MuZero", games=True)
     return LatentModel(
         torso=make_torso(
             config.torso, env.observation_space, config.hidden_sizes, config.activation, config.layer_norm
         ),
-        num_actions=env.action_space.n,
+        num_actions=number,
         num_atoms=2 * config.support_size + 1,
         latent_size=config.latent_size,
         hidden_sizes=config.hidden_sizes,
