@@ -5,6 +5,7 @@ sweep over seeds is one ``vmap``, and the driver (:func:`purerl.train`) is writt
 """
 
 import importlib
+import importlib.util
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -32,11 +33,12 @@ _FROM = {
 
 
 def __getattr__(name: str) -> Any:
-    if name == "envs":
-        return importlib.import_module("purerl.envs")
     if name in _FROM:
         return getattr(importlib.import_module(_FROM[name]), name)
-    raise AttributeError(f"module 'purerl' has no attribute {name!r}")
+    module = f"{__name__}.{name}"
+    if name.startswith("_") or importlib.util.find_spec(module) is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return importlib.import_module(module)
 
 
 def __dir__() -> list[str]:

@@ -80,6 +80,17 @@ def test_import_is_light():
     assert done.stdout.splitlines() == ["[]", "no device"], done.stderr
 
 
+def test_parts_are_there_when_they_are_asked_for():
+    """After a lone ``import purerl``, in a fresh process: functions, modules and packages; what is none is an error."""
+    code = (
+        "import purerl\n"
+        "print(callable(purerl.train), callable(purerl.load), purerl.driver.linear(0.0), purerl.spaces.Discrete(2).n)\n"
+        "print(all(hasattr(purerl, name) for name in purerl.__all__), hasattr(purerl, 'nothing'), *dir(purerl)[:1])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.splitlines() == ["True True linear:0 2", "True False Agent"], done.stderr
+
+
 def imported(path: pathlib.Path) -> set[str]:
     """Modules of purerl that a file imports anywhere, without the leading ``purerl.``, fully spelt out."""
     names = set()
