@@ -151,7 +151,9 @@ def check(where: str, transitions: Transition, env: Environment) -> None:
         raise ValueError(f"{where}: columns differ in length ({lengths}): each has one row a step.")
     if not len(columns["reward"]):
         raise ValueError(f"{where} has no rows: a dataset needs at least one transition.")
-    if not np.all(action.contains(columns["action"])):
+    with jax.ensure_compile_time_eval():  # also where a dataset is checked while something else is traced
+        contained = np.asarray(action.contains(columns["action"]))
+    if not contained.all():
         raise ValueError(f"{where}: column action has values that are not in {action}: save the actions as they are.")
 
 
