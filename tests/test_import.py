@@ -33,7 +33,7 @@ ARROWS = {
     # parts of algorithms, which know no algorithm
     "kernels": ("kernels", "types"),
     "mdp": ("mdp", "kernels", "types"),
-    "nets": ("nets", "kernels", "observation", "spaces", "types"),
+    "nets": ("nets", "config_checks", "kernels", "observation", "ranges", "spaces", "types"),
     "envs": ("envs", "agent", "env_names", "mdp", "kernels", "names", "observation", "recipes", "spaces", "types"),
     "data": ("data", "config_checks", "envs.base", "files", "kernels", "ranges", "spaces", "types"),
     "search": ("search", "files", "types"),
