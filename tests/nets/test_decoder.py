@@ -11,14 +11,30 @@ from purerl.nets.decoder import Cache, Decoder, DecoderConfig, DecoderPolicy, em
 from tests.oracles import decoder as oracle
 
 V, N, PADS = 7, 6, 7
-SIZES = dict(vocab_size=V, size=16, num_layers=2, num_heads=4, head_size=4, feed_forward_size=24, max_positions=20)
+LLAMA = DecoderConfig(
+    vocab_size=V,
+    size=16,
+    num_layers=2,
+    num_heads=4,
+    num_kv_heads=2,
+    head_size=4,
+    feed_forward_size=24,
+    max_positions=20,
+)
 CONFIGS = {
-    "llama": DecoderConfig(**SIZES, num_kv_heads=2),
-    "gpt-2": DecoderConfig(
-        **SIZES, norm="layer", position="learnt", feed_forward="gelu", qkv_bias=True, bias=True, norm_epsilon=1e-5
+    "llama": LLAMA,
+    "gpt-2": dataclasses.replace(
+        LLAMA,
+        norm="layer",
+        norm_epsilon=1e-5,
+        position="learnt",
+        num_kv_heads=4,
+        feed_forward="gelu",
+        qkv_bias=True,
+        bias=True,
     ),
-    "qwen-and-gemma": DecoderConfig(
-        **SIZES, num_kv_heads=1, qkv_bias=True, qk_norm=True, tied_head=False, feed_forward="geglu", rope_base=100.0
+    "qwen-and-gemma": dataclasses.replace(
+        LLAMA, num_kv_heads=1, qkv_bias=True, qk_norm=True, tied_head=False, feed_forward="geglu", rope_base=100.0
     ),
 }
 TEXTS = np.random.default_rng(0).integers(0, V, (2, N))
@@ -106,11 +122,11 @@ def test_text_in_pieces_is_the_whole_text(model):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        (dict(num_heads=3, num_kv_heads=2), "num_heads = 3 is not a positive multiple of num_kv_heads = 2"),
-        (dict(head_size=5), "head_size = 5"),
-        (dict(norm="batch"), "choose one of rms, layer"),
-        (dict(num_layers=0), "num_layers"),
-        (dict(norm_epsilon=0.0), "norm_epsilon"),
+        ({"num_heads": 3, "num_kv_heads": 2}, "num_heads = 3 is not a positive multiple of num_kv_heads = 2"),
+        ({"head_size": 5}, "head_size = 5"),
+        ({"norm": "batch"}, "choose one of rms, layer"),
+        ({"num_layers": 0}, "num_layers"),
+        ({"norm_epsilon": 0.0}, "norm_epsilon"),
     ],
 )
 def test_configs_that_make_no_sense_are_refused(changes, words):

@@ -1,0 +1,36 @@
+"""What generation and scoring ask of a language model, whatever it is: a transformer, a table, a recurrent network."""
+
+from typing import NamedTuple, Protocol
+
+import jax
+
+from purerl.types import PyTree
+
+
+class Policy(Protocol):
+    """A policy over tokens, as three functions of arrays. Its state holds the text so far, N tokens in each row.
+
+    Leaves of the state have the rows as their first axis, but for scalars, which all rows share.
+    """
+
+    def start(self, batch_size: int, num_slots: int) -> PyTree:
+        """State of no text: B rows, with room for that many tokens, padding included."""
+
+    def extend(self, state: PyTree, ids: jax.Array, mask: jax.Array) -> tuple[PyTree, jax.Array]:
+        """``(state, ids [B, N], mask [B, N]) -> (state, features [B, N, ...])``; masked tokens change nothing."""
+
+    def logits(self, features: jax.Array) -> jax.Array:
+        """Logits of the token after each: ``[B, N, ...] -> [B, N, V]``, and so for any leading axes."""
+
+
+class Prompts(NamedTuple):
+    """Prompts of one array, shorter ones padded on the left. The mask says what is padding; an id never does."""
+
+    ids: jax.Array  # [B, P] int32
+    mask: jax.Array  # [B, P] bool, True in the last column
+    info: PyTree = ()  # [B, ...] what a reward needs to know
+
+
+def repeat(rows: PyTree, times: int) -> PyTree:
+    """Each row so many times, one after the other: ``[B, ...] -> [B times, ...]``; scalars stay."""
+    return jax.tree.map(lambda x: x.repeat(times, axis=0) if x.ndim else x, rows)

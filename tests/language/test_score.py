@@ -1,0 +1,82 @@
+"""Scoring: the sampler's own numbers, and gradients that enumeration knows."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from purerl.language import enumeration
+from purerl.language.generate import generate
+from purerl.language.policy import repeat
+from purerl.language.score import score
+from purerl.nets.decoder import DecoderPolicy
+from tests.support.tabular_language import TablePolicy, begin
+from tests.support.tiny_decoder import DECODER, prompts, random_params
+from tests.support.tiny_language import NUM_SEQUENCES, SEQUENCES, setting
+
+TEXTS = jnp.asarray(SEQUENCES.tokens), jnp.asarray(SEQUENCES.mask)
+OPTIONS = [  # temperature, top_k, top_p, num_samples, stop_token, steps_at_once
+    (1.0, None, None, 1, 5, None),
+    (0.7, 3, None, 2, -1, 3),
+    (1.5, 4, 0.7, 3, 5, None),
+]
+
+
+@pytest.mark.covers("ti-gap", "v32-sampmask")
+@pytest.mark.parametrize(("temperature", "top_k", "top_p", "num_samples", "stop_token", "steps_at_once"), OPTIONS)
+def test_score_is_what_the_sampler_says(temperature, top_k, top_p, num_samples, stop_token, steps_at_once):
+    """Prompts of all lengths, temperature, truncation and groups; gradients are finite, entropy that of the kept."""
+
+    @jax.jit
+    def both(params):
+        def scored(params, text):
+            group = repeat(prompts(), num_samples)
+            policy = DecoderPolicy(DECODER, params)
+            options = {"temperature": temperature, "steps_at_once": steps_at_once}
+            return score(policy, group, text.tokens, text.mask, kept=text.kept, **options)
+
+        text = generate(
+            DecoderPolicy(DECODER, params),
+            jax.tree.map(jnp.asarray, prompts()),
+            jax.random.key(0),
+            max_tokens=8,
+            stop_token=stop_token,
+            num_samples=num_samples,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+        )
+        gradient = jax.grad(lambda params: sum(x.sum() for x in scored(params, text)))(params)
+        return text, scored(params, text), gradient
+
+    text, result, gradient = both(random_params(0))
+    np.testing.assert_allclose(result.log_prob, text.log_prob, atol=1e-4)
+    assert np.all(np.asarray(result.log_prob)[np.asarray(text.mask)] < 0.01)
+    assert np.all(np.asarray(result.entropy) <= np.log(top_k or 7) + 1e-5)
+    assert all(np.all(np.isfinite(x)) for x in jax.tree.leaves(gradient))
+    assert (text.kept is None) == (top_k is None)
+    if stop_token == 5:
+        assert np.any(text.stopped)
+        assert not np.all(text.mask)
+
+
+@pytest.mark.covers("token-mdp", "pg")
+def test_gradient_of_the_score_is_the_policy_gradient(x64):
+    """Over all texts, weighted by chance and reward, exactly: the stop token's logits get theirs."""
+    s = setting()
+    chance = jnp.exp(enumeration.log_probs(SEQUENCES, jnp.asarray(s.policy)))
+
+    def loss(table):
+        log_prob = score(TablePolicy(table), begin(NUM_SEQUENCES), *TEXTS).log_prob
+        return jnp.sum(chance * s.reward * log_prob.sum(axis=0)), log_prob
+
+    (_, log_prob), gradient = jax.jit(jax.value_and_grad(loss, has_aux=True))(jnp.asarray(s.policy))
+    np.testing.assert_allclose(log_prob, enumeration.token_log_probs(SEQUENCES, jnp.asarray(s.policy)), atol=1e-13)
+    np.testing.assert_allclose(gradient, enumeration.policy_gradient(SEQUENCES, s.policy, s.reward), atol=1e-13)
+
+
+@pytest.mark.covers("entropy")
+def test_entropy_of_a_uniform_policy(x64):
+    """log V at each token that counts."""
+    entropy = score(TablePolicy(jnp.ones((7, 3))), begin(NUM_SEQUENCES), *TEXTS).entropy
+    np.testing.assert_allclose(entropy, np.log(3) * SEQUENCES.mask, atol=1e-14)
