@@ -107,7 +107,8 @@ class Decoder(nn.Module):
             self.head = _dense(config.vocab_size, False)
 
     def __call__(self, ids: jax.Array, mask: jax.Array) -> jax.Array:
-        cache = empty_cache(self.config, *ids.shape, dtype=self.embed.embedding.dtype)
+        batch_size, length = ids.shape
+        cache = empty_cache(self.config, batch_size, length, self.embed.embedding.dtype)
         return self.logits(self.extend(cache, ids, mask)[1])
 
     def extend(self, cache: Cache, ids: jax.Array, mask: jax.Array) -> tuple[Cache, jax.Array]:
