@@ -13,10 +13,9 @@ from purerl.algorithms.tabular.dynamic_programming import value_iteration
 from purerl.algorithms.value.dqn import DQNConfig, DQNHypers
 from purerl.algorithms.value.offline_dqn import offline_dqn
 from purerl.data.dataset import fingerprint
-from purerl.envs import Environment, one_hot_observation
+from purerl.envs import one_hot_observation
 from purerl.envs.mdp import environment
 from purerl.kernels import targets
-from purerl.spaces import Box
 from purerl.types import Transition
 from tests.oracles import dqn as oracle
 from tests.support.ppo_setup import CONTINUOUS, busy_env, jit
@@ -193,20 +192,24 @@ def test_gradient_of_the_conservative_penalty():
 def test_no_environment_and_no_dataset_in_the_state():
     """Learning traces no step of the environment, and the state is of the same size for one transition and for many."""
 
-    def untouchable(*arguments):
-        raise AssertionError("The environment was asked.")
+    env, asked = one_hot_observation(environment(MDP)), []
 
-    env = Environment("silent", untouchable, untouchable, Box(-np.inf, np.inf, (6,)), environment(MDP).action_space)
+    def watched(function):
+        return lambda *arguments: [asked.append(function), function(*arguments)][1]
+
+    env = env._replace(reset=watched(env.reset), step=watched(env.step))
     sizes = []
     for number in (1, 1000):
         counts = np.zeros((6, 3), int)
         counts[RUNNING[0], 0] = number
         algorithm = offline_dqn(env, recorded(counts), DQNConfig(**TABLE))
+        asked.clear()  # what it is, once
         state = jax.eval_shape(algorithm.init, HYPERS, jax.random.key(0))
         after, _ = jax.eval_shape(algorithm.update, HYPERS, state, jax.random.key(0))
         shapes = [[x.shape for x in jax.tree.leaves(tree)] for tree in (state, after)]
         assert shapes[0] == shapes[1]
         sizes.append(shapes[0])
+        assert not asked
     assert sizes[0] == sizes[1]
     assert algorithm.spec.env_steps_of_init == 0
 
