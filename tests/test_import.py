@@ -38,7 +38,7 @@ ARROWS = {
     "data": ("data", "config_checks", "envs.base", "files", "kernels", "ranges", "spaces", "types"),
     "search": ("search", "files", "types"),
     "games": ("games", "agent", "envs", "kernels", "search", "spaces", "types"),
-    "language": ("language", "mdp", "kernels", "types"),
+    "language": ("language", "mdp", "kernels", "recipes", "types"),
     "optimizers.py": ("types",),
     "target_network.py": ("kernels", "types"),
     "sharding.py": ("types",),
