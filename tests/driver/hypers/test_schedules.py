@@ -145,7 +145,6 @@ class Shares(struct.PyTreeNode):
         ({"gamma": 0.5}, r"The schedule of gamma is 0.5: it must be a function, such as linear\(0.0\)"),
         ({"gama": linear(1.0)}, "Shares has no field 'gama'. Near: 'gamma'"),
     ],
-    ids=str,
 )
 def test_schedules_stay_in_the_range_of_their_field(given, message):
     """Every value that they move to is inside it, of a function the last one."""

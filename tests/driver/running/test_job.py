@@ -46,7 +46,6 @@ def test_what_cannot_be_run_is_refused(options, message):
         (toy, "hypers must be ToyHypers, or a sweep of them, for toy, but they are function"),
         ({"rate": 1.0}, "hypers must be ToyHypers, or a sweep of them, for toy, but they are dict"),
     ],
-    ids=str,
 )
 def test_hypers_of_another_class_or_out_of_range_are_refused(hypers, message):
     """Alone, and as any point of a sweep."""
