@@ -89,7 +89,7 @@ class Options:
 def uniform(space: Space, num_samples: int) -> Callable:
     """Uniform proposal over the action space, which is the policy that is improved: ``beta = pi``."""
 
-    def propose(params: PyTree, key: jax.Array, env_state: PyTree) -> tuple[jax.Array, jax.Array]:
+    def propose(params: PyTree, key: jax.Array, env_state: PyTree) -> tuple[PyTree, jax.Array]:
         shape = jax.tree.leaves(env_state)[0].shape[0], num_samples
         return jax.vmap(jax.vmap(space.sample))(jax.random.split(key, shape)), jnp.zeros(shape)
 
