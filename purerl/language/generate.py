@@ -50,6 +50,7 @@ def generate(
     top_k: int | None = None,
     top_p: Scalar | None = None,
     stop_loops: tuple[tuple[int, int], ...] = (),
+    unfinished: jax.Array | None = None,
 ) -> Completions:
     """Draw G completions of every prompt: ``y_t ~ softmax(z(x, y_<t) / T)`` over the kept tokens, until all have ended.
 
@@ -67,6 +68,7 @@ def generate(
         top_k: draw from so many tokens; 1 is greedy. None for all.
         top_p: then from the fewest that have this share of the probability. None for all.
         stop_loops: ``(period, times)``: end a text when one phrase of so many tokens stands so often in a row.
+        unfinished: ``[B]`` bool, the prompts that are to be gone on with, the others get nothing; None for all.
 
     Returns:
         ``B G`` completions.
@@ -75,7 +77,8 @@ def generate(
         ValueError: if a static argument is out of its range, or there are no tokens in a prompt.
     """
     _check(prompts, max_tokens, num_samples)
-    state, token, going = _read(policy, prompts, max_tokens, num_samples)
+    begins = prompts.mask[:, -1] if unfinished is None else prompts.mask[:, -1] & unfinished
+    state, token, going = _read(policy, prompts, begins, max_tokens, num_samples)
     kept_of = _truncation(top_k, top_p)
 
     def step(loop: _Loop) -> _Loop:
@@ -127,14 +130,15 @@ def unpack(kept: jax.Array | None, vocab_size: int) -> jax.Array | None:
     return None if kept is None else jnp.unpackbits(kept, axis=-1, count=vocab_size).astype(bool)
 
 
-def _read(policy: Policy, prompts: Prompts, max_tokens: int, num_samples: int) -> tuple[PyTree, jax.Array, jax.Array]:
+def _read(
+    policy: Policy, prompts: Prompts, begins: jax.Array, max_tokens: int, num_samples: int
+) -> tuple[PyTree, jax.Array, jax.Array]:
     """Prompts but for their last token, which is the loop's first: all draws are then made in one place."""
     batch_size, length = prompts.ids.shape
     state = policy.start(batch_size, length - 1 + max_tokens)
     if length > 1:
         state, _ = policy.extend(state, prompts.ids[:, :-1], prompts.mask[:, :-1])
-    last = prompts.ids[:, -1].astype(jnp.int32), prompts.mask[:, -1]
-    return repeat((state, *last), num_samples)
+    return repeat((state, prompts.ids[:, -1].astype(jnp.int32), begins), num_samples)
 
 
 def _nothing(max_tokens: int, logits: jax.ShapeDtypeStruct, truncated: bool) -> Completions:

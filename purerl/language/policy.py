@@ -3,6 +3,7 @@
 from typing import NamedTuple, Protocol
 
 import jax
+import jax.numpy as jnp
 
 from purerl.types import PyTree
 
@@ -29,6 +30,16 @@ class Prompts(NamedTuple):
     ids: jax.Array  # [B, P] int32
     mask: jax.Array  # [B, P] bool, True in the last column
     info: PyTree = ()  # [B, ...] what a reward needs to know
+
+
+def extended(prompts: Prompts, tokens: jax.Array, mask: jax.Array) -> Prompts:
+    """Prompts with what was written after them, ``[B, P] and [T, B] -> [B, P + T]``.
+
+    An unfinished text is so a prompt of its own, to be gone on with by another policy, at another time: a partial
+    rollout. Say to the generator which are: a text that has just ended is not told apart by its tokens.
+    """
+    ids = jnp.concatenate([prompts.ids, tokens.T], axis=1)
+    return Prompts(ids, jnp.concatenate([prompts.mask, mask.T], axis=1), prompts.info)
 
 
 def repeat(rows: PyTree, times: int) -> PyTree:

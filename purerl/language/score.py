@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from purerl.kernels.language import truncation
 from purerl.language.generate import unpack
-from purerl.language.policy import Policy, Prompts
+from purerl.language.policy import Policy, Prompts, extended
 from purerl.types import Scalar
 
 
@@ -69,8 +69,7 @@ def features(policy: Policy, prompts: Prompts, tokens: jax.Array, mask: jax.Arra
 
     Heads of other kinds, such as values, read them too.
     """
-    ids = jnp.concatenate([prompts.ids, tokens.T], axis=1)
-    there = jnp.concatenate([prompts.mask, mask.T], axis=1)
+    ids, there, _ = extended(prompts, tokens, mask)
     state = policy.start(len(ids), ids.shape[1] - 1)
     _, read = policy.extend(state, ids[:, :-1], there[:, :-1])
     return jnp.moveaxis(read[:, prompts.ids.shape[1] - 1 :], 1, 0)

@@ -7,12 +7,12 @@ import pytest
 
 from purerl.language import enumeration
 from purerl.language.generate import generate
-from purerl.language.policy import repeat
+from purerl.language.policy import extended, repeat
 from purerl.language.score import score
 from purerl.nets.decoder import DecoderPolicy
 from tests.support.tabular_language import TablePolicy, begin
 from tests.support.tiny_decoder import DECODER, prompts, random_params
-from tests.support.tiny_language import NUM_SEQUENCES, SEQUENCES, setting
+from tests.support.tiny_language import MAX_TOKENS, NUM_SEQUENCES, SEQUENCES, STOP, setting
 
 TEXTS = jnp.asarray(SEQUENCES.tokens), jnp.asarray(SEQUENCES.mask)
 OPTIONS = [  # temperature, top_k, top_p, num_samples, stop_token, steps_at_once
@@ -73,6 +73,23 @@ def test_gradient_of_the_score_is_the_policy_gradient(x64):
     (_, log_prob), gradient = jax.jit(jax.value_and_grad(loss, has_aux=True))(jnp.asarray(s.policy))
     np.testing.assert_allclose(log_prob, enumeration.token_log_probs(SEQUENCES, jnp.asarray(s.policy)), atol=1e-13)
     np.testing.assert_allclose(gradient, enumeration.policy_gradient(SEQUENCES, s.policy, s.reward), atol=1e-13)
+
+
+@pytest.mark.covers("partial-rollout")
+@pytest.mark.parametrize("cut", [1, 2])
+def test_texts_in_two_parts_score_as_one(x64, cut):
+    """What was written before is a prompt; texts that had ended get nothing, and nothing is added to them."""
+    policy, first = TablePolicy(jnp.asarray(setting().policy)), begin(NUM_SEQUENCES)
+    tokens, mask = TEXTS
+    longer = extended(first, tokens[:cut], mask[:cut])
+    expected = enumeration.token_log_probs(SEQUENCES, policy.table)[cut:]
+    np.testing.assert_allclose(score(policy, longer, tokens[cut:], mask[cut:]).log_prob, expected, atol=1e-13)
+    unfinished = mask[cut - 1] & (tokens[cut - 1] != STOP)
+    options = {"max_tokens": MAX_TOKENS - cut, "stop_token": STOP, "unfinished": unfinished}
+    rest = generate(policy, longer, jax.random.key(0), **options)
+    np.testing.assert_array_equal(rest.mask[0], unfinished)
+    again = score(policy, longer, rest.tokens, rest.mask).log_prob
+    np.testing.assert_allclose(rest.log_prob, again, atol=1e-13)
 
 
 @pytest.mark.covers("entropy")
