@@ -6,8 +6,8 @@ model's training is then a finite sum, differentiable and exact to rounding::
     sequences = all_sequences(vocab_size=3, max_tokens=3, stop_token=2)         # Y = 15 of them, N = 7 prefixes
     gradient = jax.grad(lambda logits: expectation(sequences, logits, reward))(logits)
 
-A mean over a batch, differentiated, holds the law of the batch fixed. That is :func:`sample_mean`, and what it differs
-in from the gradient of an :func:`expectation` is the error of many a loss.
+A mean over a batch, differentiated, holds the distribution of the batch fixed. That is :func:`sample_mean`, and what it
+differs in from the gradient of an :func:`expectation` is the error of many a loss.
 """
 
 from typing import NamedTuple
@@ -102,7 +102,7 @@ def log_probs(sequences: Sequences, logits: jax.Array) -> jax.Array:
 
 
 def expectation(sequences: Sequences, logits: jax.Array, value: jax.Array) -> jax.Array:
-    """Expectation under the policy: ``E_pi[f(y)] = sum_y pi(y) f(y)``; its gradient is that of the law and of f.
+    """Expectation under the policy: ``E_pi[f(y)] = sum_y pi(y) f(y)``; its gradient is that of both factors.
 
     Args:
         sequences: all of them.
@@ -182,14 +182,14 @@ def prefix_values(sequences: Sequences, logits: jax.Array, value: jax.Array) -> 
     Returns:
         ``[N]``.
     """
-    law = jnp.exp(log_probs(sequences, logits))
-    return _prefix_sums(sequences, law * value) / _prefix_sums(sequences, law)
+    distribution = jnp.exp(log_probs(sequences, logits))
+    return _prefix_sums(sequences, distribution * value) / _prefix_sums(sequences, distribution)
 
 
 def logits_of(sequences: Sequences, log_prob: jax.Array) -> jax.Array:
-    """The policy that has a given law: ``pi(v | x) = sum_{y begins with xv} p(y) / sum_{y begins with x} p(y)``.
+    """The policy of a given distribution: ``pi(v | x) = sum_{y begins with xv} p(y) / sum_{y begins with x} p(y)``.
 
-    A table can express every law, so a closed form over whole sequences, such as
+    A table can express every distribution, so a closed form over whole sequences, such as
     :func:`purerl.kernels.language.kl.optimum`, has one that training should arrive at.
 
     Args:

@@ -23,7 +23,9 @@ class Completions(NamedTuple):
 
     tokens: jax.Array  # [T, B] int32, 0 after the end
     mask: jax.Array  # [T, B] bool, True up to the stop token, which counts
-    log_prob: jax.Array  # [T, B] of the law that was drawn from, temperature and truncation included; 0 after the end
+    log_prob: (
+        jax.Array
+    )  # [T, B] of the distribution that was drawn from, temperature and truncation included; 0 after the end
     kept: (
         jax.Array | None
     )  # [T, B, ceil(V / 8)] uint8: the truncated vocabulary as bits, see `unpack`; all after the end

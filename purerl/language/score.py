@@ -15,7 +15,7 @@ class Score(NamedTuple):
     """Of each token of B completions; 0 outside their masks."""
 
     log_prob: jax.Array  # [T, B]
-    entropy: jax.Array  # [T, B] of the law that the token was drawn from
+    entropy: jax.Array  # [T, B] of the distribution that the token was drawn from
 
 
 def score(

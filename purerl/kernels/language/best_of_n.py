@@ -1,4 +1,4 @@
-"""Best-of-N: draw N answers, keep the one that a reward model likes best. What that does to the law of the answer."""
+"""Best-of-N: draw N answers, keep the one that a reward model likes best. The distribution of what is kept."""
 
 import math
 
@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from purerl.types import Scalar
 
 
-def law(probability: jax.Array, score: jax.Array, n: Scalar) -> jax.Array:
-    """Law of the best of n answers: ``Pr(y) = (Pr(R <= R_y)^n - Pr(R < R_y)^n) pi(y) / Pr(R = R_y)``.
+def distribution(probability: jax.Array, score: jax.Array, n: Scalar) -> jax.Array:
+    """Distribution of the best of n answers: ``Pr(y) = (Pr(R <= R_y)^n - Pr(R < R_y)^n) pi(y) / Pr(R = R_y)``.
 
     Among equally good answers the odds are those of one draw. Compares all pairs of answers.
 

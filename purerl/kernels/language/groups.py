@@ -56,8 +56,8 @@ def standardized(reward: jax.Array, ddof: int, epsilon: Scalar = 1e-6) -> jax.Ar
 
     Args:
         reward: ``[..., G]`` float.
-        ddof: 0 for the standard deviation of the group as it is, 1 for the estimate of its law's, which trainers
-            built on torch use; static.
+        ddof: 0 for the standard deviation of the group as it is, 1 for the estimate of its distribution's, which
+            trainers built on torch use; static.
         epsilon: greater than 0, in units of reward.
 
     Returns:
@@ -69,7 +69,9 @@ def standardized(reward: jax.Array, ddof: int, epsilon: Scalar = 1e-6) -> jax.Ar
     Source: Shao et al. 2024, section 4.1.2.
     """
     if ddof not in (0, 1):
-        raise ValueError(f"standardized: ddof={ddof} must be 0 (deviation of the group) or 1 (estimate of its law's).")
+        raise ValueError(
+            f"standardized: ddof={ddof} must be 0 (deviation of the group) or 1 (estimate of its distribution's)."
+        )
     difference = centered(reward)
     variance = jnp.sum(jnp.square(difference), axis=-1, keepdims=True) / max(reward.shape[-1] - ddof, 1)
     return difference / (jnp.sqrt(variance) + epsilon)

@@ -1,8 +1,8 @@
 """Truncated sampling: which tokens may be drawn, and the log-probabilities of what is then really drawn.
 
-A truncated sampler draws from another law than the model's. A learner that scores its text with the whole vocabulary
-has ratios whose mean is below 1, and is off policy before it took a step. So the kept set travels with the text, and
-both sides use :func:`log_probs`: the sampler to draw, the learner to score, with *the sampler's* set.
+A truncated sampler draws from another distribution than the model's. A learner that scores its text with the whole
+vocabulary has ratios whose mean is below 1, and is off policy before it took a step. So the kept set travels with the
+text, and both sides use :func:`log_probs`: the sampler to draw, the learner to score, with *the sampler's* set.
 """
 
 import chex

@@ -24,7 +24,7 @@ def test_law_of_the_best_of_n_agrees_with_all_draws(ties):
         for draw in itertools.product(range(15), repeat=n):
             best = [y for y in draw if score[y] == max(score[list(draw)])]
             np.add.at(expected, best, np.prod(probability[list(draw)]) / len(best))
-        actual = best_of_n.law(jnp.asarray(probability), jnp.asarray(score), n)
+        actual = best_of_n.distribution(jnp.asarray(probability), jnp.asarray(score), n)
         np.testing.assert_allclose(actual, expected, atol=1e-14)
         np.testing.assert_allclose(np.sum(actual), 1, rtol=1e-13)
 
@@ -34,7 +34,7 @@ def test_more_draws_never_lower_the_score_and_move_the_law_by_less_than_the_boun
     """E[max] rises to the maximum; KL from one draw is at most log n - (n - 1) / n, nearly so for many answers."""
     s = setting()
     n = jnp.array([1, 2, 3, 5, 10, 100, 10_000])
-    laws = jax.vmap(best_of_n.law, (None, None, 0))(jnp.exp(sequence_of(s.policy)), s.reward, n)
+    laws = jax.vmap(best_of_n.distribution, (None, None, 0))(jnp.exp(sequence_of(s.policy)), s.reward, n)
     scores = laws @ s.reward
     assert np.all(np.diff(scores) > 0)
     np.testing.assert_allclose(scores[-1], np.max(s.reward), atol=1e-3)
@@ -45,7 +45,7 @@ def test_more_draws_never_lower_the_score_and_move_the_law_by_less_than_the_boun
     bound = np.array([best_of_n.kl_bound(int(m)) for m in n])
     assert np.all(divergence(np.asarray(laws), np.exp(sequence_of(s.policy))) <= bound + 1e-12)
     assert bound[0] == 0
-    many = best_of_n.law(jnp.full(3000, 1 / 3000), jnp.arange(3000.0), 8)
+    many = best_of_n.distribution(jnp.full(3000, 1 / 3000), jnp.arange(3000.0), 8)
     np.testing.assert_allclose(divergence(np.asarray(many), 1 / 3000), best_of_n.kl_bound(8), rtol=2e-3)
 
 
@@ -55,6 +55,8 @@ def test_best_of_n_by_a_perfect_verifier_succeeds_as_often_as_one_of_n_attempts(
     probability = jnp.array([0.1, 0.2, 0.3, 0.4])
     correct = jnp.array([1.0, 0.0, 1.0, 0.0])
     for n in (1, 4, 9):
-        np.testing.assert_allclose(best_of_n.law(probability, correct, n) @ correct, success_within(0.4, n), rtol=1e-13)
+        np.testing.assert_allclose(
+            best_of_n.distribution(probability, correct, n) @ correct, success_within(0.4, n), rtol=1e-13
+        )
     with pytest.raises(AssertionError):
-        best_of_n.law(probability, correct[:1], 2)
+        best_of_n.distribution(probability, correct[:1], 2)

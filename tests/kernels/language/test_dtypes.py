@@ -75,7 +75,7 @@ CALLS = [
     (process_rewards.hard_labels, "tokens", 0.5),
     (process_rewards.label_loss, "tokens", "tokens"),
     (process_rewards.difference_rewards, "tokens", "batch", "mask"),
-    (best_of_n.law, "batch", "batch", 4.0),
+    (best_of_n.distribution, "batch", "batch", 4.0),
     (potential_shaping, "tokens", "tokens", "mask", 0.9),
 ]
 

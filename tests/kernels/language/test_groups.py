@@ -51,7 +51,7 @@ def test_dividing_by_the_deviation_or_by_the_length_turns_the_gradient(size=2):
 
 @pytest.mark.covers("grpo")
 def test_advantages_of_one_right_answer_in_four():
-    """(1, 0, 0, 0): the deviation of the group gives 1.7321 and -.5774, the estimate of its law's 1.5 and -.5."""
+    """(1, 0, 0, 0): the deviation of the group gives 1.7321 and -.5774, the estimate of the distribution's 1.5, -.5."""
     reward = jnp.array([1.0, 0.0, 0.0, 0.0])
     np.testing.assert_allclose(groups.standardized(reward, 0, 0.0), [3**0.5] + [-(3**-0.5)] * 3, rtol=1e-12)
     np.testing.assert_allclose(groups.standardized(reward, 1, 0.0), [1.5] + [-0.5] * 3, rtol=1e-12)
