@@ -206,7 +206,7 @@ def test_two_runs_do_not_share_a_folder(start, folder):
     first = start("tests.support.victim", folder, "--stall")
     assert first.stdout.readline() == "saving\n"
     before = files_of(folder)
-    second = start("experiments.ppo", "--out-dir", folder, "--overwrite", "--num-env-steps", 1024)
+    second = start("experiments.ppo", "--out-dir", folder, "--overwrite", "--num-env-steps", 1024, "--no-progress")
     _, errors = second.communicate()
     assert second.returncode == 2
     assert errors == f"ppo: Another run is writing to {folder}: wait for it, or choose another folder.\n"

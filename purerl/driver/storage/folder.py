@@ -53,14 +53,15 @@ def claim(path: str | os.PathLike, resume: bool = False, overwrite: bool = False
                 pass
         except OSError as error:
             raise FolderError(f"Cannot write to {folder} ({error.strerror}): choose another folder.") from error
-        there = {path.name for path in folder.iterdir()} - {_LOCK}
+        there = {path.name for path in folder.iterdir()}
         lock = filelock.FileLock(folder / _LOCK, timeout=0)
         try:
             lock.acquire()
         except filelock.Timeout as error:
             raise FolderError(f"Another run is writing to {folder}: wait for it, or choose another folder.") from error
         stack.callback(lock.release)
-        stack.callback(_remove_lock_if_alone, folder, there)
+        if _LOCK not in there:
+            stack.callback(_remove_lock_if_alone, folder, there)
         _check_may_use(folder, resume, overwrite)
         for name in _OWN:
             files.remove_leftovers(folder / name)
@@ -88,7 +89,7 @@ def _check_may_use(folder: pathlib.Path, resume: bool, overwrite: bool) -> None:
 
 def _remove_lock_if_alone(folder: pathlib.Path, there: set[str]) -> None:
     """Remove the lock where nothing else was put into a folder; while it is held, so that nobody else can take it."""
-    if {path.name for path in folder.iterdir()} - {_LOCK} == there:
+    if {path.name for path in folder.iterdir()} == there | {_LOCK}:
         with contextlib.suppress(OSError):
             (folder / _LOCK).unlink()
 
