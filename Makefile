@@ -33,7 +33,7 @@ STAMP = $(VENV)/.installed-$(EXTRAS)$(subst /,-,$(PYTHON:%=-%))
 help:
 	@echo 'make demo        train PPO on CartPole, 8 seeds at once; prints the result and draws curve.png'
 	@echo 'make test        run the tests                            make test ARGS="-k gae"'
-	@echo 'make test-all    all tests, on the oldest Python too, and every notebook as it stands (hours, not minutes)'
+	@echo 'make test-all    all tests, on the oldest Python too, and every notebook as it stands (most of an hour)'
 	@echo 'make lint        check style, format, types and the generated pages'
 	@echo 'make wheel-check build the wheel, install it bare and run the Quickstart from it'
 	@echo 'make format      put the code in the format that lint wants'
