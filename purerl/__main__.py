@@ -3,7 +3,6 @@
 import ast
 import functools
 import importlib
-import os
 import pathlib
 import sys
 from collections.abc import Callable, Sequence
@@ -36,9 +35,8 @@ def main(words: Sequence[str] | None = None) -> Any:
         return _run(command, rest)
     except KeyboardInterrupt:  # while modules are imported: later, commands see to it themselves
         _leave("purerl: interrupted.", 130)
-    except BrokenPipeError:  # as by `purerl list | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+    except BrokenPipeError:
+        starting.leave_unread()
 
 
 def algorithms() -> dict[str, str]:

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from types import FrameType
+from typing import NoReturn
 
 
 class _Early:
@@ -51,6 +52,12 @@ def begin_module() -> None:
     if sys.argv[:1] == ["-m"] and "-m" in sys.orig_argv:
         module = sys.orig_argv[sys.orig_argv.index("-m") + 1]
         begin(module.rpartition(".")[2], sys.argv[1:])
+
+
+def leave_unread() -> NoReturn:
+    """End a command whose output nobody reads any more, as by ``purerl list | head``: status 1, not a word."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python would fail to flush it
+    sys.exit(1)
 
 
 @contextlib.contextmanager

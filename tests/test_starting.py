@@ -125,3 +125,18 @@ def test_within_a_command_ctrl_c_is_an_exception():
         assert signal.set_wakeup_fd(-1) == -1
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def test_output_that_nobody_reads_ends_a_command_without_a_word():
+    """As in ``purerl list | head -1``."""
+    code = (
+        "from purerl import starting\n"
+        "try:\n    while True: print('line', flush=True)\n"
+        "except BrokenPipeError:\n    starting.leave_unread()\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", code], env=environment, text=True, **pipes) as process:
+        assert process.stdout.readline() == "line\n"
+        process.stdout.close()
+        assert (process.stderr.read(), process.wait(30)) == ("", 1)

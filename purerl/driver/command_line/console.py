@@ -44,6 +44,8 @@ def one_line_errors(name: str, resume: str = "", flags: Sequence[Any] = ()) -> I
         if extra is None:
             raise
         _leave(f"{name}: this needs the package {error.name}: pip install 'purerl[{extra}]'.", 2)
+    except BrokenPipeError:
+        starting.leave_unread()
     except (ValueError, OSError) as error:
         _leave(f"{name}: {in_flags(str(error), flags)}", 2)
     except Exception as error:

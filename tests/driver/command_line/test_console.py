@@ -2,6 +2,7 @@
 
 import pathlib
 import signal
+import sys
 import tomllib
 import warnings
 
@@ -106,3 +107,16 @@ def test_words_go_to_stderr(capsys):
     """What a program says beside its output."""
     say("training")
     assert capsys.readouterr() == ("", "training\n")
+
+
+def test_output_that_nobody_reads_is_no_error(main, monkeypatch):
+    """As by ``| head``: the command ends, and does not speak of a broken pipe."""
+
+    def fail(*arguments, **options):
+        raise BrokenPipeError
+
+    monkeypatch.setattr(launch, "train", fail)
+    monkeypatch.setattr(console.starting, "leave_unread", lambda: sys.exit(1))
+    with pytest.raises(SystemExit) as exit_:
+        main()
+    assert exit_.value.code == 1
