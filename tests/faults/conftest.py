@@ -1,6 +1,5 @@
 """What the tests of faults share: processes to disturb, and a run that nothing disturbed."""
 
-import functools
 import os
 import pathlib
 import subprocess
@@ -30,12 +29,20 @@ def undisturbed(tmp_path_factory) -> tuple[TrainResult, pathlib.Path]:
 
 @pytest.fixture(scope="session")
 def start(tmp_path_factory):
-    """``start(module, *arguments) -> Popen``; all the processes share their compiled programs."""
+    """``start(module, *arguments) -> Popen``; all share their compiled programs, and none outlives the tests."""
     environment = os.environ | {
         "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("compiled")),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     }
-    return functools.partial(_start, environment)
+    started: list[subprocess.Popen] = []
+
+    def start(module: str, *arguments) -> subprocess.Popen:
+        started.append(_start(environment, module, *arguments))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()  # nothing, where it has ended and was waited for
 
 
 def _start(environment: dict[str, str], module: str, *arguments) -> subprocess.Popen:
