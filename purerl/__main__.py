@@ -96,7 +96,9 @@ def _list() -> None:
     presets = {name: importlib.import_module(f"purerl.presets.{name}").PRESETS for name in known}
     names = {*importlib.import_module("purerl.envs").registered()}.union(*presets.values())
     tuned = {env: ", ".join(name for name in presets if env in presets[name]) for env in sorted(names)}
+    tasks = {name: tuned.pop(name) for name in sorted(importlib.import_module("purerl.language.tasks").TASKS)}
     print(f"\nEnvironments, for --env, and the algorithms with presets for them:\n\n{_table(tuned)}")
+    print(f"\nTasks for language models, likewise:\n\n{_table(tasks)}")
 
 
 def _help() -> str:

@@ -6,6 +6,7 @@
 | ``Box`` of uint8, such as an image | scaled to [0, 1] by the bounds, ``(x - low) / (high - low)`` |
 | ``Discrete``, ``MultiDiscrete`` | one-hot, ``[n]``, one after the other |
 | ``Dict``, ``Tuple`` | refused: apply :func:`purerl.envs.flatten_observation` |
+| ``Text`` | refused: algorithms for language models read it |
 
 A replay keeps observations as they came, an image in its bytes and an integer as one: networks encode what they read.
 """
@@ -17,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from purerl.spaces import Box, Dict, Discrete, MultiDiscrete, Space, Tuple, no_array
+from purerl.spaces import Box, Dict, Discrete, MultiDiscrete, Space, Text, Tuple, no_array
 from purerl.types import PyTree
 
 
@@ -37,9 +38,9 @@ def encoding(space: Space) -> tuple[tuple[int, ...], Callable[[jax.Array], jax.A
         observation itself.
 
     Raises:
-        ValueError: for a container of spaces, or what is none; with the remedy.
+        ValueError: for text, a container of spaces, or what is none; with the remedy.
     """
-    if isinstance(space, Dict | Tuple):
+    if isinstance(space, Text | Dict | Tuple):
         no_array(space)
     if isinstance(space, Discrete):
         return (space.n,), lambda obs: jax.nn.one_hot(obs, space.n, dtype=jnp.float32)

@@ -1,11 +1,11 @@
-"""What an observation or an action may be: a bounded array, one or several of a few integers, or a container of such.
+"""What an observation or an action may be: a bounded array, one or several of a few integers, text, or a container.
 
 Bounds are compared in the space's own dtype, without overflow, and every draw lies in its space and is finite.
 """
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import jax
 import jax.numpy as jnp
@@ -159,6 +159,51 @@ class Box:
         return jnp.asarray(start + offset).astype(low.dtype).astype(self.dtype)
 
 
+class Tokens(NamedTuple):
+    """A text of an array. The mask says what is padding; an id never does."""
+
+    ids: jax.Array  # [..., L] int32, one of the vocabulary also where there is nothing
+    mask: jax.Array  # [..., L] bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Text:
+    """Texts of 1 to L tokens of a vocabulary, as :class:`Tokens`: no one array, and nothing for networks of numbers.
+
+    Raises:
+        ValueError: if ``length`` or ``vocab_size`` is not a positive integer.
+    """
+
+    length: int  # L
+    vocab_size: int  # V
+    pad_left: bool = False  # as prompts are; otherwise on the right, as answers are
+
+    def __post_init__(self) -> None:
+        numbers = [self.length, self.vocab_size]
+        _check_choices(f"Text(length={self.length!r}, vocab_size={self.vocab_size!r})", "each", numbers, np.int32)
+
+    def sample(self, key: jax.Array) -> Tokens:
+        """A uniform length, and as many uniform tokens."""
+        length_key, key = jax.random.split(key)
+        mask = jnp.arange(self.length) < jax.random.randint(length_key, (), 1, self.length + 1)
+        mask = mask[::-1] if self.pad_left else mask
+        ids = jax.random.randint(key, (self.length,), 0, self.vocab_size, jnp.int32)
+        return Tokens(jnp.where(mask, ids, 0), mask)
+
+    def contains(self, x: Tokens) -> jax.Array:
+        """Whether ``x`` is a text without holes, padded on that side, ``[] bool``."""
+        mask = x.mask[::-1] if self.pad_left else x.mask
+        inside = _between(x.ids, 0, self.vocab_size - 1) & _whole(x.ids)
+        return jnp.all(inside) & mask[0] & jnp.all(mask[:-1] | ~mask[1:])
+
+    @property
+    def shape(self) -> NoReturn:
+        """It has none."""
+        no_array(self)
+
+    dtype = shape
+
+
 @dataclasses.dataclass(frozen=True)
 class Dict:
     """Dictionaries with a value of each of some spaces. No array: see :func:`purerl.envs.flatten_observation`."""
@@ -209,15 +254,20 @@ class Tuple:
     dtype = shape
 
 
-Space = Discrete | MultiDiscrete | Box | Dict | Tuple
+Space = Discrete | MultiDiscrete | Box | Text | Dict | Tuple
 
 
 def no_array(space: Space) -> NoReturn:
-    """Refuse a container of spaces where an array is needed.
+    """Refuse text, or a container of spaces, where an array is needed.
 
     Raises:
         ValueError: always, with the remedy.
     """
+    if isinstance(space, Text):
+        raise ValueError(
+            "Text is no array of numbers: take an algorithm for language models (purerl.algorithms.language). "
+            f"The space is {space}."
+        )
     raise ValueError(
         f"{type(space).__name__} is no array. For observations make one of its parts by "
         f"`env = purerl.envs.flatten_observation(env)`; no learner takes such actions. The space is {space}."
@@ -228,6 +278,10 @@ def tree(space: Space) -> PyTree:
     """The array spaces of a space, in the containers that its values have."""
     if isinstance(space, Dict):
         return {name: tree(part) for name, part in space.spaces.items()}
+    if isinstance(space, Text):
+        ids: Any = Box(0, space.vocab_size - 1, (space.length,), np.int32)
+        mask: Any = Box(0, 1, (space.length,), np.bool_)
+        return Tokens(ids, mask)
     return tuple(map(tree, space.spaces)) if isinstance(space, Tuple) else space
 
 

@@ -8,7 +8,7 @@ import pytest
 from purerl.nets.torsos import make_torso
 from purerl.nets.value import make_q_network
 from purerl.observation import as_it_is, encoded, encoding, flattened
-from purerl.spaces import Box, Dict, Discrete, MultiDiscrete, Tuple
+from purerl.spaces import Box, Dict, Discrete, MultiDiscrete, Text, Tuple
 
 IMAGE = Box(0, 255, (4, 5, 2), np.uint8)
 NESTED = Dict({"b": Tuple((Discrete(3), Box(-1.0, np.inf, (2,)))), "a": Box(0, 255, (1, 2), np.uint8)})
@@ -83,8 +83,8 @@ def test_a_flattened_box_keeps_its_numbers_and_its_dtype():
     np.testing.assert_array_equal(flatten(jnp.arange(6, dtype=jnp.uint8).reshape(2, 3)), np.arange(6))
 
 
-@pytest.mark.parametrize("space", [NESTED, NESTED.spaces["b"], {"a": Discrete(2)}, None])
+@pytest.mark.parametrize("space", [NESTED, NESTED.spaces["b"], {"a": Discrete(2)}, Text(4, 3), None])
 def test_what_is_no_array_is_refused_with_the_remedy(space):
-    """Containers name the wrapper, what is no space names the module."""
-    with pytest.raises(ValueError, match=r"flatten_observation|purerl\.spaces"):
+    """Containers name the wrapper, what is no space names the module, text names algorithms."""
+    with pytest.raises(ValueError, match=r"flatten_observation|purerl\.spaces|purerl\.algorithms\.language"):
         encoding(space)

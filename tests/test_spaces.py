@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from purerl.spaces import Box, Dict, Discrete, MultiDiscrete, Tuple, interpolate, tree
+from purerl.spaces import Box, Dict, Discrete, MultiDiscrete, Text, Tokens, Tuple, interpolate, tree
 
 KEYS = jax.random.split(jax.random.key(0), 400)
 
@@ -138,9 +138,33 @@ def test_containers_draw_and_hold_their_parts():
                 getattr(part, attribute)
 
 
+@pytest.mark.parametrize("pad_left", [True, False])
+def test_text_is_padded_on_one_side(pad_left):
+    """Draws have all lengths and tokens, 0 where there is nothing; holes and unknown ids lie outside."""
+    space = Text(4, 5, pad_left)
+    draws = jax.vmap(space.sample)(KEYS)
+    assert jax.vmap(space.contains)(draws).all()
+    assert set(np.unique(draws.mask.sum(axis=1))) == {1, 2, 3, 4} and set(np.unique(draws.ids)) == set(range(5))
+    assert not draws.ids[~draws.mask].any()
+    assert draws.ids.dtype == jnp.int32 and draws.mask.dtype == bool
+    mask = np.array([False, False, True, True])
+    ids = jnp.array([0, 0, 4, 2])
+    assert bool(space.contains(Tokens(ids, jnp.asarray(mask)))) == pad_left
+    assert bool(space.contains(Tokens(ids, jnp.asarray(mask[::-1])))) != pad_left
+    for hole in ([True, False, True, True], [True, True, False, True], [False] * 4):
+        assert not space.contains(Tokens(ids, jnp.array(hole)))
+    assert not space.contains(Tokens(ids + 1, jnp.ones(4, bool)))
+    assert jax.tree.structure(tree(space)) == jax.tree.structure(space.sample(KEYS[0]))
+    for attribute in ("shape", "dtype"):
+        with pytest.raises(ValueError, match="no array of numbers: take an algorithm for language models"):
+            getattr(space, attribute)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
+        (lambda: Text(0, 3), "each must be a positive integer"),
+        (lambda: Text(3, 2.5), "each must be a positive integer"),
         (lambda: Box(jnp.nan, 1.0, ()), "no finite float32 lies between"),
         (lambda: Box(INF, INF, ()), "use -inf and inf where there is no bound"),
         (lambda: Box(1e39, INF, ()), "no finite float32 lies between"),

@@ -6,7 +6,7 @@ from purerl.envs import checks
 from purerl.envs.base import Environment
 from purerl.envs.games import Game
 from purerl.observation import encoding
-from purerl.spaces import Box, Discrete, MultiDiscrete
+from purerl.spaces import Box, Discrete, MultiDiscrete, Text
 
 
 def check_learnable(
@@ -65,6 +65,8 @@ def _check_actions(name: str, space: Any, learner: str, kinds: tuple[type, ...])
     remedy = "choose another learner, or an environment with such actions"
     if isinstance(space, MultiDiscrete):
         remedy = "number the combinations, and let env.step divide the number again: Discrete(n_1 n_2 ...), jnp.divmod"
+    elif isinstance(space, Text):
+        remedy = "take an algorithm for language models (purerl.algorithms.language)"
     elif isinstance(space, Box) and Box in kinds:
         remedy = "let env.step reshape a vector"
     elif isinstance(space, Box):

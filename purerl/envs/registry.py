@@ -14,6 +14,7 @@ from purerl.envs.mdp import environment
 from purerl.envs.pgx import from_pgx, pgx_names
 from purerl.envs.probes import PROBES
 from purerl.envs.textbook import TEXTBOOK
+from purerl.language.tasks import TASKS
 from purerl.names import near
 from purerl.recipes import attach, name_of, recorded
 
@@ -36,6 +37,7 @@ _factories: dict[str, Callable[..., Any]] = {  # what they make has an Environme
     "CartPole-v1/positions": _cart_pole_positions,
     **{name: functools.partial(_textbook, name) for name in TEXTBOOK},
     **{f"pgx/{name}": functools.partial(from_pgx, name) for name in pgx_names()},
+    **TASKS,
 }
 
 
