@@ -30,6 +30,9 @@ class Completions(NamedTuple):
         jax.Array | None
     )  # [T, B, ceil(V / 8)] uint8: the truncated vocabulary as bits, see `unpack`; all after the end
     stopped: jax.Array  # [B] bool: it ended with the stop token, and not at a limit
+    routes: jax.Array | None = (
+        None  # [B, P - 1 + T, ...]: experts of each token, prompts too, of a policy with a mixture
+    )
 
 
 class _Loop(NamedTuple):
@@ -109,7 +112,8 @@ def generate(
     # What a step writes has its shapes and types: log-probabilities are as precise as the policy's logits.
     vocab = jax.eval_shape(lambda: policy.logits(policy.extend(state, token[:, None], going[:, None])[1])[:, 0])
     loop = _Loop(jnp.int32(0), token, going, state, _nothing(max_tokens, vocab, kept_of is not None))
-    return jax.lax.while_loop(lambda loop: (loop.t < max_tokens) & any_of_all(loop.going), step, loop).written
+    loop = jax.lax.while_loop(lambda loop: (loop.t < max_tokens) & any_of_all(loop.going), step, loop)
+    return loop.written._replace(routes=getattr(loop.state, "routes", None))
 
 
 @jax.custom_batching.custom_vmap

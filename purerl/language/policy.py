@@ -11,7 +11,8 @@ from purerl.types import PyTree
 class Policy(Protocol):
     """A policy over tokens, as three functions of arrays. Its state holds the text so far, N tokens in each row.
 
-    Leaves of the state have the rows as their first axis, but for scalars, which all rows share.
+    Leaves of the state have the rows as their first axis, but for scalars, which all rows share. If it has an attribute
+    ``routes``, with what the policy chose within itself for each token, generation returns that.
     """
 
     def start(self, batch_size: int, num_slots: int) -> PyTree:

@@ -34,7 +34,7 @@ def score(
     ratio of the first gradient step is 1.
 
     Args:
-        policy: whose probabilities.
+        policy: whose probabilities; with the ``routes`` of the generator, if it has experts.
         prompts: one for each completion, ``[B, P]``; see :func:`~purerl.language.policy.repeat`.
         tokens: ``[T, B]`` int, the completions.
         mask: ``[T, B]`` bool, which of them are there; the others are not seen by later ones, whatever they are.

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from purerl.config_checks import check_config, check_multiples
+from purerl.nets.mixture import Mixture
 from purerl.ranges import setting
 from purerl.types import PyTree
 
@@ -45,6 +46,8 @@ class DecoderConfig:
     position: Literal["rope", "learnt"] = "rope"
     rope_base: float = setting(10_000.0, above=1)
     feed_forward: Literal["swiglu", "geglu", "gelu"] = "swiglu"
+    num_experts: int = 1  # E, feed-forward layers in a block; 1: a layer and no router
+    experts_per_token: int = 1  # K
     qkv_bias: bool = False
     bias: bool = False  # of the attention's output and of the feed-forward layers
     qk_norm: bool = False  # RMS norm of each head's queries and keys
@@ -55,6 +58,11 @@ class DecoderConfig:
         check_multiples(self, "num_kv_heads", self.num_kv_heads, "num_heads")
         if self.position == "rope":
             check_multiples(self, "the pair that RoPE turns", 2, "head_size")
+        if self.experts_per_token > self.num_experts:
+            raise ValueError(
+                f"DecoderConfig.experts_per_token = {self.experts_per_token} is more than num_experts = "
+                f"{self.num_experts}: a token takes each expert once."
+            )
 
 
 class Cache(NamedTuple):
@@ -67,6 +75,7 @@ class Cache(NamedTuple):
     layers: tuple[tuple[jax.Array, jax.Array], ...]  # key and value, [B, S, K, H] each
     mask: jax.Array  # [B, S] bool, where there is a token
     filled: jax.Array  # [] int32
+    routes: jax.Array | None = None  # [B, S, L, K] int16: experts of each token, see `Mixture`; -1: yet to be chosen
 
 
 def empty_cache(config: DecoderConfig, batch_size: int, num_slots: int, dtype: jax.typing.DTypeLike = float) -> Cache:
@@ -82,7 +91,9 @@ def empty_cache(config: DecoderConfig, batch_size: int, num_slots: int, dtype: j
         )
     empty = jnp.zeros((batch_size, num_slots, config.num_kv_heads, config.head_size), dtype)
     layers = tuple((empty, empty) for _ in range(config.num_layers))
-    return Cache(layers, jnp.zeros((batch_size, num_slots), bool), jnp.int32(0))
+    shape = (batch_size, num_slots, config.num_layers, config.experts_per_token)
+    routes = jnp.full(shape, -1, jnp.int16) if config.num_experts > 1 else None
+    return Cache(layers, jnp.zeros((batch_size, num_slots), bool), jnp.int32(0), routes)
 
 
 class Decoder(nn.Module):
@@ -122,11 +133,17 @@ class Decoder(nn.Module):
         x = self.embed(ids)
         if self.config.position == "learnt":
             x = x + self.position(positions)
-        layers = []
-        for block, layer in zip(self.blocks, cache.layers, strict=True):
-            x, layer = block(x, layer, first, positions, visible)
+        kept = None if cache.routes is None else jax.lax.dynamic_slice_in_dim(cache.routes, first, len(slots), axis=1)
+        layers, taken = [], []
+        for i, (block, layer) in enumerate(zip(self.blocks, cache.layers, strict=True)):
+            x, layer, routes = block(x, layer, first, positions, visible, None if kept is None else kept[:, :, i])
             layers.append(layer)
-        return Cache(tuple(layers), held, first + ids.shape[1]), self.norm(x)
+            taken.append(routes)
+        routes = cache.routes
+        if routes is not None:
+            new = jnp.stack(taken, axis=2).astype(routes.dtype)
+            routes = jax.lax.dynamic_update_slice_in_dim(routes, new, first, axis=1)
+        return Cache(tuple(layers), held, first + ids.shape[1], routes), self.norm(x)
 
     def logits(self, features: jax.Array) -> jax.Array:
         """``[..., D] -> [..., V]``."""
@@ -146,10 +163,17 @@ class Block(nn.Module):
         first: jax.Array,
         positions: jax.Array,
         visible: jax.Array,
-    ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-        attended, layer = Attention(self.config)(_norm(self.config)(x), layer, first, positions, visible)
+        routes: jax.Array | None,  # [B, N, K], as of a cache
+    ) -> tuple[jax.Array, tuple[jax.Array, jax.Array], jax.Array | None]:
+        config = self.config
+        attended, layer = Attention(config)(_norm(config)(x), layer, first, positions, visible)
         x = x + attended
-        return x + FeedForward(self.config)(_norm(self.config)(x)), layer
+        normed = _norm(config)(x)
+        if config.num_experts == 1:
+            return x + FeedForward(config)(normed), layer, None
+        expert = FeedForward(config, parent=None)
+        mixed, routes = Mixture(expert, config.num_experts, config.experts_per_token)(normed, routes)
+        return x + mixed, layer, routes
 
 
 class Attention(nn.Module):
@@ -236,11 +260,24 @@ class DecoderPolicy(NamedTuple):
 
     decoder: Decoder
     params: PyTree
+    routes: jax.Array | None = None  # [B, S, L, K]: experts that the coming text is to take, as `generate` returns them
 
     def start(self, batch_size: int, num_slots: int) -> Cache:
-        """No text: B rows with room for S tokens."""
+        """No text: B rows with room for S tokens.
+
+        Raises:
+            ValueError: if there are routes, and they are of other tokens.
+        """
         dtype = self.params["params"]["embed"]["embedding"].dtype
-        return empty_cache(self.decoder.config, batch_size, num_slots, dtype)
+        cache = empty_cache(self.decoder.config, batch_size, num_slots, dtype)
+        if self.routes is None:
+            return cache
+        wanted = None if cache.routes is None else cache.routes.shape
+        if self.routes.shape != wanted:
+            raise ValueError(
+                f"DecoderPolicy.routes {self.routes.shape} are those of another text: it must be {wanted}."
+            )
+        return cache._replace(routes=self.routes)
 
     def extend(self, state: Cache, ids: jax.Array, mask: jax.Array) -> tuple[Cache, jax.Array]:
         """As :meth:`Decoder.extend`."""

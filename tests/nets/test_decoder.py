@@ -36,6 +36,9 @@ CONFIGS = {
     "qwen-and-gemma": dataclasses.replace(
         LLAMA, num_kv_heads=1, qkv_bias=True, qk_norm=True, tied_head=False, feed_forward="geglu", rope_base=100.0
     ),
+    "experts": dataclasses.replace(
+        LLAMA, num_layers=1, feed_forward="gelu", bias=True, num_experts=4, experts_per_token=2
+    ),
 }
 TEXTS = np.random.default_rng(0).integers(0, V, (2, N))
 
@@ -127,6 +130,7 @@ def test_text_in_pieces_is_the_whole_text(model):
         ({"norm": "batch"}, "choose one of rms, layer"),
         ({"num_layers": 0}, "num_layers"),
         ({"norm_epsilon": 0.0}, "norm_epsilon"),
+        ({"num_experts": 2, "experts_per_token": 3}, "experts_per_token = 3 is more than num_experts = 2"),
     ],
 )
 def test_configs_that_make_no_sense_are_refused(changes, words):

@@ -16,7 +16,11 @@ def logits(params: Any, config: Any, tokens: list[int]) -> np.ndarray:
         first, second = ("LayerNorm_0", "LayerNorm_1") if config.norm == "layer" else ("RMSNorm_0", "RMSNorm_1")
         normed = [norm(x, block[first], config) for x in stream]
         stream = [x + y for x, y in zip(stream, attention(block["Attention_0"], config, normed), strict=True)]
-        stream = [x + feed_forward(block["FeedForward_0"], config, norm(x, block[second], config)) for x in stream]
+        normed = [norm(x, block[second], config) for x in stream]
+        if config.num_experts > 1:
+            stream = [x + mixture(block["Mixture_0"], config, y) for x, y in zip(stream, normed, strict=True)]
+        else:
+            stream = [x + feed_forward(block["FeedForward_0"], config, y) for x, y in zip(stream, normed, strict=True)]
     stream = [norm(x, params["norm"], config) for x in stream]
     if config.tied_head:
         return np.array([params["embed"]["embedding"] @ x for x in stream])
@@ -81,3 +85,14 @@ def feed_forward(weights: Any, config: Any, x: np.ndarray) -> np.ndarray:
         gate = linear("gate", x)
         hidden = hidden * (gate / (1 + np.exp(-gate)) if config.feed_forward == "swiglu" else gelu(gate))
     return linear("down", hidden)
+
+
+def mixture(weights: Any, config: Any, x: np.ndarray) -> np.ndarray:
+    """The best experts, one after the other, each with its share of their probability."""
+    chances = np.exp(x @ weights["router"]["kernel"])
+    best = sorted(range(config.num_experts), key=lambda e: -chances[e])[: config.experts_per_token]
+    result = np.zeros(config.size)
+    for e in best:
+        own = {name: {kind: array[e] for kind, array in layer.items()} for name, layer in weights["expert"].items()}
+        result += chances[e] / sum(chances[best]) * feed_forward(own, config, x)
+    return result
