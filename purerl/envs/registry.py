@@ -10,6 +10,7 @@ from purerl.envs import bandits
 from purerl.envs import wrappers as all_wrappers
 from purerl.envs.base import Environment
 from purerl.envs.gymnax import from_gymnax, gymnax_names
+from purerl.envs.matrix_games import MATRIX_GAMES, repeated
 from purerl.envs.mdp import environment
 from purerl.envs.pgx import from_pgx, pgx_names
 from purerl.envs.probes import PROBES
@@ -28,6 +29,10 @@ def _textbook(name: str, max_steps: int | None = None, **kwargs: Any) -> Environ
     return environment(TEXTBOOK[name](**kwargs), name, max_steps)
 
 
+def _matrix_game(name: str, **kwargs: Any) -> Environment:
+    return repeated(MATRIX_GAMES[name](), name=f"matrix/{name}", **kwargs)
+
+
 _factories: dict[str, Callable[..., Any]] = {  # what they make has an Environment's attributes, whatever its type
     **{f"probe/{name}": probe.env for name, probe in PROBES.items()},
     "bandit/gaussian": bandits.gaussian,
@@ -36,6 +41,7 @@ _factories: dict[str, Callable[..., Any]] = {  # what they make has an Environme
     "bandit/linear": bandits.linear,
     "CartPole-v1/positions": _cart_pole_positions,
     **{name: functools.partial(_textbook, name) for name in TEXTBOOK},
+    **{f"matrix/{name}": functools.partial(_matrix_game, name) for name in MATRIX_GAMES},
     **{f"pgx/{name}": functools.partial(from_pgx, name) for name in pgx_names()},
     **TASKS,
 }

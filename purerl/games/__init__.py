@@ -1,1 +1,1 @@
-"""Games of two players: matches, players, planners, opponent pools, ratings, exhaustive search. No learning."""
+"""Games: matches, players, planners, opponent pools, ratings, exhaustive search, exact equilibria. No learning."""
