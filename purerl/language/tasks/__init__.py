@@ -7,10 +7,25 @@ is written in Python joins by :func:`python_reward`.
 from collections.abc import Callable
 
 from purerl.language.tasks.arithmetic import ARITHMETIC, STOP, addition, two_plus_two
+from purerl.language.tasks.chains import running_sums, wordy_addition
+from purerl.language.tasks.copying import copy
+from purerl.language.tasks.expressions import countdown
+from purerl.language.tasks.preferences import overrated
+from purerl.language.tasks.sorting import sort, sort_rubric
 from purerl.language.tasks.task import Reward, Task, decode, encode
 from purerl.language.tasks.verifiers import exact_match, python_reward
 
-TASKS: dict[str, Callable[..., Task]] = {"addition": addition, "two_plus_two": two_plus_two}
+TASKS: dict[str, Callable[..., Task]] = {
+    "addition": addition,
+    "copy": copy,
+    "countdown": countdown,
+    "overrated": overrated,
+    "running_sums": running_sums,
+    "sort": sort,
+    "sort_rubric": sort_rubric,
+    "two_plus_two": two_plus_two,
+    "wordy_addition": wordy_addition,
+}
 
 __all__ = [
     "ARITHMETIC",
@@ -19,9 +34,16 @@ __all__ = [
     "Reward",
     "Task",
     "addition",
+    "copy",
+    "countdown",
     "decode",
     "encode",
     "exact_match",
+    "overrated",
     "python_reward",
+    "running_sums",
+    "sort",
+    "sort_rubric",
     "two_plus_two",
+    "wordy_addition",
 ]

@@ -25,16 +25,18 @@ def addition() -> Task:
         ids = jnp.stack([a, plus, b, equals], axis=1).astype(jnp.int32)
         return Prompts(ids, jnp.ones(ids.shape, bool), a + b)
 
-    def answer(total: jax.Array) -> tuple[jax.Array, jax.Array]:
-        stop = jnp.full_like(total, STOP)
-        long = total >= 10
-        tokens = jnp.stack([total % 10, jnp.where(long, total // 10, stop), jnp.where(long, stop, 0)])
-        return tokens, jnp.stack([total >= 0, total >= 0, long])
-
     def reward(total: jax.Array, tokens: jax.Array, mask: jax.Array) -> jax.Array:
-        return exact_match(*answer(total), tokens, mask)
+        return exact_match(*total_digits(total), tokens, mask)
 
-    return Task("addition", ARITHMETIC, 4, 3, STOP, draw, reward, answer)
+    return Task("addition", ARITHMETIC, 4, 3, STOP, draw, reward, total_digits)
+
+
+def total_digits(total: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Sums ``[B]`` from 0 to 18 as :func:`addition` has them answered, ``tokens, mask [3, B]``."""
+    stop = jnp.full_like(total, STOP)
+    long = total >= 10
+    tokens = jnp.stack([total % 10, jnp.where(long, total // 10, stop), jnp.where(long, stop, 0)])
+    return tokens, jnp.stack([total >= 0, total >= 0, long])
 
 
 @recorded

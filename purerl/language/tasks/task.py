@@ -29,7 +29,10 @@ class Task(NamedTuple):
     stop_token: int  # -1 for none
     draw: Callable[[jax.Array, int], Prompts]  # (key, B) -> prompts [B, P]
     reward: Reward  # (info [B, ...], tokens [T, B], mask [T, B]) -> [B] float, or [B, K] of K kinds
-    answer: Callable[[PyTree], tuple[jax.Array, jax.Array]] | None = None  # info [B, ...] -> right tokens, mask [T, B]
+    # What a task may have besides, for those who ask for it:
+    answer: Callable[[PyTree], tuple[jax.Array, jax.Array]] | None = None  # info -> tokens, mask [T, B]; to be imitated
+    step_correct: Reward | None = None  # as reward -> [T, B] bool, whether what a token says follows
+    proxy: Reward | None = None  # as reward -> [B, K] float, what K fallible judges say in place of the reward
     recipe: Recipe | None = None  # how it was made
 
     @property

@@ -34,6 +34,23 @@ def exact_match(answer: jax.Array, answer_mask: jax.Array, tokens: jax.Array, ma
     return jnp.all(same, axis=0).astype(jnp.float32)
 
 
+def has_digits(digits: jax.Array, tokens: jax.Array, mask: jax.Array) -> jax.Array:
+    """Whether the digits in a text are the given ones, each as often, whatever else there is.
+
+    Args:
+        digits: ``[B, N]`` int.
+        tokens: ``[T, B]`` int, digits being those from 0 to 9.
+        mask: ``[T, B]`` bool.
+
+    Returns:
+        ``[B]`` bool.
+    """
+    all_digits = jnp.arange(10)[:, None]
+    given = jnp.sum(digits == all_digits[..., None], axis=-1)  # [10, B]
+    found = jnp.sum((tokens == all_digits[:, None]) & mask, axis=1)
+    return jnp.all(given == found, axis=0)
+
+
 def python_reward(verify: Callable[[Any, tuple[int, ...]], float]) -> Reward:
     """A task's reward by a Python function of one completion, which runs on the host.
 
