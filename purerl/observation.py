@@ -6,7 +6,7 @@
 | ``Box`` of uint8, such as an image | scaled to [0, 1] by the bounds, ``(x - low) / (high - low)`` |
 | ``Discrete``, ``MultiDiscrete`` | one-hot, ``[n]``, one after the other |
 | ``Dict``, ``Tuple`` | refused: apply :func:`purerl.envs.flatten_observation` |
-| ``Text`` | refused: algorithms for language models read it |
+| ``Text`` | refused: algorithms for language models read it, or apply :func:`purerl.envs.token_by_token` |
 
 A replay keeps observations as they came, an image in its bytes and an integer as one: networks encode what they read.
 """

@@ -265,8 +265,8 @@ def no_array(space: Space) -> NoReturn:
     """
     if isinstance(space, Text):
         raise ValueError(
-            "Text is no array of numbers: take an algorithm for language models (purerl.algorithms.language). "
-            f"The space is {space}."
+            "Text is no array of numbers: take an algorithm for language models (purerl.algorithms.language), or "
+            f"`env = purerl.envs.token_by_token(task)`. The space is {space}."
         )
     raise ValueError(
         f"{type(space).__name__} is no array. For observations make one of its parts by "

@@ -10,6 +10,7 @@ from purerl.envs.base import Environment
 from purerl.envs.checks import EnvError, Finding, Report, check_env
 from purerl.envs.games import Game, Symmetries
 from purerl.envs.gymnax import from_gymnax
+from purerl.envs.language import token_by_token
 from purerl.envs.pgx import from_pgx
 from purerl.envs.probes import PROBES, Answer, Probe
 from purerl.envs.registry import make, register, registered
@@ -54,4 +55,5 @@ __all__ = [
     "select_observation",
     "sticky_actions",
     "time_limit",
+    "token_by_token",
 ]

@@ -66,7 +66,10 @@ def _check_actions(name: str, space: Any, learner: str, kinds: tuple[type, ...])
     if isinstance(space, MultiDiscrete):
         remedy = "number the combinations, and let env.step divide the number again: Discrete(n_1 n_2 ...), jnp.divmod"
     elif isinstance(space, Text):
-        remedy = "take an algorithm for language models (purerl.algorithms.language)"
+        remedy = (
+            "take an algorithm for language models (purerl.algorithms.language), or "
+            "`env = purerl.envs.token_by_token(task)`"
+        )
     elif isinstance(space, Box) and Box in kinds:
         remedy = "let env.step reshape a vector"
     elif isinstance(space, Box):

@@ -10,6 +10,7 @@ from purerl.envs import bandits
 from purerl.envs import wrappers as all_wrappers
 from purerl.envs.base import Environment
 from purerl.envs.gymnax import from_gymnax, gymnax_names
+from purerl.envs.language import token_by_token
 from purerl.envs.matrix_games import MATRIX_GAMES, repeated
 from purerl.envs.mdp import environment
 from purerl.envs.pgx import from_pgx, pgx_names
@@ -75,7 +76,7 @@ def make(name: str | Callable[..., Environment], wrappers: Sequence[str] = (), *
         name: one of :func:`registered`, or the whole text that an environment with arguments and wrappers has for a
             name; or a function of one's own that returns an environment.
         wrappers: texts such as ``"one_hot_observation"`` or ``"frame_stack(k=4)"``, from the inside out, of the
-            functions in :mod:`purerl.envs.wrappers`.
+            functions in :mod:`purerl.envs.wrappers`; ``"token_by_token"`` of a task for language models.
         **kwargs: passed to its factory; for the textbook's problems, arguments of their function in
             :mod:`purerl.envs.textbook` and ``max_steps``, after which episodes are truncated; for gymnax environments,
             fields of its parameters (``max_steps_in_episode=200``) or arguments of its constructor.
@@ -138,6 +139,7 @@ def _wrapped(env: Environment, wrapper: Named) -> tuple[Environment, tuple[tuple
         ValueError: if there is no such wrapper, or it does not take these arguments or this environment.
     """
     known = {name: function for name, function in vars(all_wrappers).items() if hasattr(function, "is_recorded")}
+    known["token_by_token"] = token_by_token
     del known["map_reward"]  # its argument is a function, which no text gives
     if wrapper.name not in known:
         found = near(wrapper.name, known)
