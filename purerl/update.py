@@ -14,8 +14,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from purerl.kernels.numerics import safe_divide
 from purerl.sharding import shard
-from purerl.types import PyTree, Scalar
+from purerl.types import Mean, Metrics, PyTree, Scalar
 
 
 def gradient_step(
@@ -40,8 +41,68 @@ def gradient_step(
         Parameters and the optimiser's state after the step, and ``aux`` of the loss before it.
     """
     grads, aux = jax.grad(loss, has_aux=True)(params, *args)
+    return *descend(optimizer, learning_rate, params, opt_state, grads), aux
+
+
+def descend(
+    optimizer: optax.GradientTransformation,
+    learning_rate: Scalar,
+    params: PyTree,
+    opt_state: optax.OptState,
+    grads: PyTree,
+) -> tuple[PyTree, optax.OptState]:
+    """Parameters and the optimiser's state after a step: ``params - learning_rate * direction(grads)``.
+
+    Args:
+        optimizer: as of :func:`gradient_step`.
+        learning_rate: >= 0.
+        params: before the step.
+        opt_state: before the step.
+        grads: of the loss, such as those of :func:`mean_gradient`.
+    """
     direction, opt_state = optimizer.update(grads, opt_state, params)
-    return optax.apply_updates(params, optax.tree.scale(-learning_rate, direction)), opt_state, aux
+    return optax.apply_updates(params, optax.tree.scale(-learning_rate, direction)), opt_state
+
+
+def mean_gradient(
+    loss: Callable[[PyTree, PyTree], tuple[Mean, Metrics]], params: PyTree, batch: PyTree, num_micro_batches: int = 1
+) -> tuple[PyTree, Metrics]:
+    """Gradient of an average over a batch, in parts that fit into memory: ``sum_k grad total_k / sum_k number_k``.
+
+    Numerator and denominator are added up apart and divided once, so that how the batch is split changes nothing but
+    rounding: a token weighs the same whatever it lies next to.
+
+    Args:
+        loss: ``(params, part [B / num_micro_batches, ...]) -> (Mean, metrics)``, whose ``number`` does not depend on
+            the parameters; metrics are :class:`~purerl.types.Mean`.
+        params: where.
+        batch: leaves ``[B, ...]``, of whose axis ``num_micro_batches`` is a divisor.
+        num_micro_batches: static.
+
+    Returns:
+        The gradient, and the metrics over the whole batch.
+    """
+
+    def part(params: PyTree, batch: PyTree) -> tuple[jax.Array, tuple]:
+        (total, number), metrics = loss(params, batch)
+        return total, (number, metrics)
+
+    def sums(batch: PyTree) -> tuple[PyTree, tuple]:
+        return jax.grad(part, has_aux=True)(params, shard(batch))
+
+    if num_micro_batches == 1:
+        grads, (number, metrics) = sums(batch)
+    else:
+        parts = jax.tree.map(lambda x: x.reshape(num_micro_batches, -1, *x.shape[1:]), batch)
+        nothing = jax.tree.map(
+            lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(sums, jax.tree.map(lambda x: x[0], parts))
+        )
+
+        def add(so_far: PyTree, part: PyTree) -> tuple[PyTree, None]:
+            return jax.tree.map(jnp.add, so_far, sums(part)), None
+
+        (grads, (number, metrics)), _ = jax.lax.scan(add, nothing, parts)
+    return jax.tree.map(lambda x: safe_divide(x, number.astype(x.dtype)), grads), metrics
 
 
 def minibatch_epochs(

@@ -46,7 +46,7 @@ ARROWS = {
     "target_network.py": ("kernels", "types"),
     "sharding.py": ("types",),
     "rollout.py": ("envs.base", "envs.games", "envs.wrappers", "kernels", "sharding", "types"),
-    "update.py": ("sharding", "types"),
+    "update.py": ("kernels", "sharding", "types"),
     "algorithms": (
         *("algorithms", "agent", "algorithm", "config_checks", "optimizers", "ranges", "recipes", "rollout"),
         *("sharding", "target_network", "update", "games", "search", "language", "nets", "data", "mdp", "kernels"),

@@ -33,25 +33,44 @@ class DecoderConfig:
         ValueError: if a field is out of its range, or heads do not fit each other.
     """
 
-    vocab_size: int  # V
-    size: int = 64  # D, of the residual stream
+    vocab_size: int | None = None
+    """Tokens there are, V; None: as many as the task has."""
+    size: int = 64
+    """Of the residual stream, D."""
     num_layers: int = 2
-    num_heads: int = 4  # of queries
-    num_kv_heads: int = 4  # of keys and values, shared by equal groups of queries
+    """Blocks of attention and feed-forward layer."""
+    num_heads: int = 4
+    """Heads of queries."""
+    num_kv_heads: int = 4
+    """Heads of keys and values, shared by equal groups of queries; divides num_heads."""
     head_size: int = 16
+    """Of a query, a key or a value, H."""
     feed_forward_size: int = 256
-    max_positions: int = 1024  # rows of the table of learnt positions; nothing else has such a limit
+    """Of the hidden layer between."""
+    max_positions: int = 1024
+    """Rows of the table of learnt positions; nothing else has such a limit."""
     norm: Literal["rms", "layer"] = "rms"
+    """Normalisation before each layer."""
     norm_epsilon: float = setting(1e-6, above=0)
+    """Its denominator constant."""
     position: Literal["rope", "learnt"] = "rope"
+    """Positions as angles of queries and keys, or as a table added to the tokens'."""
     rope_base: float = setting(10_000.0, above=1)
+    """Longest wavelength of these angles over 2 pi, in tokens."""
     feed_forward: Literal["swiglu", "geglu", "gelu"] = "swiglu"
-    num_experts: int = 1  # E, feed-forward layers in a block; 1: a layer and no router
-    experts_per_token: int = 1  # K
+    """Gated by SiLU or GELU, or GELU alone."""
+    num_experts: int = 1
+    """Feed-forward layers in a block, E; 1: a layer and no router."""
+    experts_per_token: int = 1
+    """How many of them a token is routed to, K."""
     qkv_bias: bool = False
-    bias: bool = False  # of the attention's output and of the feed-forward layers
-    qk_norm: bool = False  # RMS norm of each head's queries and keys
-    tied_head: bool = True  # logits by the table of embeddings
+    """Biases of queries, keys and values."""
+    bias: bool = False
+    """Biases of the attention's output and of the feed-forward layers."""
+    qk_norm: bool = False
+    """RMS norm of each head's queries and keys."""
+    tied_head: bool = True
+    """Logits by the table of embeddings."""
 
     def __post_init__(self) -> None:
         check_config(self)
@@ -109,13 +128,14 @@ class Decoder(nn.Module):
 
     def setup(self) -> None:
         config = self.config
-        self.embed = _table(config.vocab_size, config.size)
+        vocab_size = _vocab_size(config)
+        self.embed = _table(vocab_size, config.size)
         if config.position == "learnt":
             self.position = _table(config.max_positions, config.size)
         self.blocks = [Block(config) for _ in range(config.num_layers)]
         self.norm = _norm(config)
         if not config.tied_head:
-            self.head = _dense(config.vocab_size, False)
+            self.head = _dense(vocab_size, False)
 
     def __call__(self, ids: jax.Array, mask: jax.Array) -> jax.Array:
         batch_size, length = ids.shape
@@ -289,6 +309,12 @@ class DecoderPolicy(NamedTuple):
 
 
 # --- layers with their initial weights --------------------------------------------------------------------
+
+
+def _vocab_size(config: DecoderConfig) -> int:
+    if config.vocab_size is None:
+        raise ValueError("DecoderConfig.vocab_size = None: a decoder needs to know how many tokens there are.")
+    return config.vocab_size
 
 
 def _table(rows: int, size: int) -> nn.Embed:

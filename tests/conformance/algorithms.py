@@ -1,7 +1,7 @@
 """Every algorithm of purerl, as the conformance suite sees it. Adding one is adding an entry to its family's cases."""
 
 from tests.conformance.case import Case
-from tests.conformance.cases import bandits, games, model_based, planning, policy, tabular, value
+from tests.conformance.cases import bandits, games, language, model_based, planning, policy, tabular, value
 
 CASES: dict[str, Case] = {
     **policy.CASES,
@@ -11,6 +11,7 @@ CASES: dict[str, Case] = {
     **value.CASES,
     **planning.CASES,
     **games.CASES,
+    **language.CASES,
 }
 
 # One of each kind of state: for these `make test` checks the deep laws, too.

@@ -10,9 +10,10 @@ from flax import struct
 
 from purerl.algorithm import Algorithm
 from purerl.envs.base import Environment
+from purerl.language.tasks import Task
 from purerl.types import PyTree
 
-Kind = Literal["on-policy", "replay", "recurrent", "search", "tabular", "dataset", "bandit"]
+Kind = Literal["on-policy", "replay", "recurrent", "search", "tabular", "dataset", "bandit", "language"]
 Refusal = tuple[Mapping[str, Any], str]  # fields of a config, and a pattern that the message of its error matches
 
 
@@ -83,6 +84,9 @@ def with_ending(case: Case) -> Algorithm:
 
 
 def _ends_by(env: Any, ending: jax.Array) -> Any:
+    if isinstance(env, Task):  # whose episodes are one step, after which there is nothing
+        return env
+
     def step(key: jax.Array, state: PyTree, action: jax.Array) -> tuple:
         obs, state, reward, terminated, truncated, info = env.step(key, state, action)
         over = terminated | truncated

@@ -249,15 +249,14 @@ def test_agent_acts_in_a_loop(runs):
     state = jax.tree.map(lambda x: x[0], runs.start.states)
     agent = algorithm.agent(runs.hypers, state)
 
-    def types(tree):
-        return jax.tree.map(lambda x: (x.shape, x.dtype), jax.tree.map(jnp.asarray, tree))
+    def shapes(tree):
+        return jax.tree.map(lambda x: (x.shape, x.dtype), tree)
 
     obs, env_state = env.reset(jax.random.key(0))
     carry = agent.start()
     after, action = jax.eval_shape(agent.act, carry, obs, jax.random.key(1), env_state)
-    assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == types(carry)
-    expected = jax.eval_shape(env.action_space.sample, jax.random.key(0))
-    assert (action.shape, action.dtype) == (expected.shape, expected.dtype)
+    assert shapes(after) == shapes(jax.tree.map(jnp.asarray, carry))
+    assert shapes(action) == shapes(jax.eval_shape(env.action_space.sample, jax.random.key(0)))
 
 
 def test_agent_survives_a_file(runs, tmp_path):

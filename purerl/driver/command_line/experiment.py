@@ -132,4 +132,6 @@ def filled(like: Any, values: Mapping[str, Any]) -> Any:
 def _like(value: Any, default: Any) -> Any:
     if isinstance(value, list):
         return tuple(value)
+    if dataclasses.is_dataclass(default) and isinstance(value, dict):
+        return filled(default, value)
     return math.inf if value is None and isinstance(default, float) else value

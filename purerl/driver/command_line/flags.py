@@ -62,10 +62,12 @@ def registry(records: Iterable[Any], sizes: Iterable[Any] = ()) -> ConstructorRe
     In the place of a record tyro then returns a function without arguments that makes it.
 
     Args:
-        records: dataclasses; their fields become flags with the defaults of what tyro is given.
+        records: dataclasses; their fields become flags with the defaults of what tyro is given, and so do those of
+            records that are fields.
         sizes: those of them in which an ``int`` is at least 1 where it declares nothing else, such as configs.
     """
-    classes, rules = {*records}, ConstructorRegistry()
+    classes, rules = {*itertools.chain.from_iterable(map(_with_inner, records))}, ConstructorRegistry()
+    sizes = {*itertools.chain.from_iterable(map(_with_inner, sizes))}
 
     @rules.struct_rule
     def of_record(info: StructTypeInfo) -> StructConstructorSpec | None:
@@ -82,7 +84,7 @@ def registry(records: Iterable[Any], sizes: Iterable[Any] = ()) -> ConstructorRe
             else:
                 shown.append(StructFieldSpec(field.name, annotations[field.name], default, texts[field.name]))
         # Made when tyro is done, for what a record raises is said as every other error of a command line.
-        make: Callable = info.type
+        make = functools.partial(_make, info.type)
         return StructConstructorSpec(lambda **given: functools.partial(make, **hidden, **given), tuple(shown))
 
     @rules.primitive_rule
@@ -98,6 +100,17 @@ def registry(records: Iterable[Any], sizes: Iterable[Any] = ()) -> ConstructorRe
         )
 
     return rules
+
+
+def _with_inner(record: Any) -> list[Any]:
+    """A class of records, and those of the records that are its fields."""
+    inner = [kind for kind in typing.get_type_hints(record).values() if dataclasses.is_dataclass(kind)]
+    return [record, *itertools.chain.from_iterable(map(_with_inner, inner))]
+
+
+def _make(record: Callable, **values: Any) -> Any:
+    """A record, and before it the records that are its fields."""
+    return record(**{name: made() if isinstance(made, functools.partial) else made for name, made in values.items()})
 
 
 def whole_number(text: str) -> int:

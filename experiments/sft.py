@@ -1,0 +1,10 @@
+"""SFT as ``purerl train sft`` runs it: a copy of this file is the place for a variation of your own.
+
+python -m experiments.sft --env addition
+"""
+
+from purerl.driver import command_line
+from purerl.presets.sft import EXPERIMENT
+
+if __name__ == "__main__":
+    command_line.main(EXPERIMENT)

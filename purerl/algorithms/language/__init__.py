@@ -1,0 +1,1 @@
+"""Learning to write: from demonstrations, from preferences, from rewards, from a teacher."""
