@@ -147,7 +147,7 @@ class Decoder(nn.Module):
         first, num_slots = cache.filled, cache.mask.shape[1]
         positions = jnp.sum(cache.mask, axis=1, keepdims=True) + jnp.cumsum(mask, axis=1) - 1
         positions = jnp.maximum(positions, 0)  # of padding before the text, which nobody sees
-        held = jax.lax.dynamic_update_slice(cache.mask, mask, (0, first))
+        held = jax.lax.dynamic_update_slice_in_dim(cache.mask, mask, first, axis=1)
         slots = first + jnp.arange(ids.shape[1])
         visible = held[:, None, None] & (jnp.arange(num_slots) <= slots[:, None])  # [B, 1, N, S]
         x = self.embed(ids)
@@ -223,7 +223,7 @@ class Attention(nn.Module):
         if config.position == "rope":
             query, key = (rope(x, positions, config.rope_base) for x in (query, key))
         keys, values = (
-            jax.lax.dynamic_update_slice(old, new.astype(old.dtype), (0, first, 0, 0))
+            jax.lax.dynamic_update_slice_in_dim(old, new.astype(old.dtype), first, axis=1)
             for old, new in zip(layer, (key, value), strict=True)
         )
         attended = jax.nn.dot_product_attention(query.astype(keys.dtype), keys, values, mask=visible)

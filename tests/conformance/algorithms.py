@@ -15,4 +15,4 @@ CASES: dict[str, Case] = {
 }
 
 # One of each kind of state: for these `make test` checks the deep laws, too.
-REPRESENTATIVES = ("ppo-discrete", "dqn", "r2d2", "alphazero", "q-learning", "offline-dqn")
+REPRESENTATIVES = ("ppo-discrete", "dqn", "r2d2", "alphazero", "q-learning", "offline-dqn", "sft")

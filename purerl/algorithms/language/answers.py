@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from purerl import rollout
+from purerl.agent import no_carry
 from purerl.language.generate import generate
 from purerl.language.policy import Policy, Prompts, repeat
 from purerl.language.score import Score, score
@@ -54,8 +56,9 @@ def answer(
     """Answers to these prompts, G to each; arguments as those of :func:`draw`."""
     limits = {"max_tokens": task.max_tokens, "stop_token": task.stop_token}
     written = generate(policy, prompts, key, num_samples=num_samples, **limits | sampling)
-    tokens, mask, log_prob, kept = (None if x is None else jnp.swapaxes(x, 0, 1) for x in written[:4])
-    return Answers(repeat(prompts, num_samples), tokens, mask, log_prob, kept, written.stopped)
+    by_token = written.tokens, written.mask, written.log_prob, written.kept
+    rows = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), by_token)
+    return Answers(repeat(prompts, num_samples), *rows, written.stopped)
 
 
 def demonstrate(task: Task, key: jax.Array, num_prompts: int) -> Answers:
@@ -100,6 +103,11 @@ def answering(task: Task, model: LanguageModel) -> Callable:
         return carry, Tokens(given.tokens, given.mask)
 
     return act
+
+
+def evaluation(task: Any, act: Callable) -> Callable:
+    """``Spec.evaluate`` of an agent that answers: a task is an environment of one step."""
+    return rollout.evaluation(task, no_carry, act)
 
 
 def check_task(task: Any, name: str, demonstrations: bool = False) -> None:

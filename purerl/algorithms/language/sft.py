@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
-from purerl import optimizers, rollout
+from purerl import optimizers
 from purerl.agent import no_carry
 from purerl.algorithm import Algorithm, Spec
 from purerl.algorithms.language.answers import (
@@ -26,6 +26,7 @@ from purerl.algorithms.language.answers import (
     answering,
     check_task,
     demonstrate,
+    evaluation,
     model_of,
     score_answers,
 )
@@ -48,7 +49,7 @@ class SFTConfig:
         ValueError: at construction, for a value out of its range.
     """
 
-    decoder: DecoderConfig = DecoderConfig()
+    decoder: DecoderConfig = dataclasses.field(default_factory=DecoderConfig)
     """The transformer that learns."""
     batch_size: int = 64
     """Demonstrations a gradient step, B."""
@@ -110,7 +111,7 @@ def sft(task: Task, config: SFTConfig | None = None, model: LanguageModel | None
     spec = Spec(
         "sft",
         config.batch_size * config.num_gradient_steps,
-        rollout.evaluation(task, no_carry, act),
+        evaluation(task, act),
         {"env": task.name, **dataclasses.asdict(config)},
         hypers_class=SFTHypers,
         evaluated_in="answers",
@@ -120,7 +121,7 @@ def sft(task: Task, config: SFTConfig | None = None, model: LanguageModel | None
 
 
 def loss_of(model: LanguageModel, average: Literal["token", "answer"]) -> Callable:
-    """SFT's loss, ``(params, answers [B]) -> (Mean, metrics)``: ``-sum_i sum_t log pi(y_it | x_i, y_i<t)``, to be divided.
+    """SFT's loss, ``(params, answers [B]) -> (Mean, metrics)``: ``-sum_i sum_t log pi(y_it | x_i, y_i<t)``, divided.
 
     Args:
         model: what learns.

@@ -51,8 +51,9 @@ def first_params(
     optimizer, loss = optimizers.adam(hypers.max_grad_norm, hypers.adam_epsilon), loss_of(model, "token")
 
     def step(carry: tuple, key: jax.Array) -> tuple[tuple, None]:
-        grads, _ = mean_gradient(loss, carry[0], demonstrate(task, key, warm_up_batch_size))
-        return descend(optimizer, hypers.warm_up_learning_rate, *carry, grads), None
+        params, opt_state = carry
+        grads, _ = mean_gradient(loss, params, demonstrate(task, key, warm_up_batch_size))
+        return descend(optimizer, hypers.warm_up_learning_rate, params, opt_state, grads), None
 
     keys = jax.random.split(data_key, warm_up_steps)
     (params, _), _ = jax.lax.scan(step, (params, optimizer.init(params)), keys)

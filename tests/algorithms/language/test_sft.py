@@ -11,6 +11,7 @@ from purerl.algorithms.language.sft import SFTConfig, SFTHypers, loss_of, sft
 from purerl.language import enumeration
 from purerl.language.policy import Prompts
 from purerl.update import mean_gradient
+from tests.conformance.cases.language import DECODER
 from tests.support.tabular_language import begin
 from tests.support.tabular_task import table_model, table_task
 from tests.support.tiny_language import NUM_SEQUENCES, SEQUENCES, setting
@@ -23,9 +24,9 @@ def all_answers(times: np.ndarray) -> Answers:
     return Answers(begin(len(chosen)), tokens, mask, np.zeros(mask.shape), None, mask[:, -1])
 
 
-@pytest.mark.covers("sft", "the table that it arrives at writes as the data are distributed, to .02 in total variation")
+@pytest.mark.covers("sft")
 def test_it_arrives_at_the_distribution_of_the_data():
-    """Every answer as often as it was shown: the likelihood has no other maximum in a table."""
+    """The table that it arrives at writes as the data are distributed, to .02 in total variation."""
     law = np.exp(np.asarray(enumeration.log_probs(SEQUENCES, jnp.asarray(setting(1).policy))))
     algorithm = sft(table_task(law=law), SFTConfig(batch_size=512, num_gradient_steps=20), table_model())
     hypers, update = SFTHypers(learning_rate=0.1), jax.jit(algorithm.update)
@@ -38,12 +39,12 @@ def test_it_arrives_at_the_distribution_of_the_data():
     assert metrics["log_likelihood"] == pytest.approx(np.sum(law * np.log(law)), abs=0.1)
 
 
-@pytest.mark.covers("sft", "its gradient over any split of a batch is that of the likelihood of all texts, enumerated")
+@pytest.mark.covers("sft")
 @pytest.mark.parametrize("average", ["token", "answer"])
 @pytest.mark.parametrize("num_micro_batches", [1, 2, 8])
 def test_gradient_is_the_likelihoods_however_the_batch_is_split(average, num_micro_batches):
-    """Weights of 1 to 3 a text; divided once, by the tokens or the answers of the whole batch. The stop token's logits
-    get theirs."""
+    """All texts, each one to three times, over any split of a batch: the likelihood's, enumerated; that of the stop
+    token's logits, too."""
     times = 1 + np.arange(NUM_SEQUENCES) % 3
     times[0] += -times.sum() % 8
     answers, logits = all_answers(times), jnp.asarray(setting().policy, jnp.float32)
@@ -67,10 +68,10 @@ def test_padding_changes_nothing():
     answers = demonstrate(task, jax.random.key(0), 4)
     prompts = Prompts(*(jnp.pad(x, ((0, 0), (7, 0))) for x in answers.prompts[:2]))
     longer = {name: jnp.pad(getattr(answers, name), ((0, 0), (0, 5))) for name in ("tokens", "mask", "log_prob")}
-    algorithm = sft(task, SFTConfig())
-    params = algorithm.init(SFTHypers(), jax.random.key(1)).params
-    loss = loss_of(model_of(task, SFTConfig().decoder, None), "token")
-    both = [mean_gradient(loss, params, x)[0] for x in (answers, answers._replace(prompts=prompts, **longer))]
+    model = model_of(task, DECODER, None)
+    params = jax.jit(model.init)(jax.random.key(1))
+    gradient = jax.jit(lambda answers: mean_gradient(loss_of(model, "token"), params, answers)[0])
+    both = [gradient(x) for x in (answers, answers._replace(prompts=prompts, **longer))]
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-6), *both)
 
 
