@@ -57,8 +57,8 @@ def answer(
     limits = {"max_tokens": task.max_tokens, "stop_token": task.stop_token}
     written = generate(policy, prompts, key, num_samples=num_samples, **limits | sampling)
     by_token = written.tokens, written.mask, written.log_prob, written.kept
-    rows = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), by_token)
-    return Answers(repeat(prompts, num_samples), *rows, written.stopped)
+    tokens, mask, log_prob, kept = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), by_token)
+    return Answers(repeat(prompts, num_samples), tokens, mask, log_prob, kept, written.stopped)
 
 
 def demonstrate(task: Task, key: jax.Array, num_prompts: int) -> Answers:
