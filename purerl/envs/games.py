@@ -38,6 +38,9 @@ class Game(NamedTuple):
     step of a game that terminated changes nothing and has reward 0; nobody looks at what lies behind a truncation. A
     move that is not legal ends the game with reward -1.
 
+    Where something is hidden, ``obs`` tells all that the player to move has seen and done, in order: whoever forgets
+    nothing can know the information set by it.
+
     Attributes:
         name: for titles and messages.
         reset: ``(key) -> (obs, state)``.
@@ -50,6 +53,8 @@ class Game(NamedTuple):
         symmetries: of the board; None where there are none to speak of.
         show: ``(state) -> str``, the state in text for a terminal. On the host, not traced.
         recipe: how it was made (:mod:`purerl.recipes`), for the record of a run.
+        deals: ``() -> (probability [K], (obs, state))``, all states that a reset may lead to, with a leading axis K,
+            where that is chance and no other chance follows; None where a reset tosses for nothing that matters.
     """
 
     name: str
@@ -62,6 +67,7 @@ class Game(NamedTuple):
     symmetries: Symmetries | None
     show: Callable
     recipe: Recipe | None = None
+    deals: Callable | None = None
 
 
 def turn(game: Game, state: PyTree, next_state: PyTree, terminated: jax.Array) -> jax.Array:

@@ -9,9 +9,14 @@ yet it is among the legal ones, for pgx forbids only the immediate retaking of a
 move of every position would have to be played. About one random game in 250 on 9x9 ends that way; an agent learns to
 avoid it as it does any losing move, though the board alone does not show what has been on it.
 
+In the two poker games pgx shows neither the seat nor who has bet in which order: of Kuhn's 12 information sets one sees
+6, of Leduc's 288 81. So both are appended here. All their cards are dealt at the start.
+
 pgx is imported inside the functions, so that ``import purerl.envs`` stays light.
 """
 
+import itertools
+from collections import Counter
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -33,6 +38,7 @@ class Position(NamedTuple):
 
     state: PyTree  # pgx's, without the observation, which would be kept for every node of a search tree
     first: jax.Array  # [] int32, pgx's number of the player who moved first
+    moves: jax.Array  # [H] int32, the first moves of a game with hidden cards, -1 where none was made; H = 0 elsewhere
 
 
 @recorded
@@ -40,8 +46,9 @@ def from_pgx(name: str) -> Game:
     """A game of pgx.
 
     Observations are as pgx gives them, ``[H, W, C]`` bool with the stones of the player to move in channel 0 and the
-    other's in channel 1; ``[5, 5, 115]`` float32 in Gardner chess; a vector of bool in the two poker games, where it
-    shows what the player to move may know, while the state holds all cards, so that a search of states would cheat.
+    other's in channel 1; ``[5, 5, 115]`` float32 in Gardner chess. In the two poker games they are vectors of bool:
+    what pgx shows, then whether player 1 is to move, then all moves so far, ``H`` times one of A. The state holds all
+    cards, so that a search of states would cheat.
 
     Args:
         name: one of :func:`pgx_names`.
@@ -56,20 +63,44 @@ def from_pgx(name: str) -> Game:
 
     env = pgx.make(name)
     symmetries, text = _GAMES[name]
+    cards = _CARDS.get(name)
+    num_moves = cards.num_moves if cards else 0
+
+    def seen(obs: jax.Array, position: Position) -> jax.Array:
+        if not cards:
+            return obs
+        moves = jax.nn.one_hot(position.moves, len(legal(position)), dtype=obs.dtype)
+        return jnp.concatenate([obs, player(position).astype(obs.dtype)[None], moves.ravel()])
+
+    def begin(state: PyTree) -> tuple[jax.Array, Position]:
+        # Othello's state has a Python number in it, which is no array and would be weakly typed in a scan's carry.
+        state = jax.tree.map(lambda x: jnp.asarray(x, jnp.result_type(x)), state)
+        nothing = jnp.full(num_moves, -1, jnp.int32)
+        position = Position(state.replace(observation=None), state.current_player, nothing)
+        return seen(state.observation, position), position
 
     @in_32_bits
     def reset(key: jax.Array) -> tuple[jax.Array, Position]:
-        state = env.init(key)
-        # Othello's state has a Python number in it, which is no array and would be weakly typed in a scan's carry.
-        state = jax.tree.map(lambda x: jnp.asarray(x, jnp.result_type(x)), state)
-        return state.observation, Position(state.replace(observation=None), state.current_player)
+        return begin(env.init(key))
 
     @in_32_bits
     def step(key: jax.Array, state: Position, action: jax.Array) -> tuple:
         after = env.step(state.state, action, key)
         reward = after.rewards[state.state.current_player]
-        position = Position(after.replace(observation=None), state.first)
-        return after.observation, position, reward, after.terminated, after.truncated, {}
+        is_next = (jnp.arange(num_moves) == state.state._step_count) & ~state.state.terminated
+        moves = jnp.where(is_next, jnp.asarray(action, jnp.int32), state.moves)
+        position = Position(after.replace(observation=None), state.first, moves)
+        return seen(after.observation, position), position, reward, after.terminated, after.truncated, {}
+
+    @in_32_bits
+    def dealt(hand: jax.Array) -> tuple[jax.Array, Position]:
+        state = env.init(jax.random.key(0)).replace(_cards=hand)
+        return begin(state.replace(observation=env.observe(state)))
+
+    def deals() -> tuple[np.ndarray, tuple[jax.Array, Position]]:
+        hands = _CARDS[name].hands()
+        weight = np.array(list(hands.values()))
+        return weight / weight.sum(), jax.jit(jax.vmap(dealt))(jnp.array(list(hands), jnp.int32))
 
     def legal(state: Position) -> jax.Array:
         return state.state.legal_action_mask
@@ -84,7 +115,10 @@ def from_pgx(name: str) -> Game:
     obs, state = jax.eval_shape(reset, jax.random.key(0))
     observation_space = Box(0.0, 1.0, obs.shape, np.dtype(obs.dtype))
     action_space = Discrete(legal(state).shape[0])
-    return Game(f"pgx/{name}", reset, step, observation_space, action_space, legal, player, symmetries(), show)
+    return Game(
+        *(f"pgx/{name}", reset, step, observation_space, action_space, legal, player, symmetries(), show),
+        deals=deals if cards else None,
+    )
 
 
 def pgx_names() -> list[str]:
@@ -149,4 +183,17 @@ _GAMES: dict[str, tuple[Callable[[], Symmetries | None], Callable[[np.ndarray, i
     "gardner_chess": (lambda: None, _chess_pieces),
     "kuhn_poker": (lambda: None, _kuhn_hand),
     "leduc_holdem": (lambda: None, _leduc_hand),
+}
+
+
+class _Cards(NamedTuple):
+    """What is hidden in a game of cards."""
+
+    num_moves: int  # that may come before a decision
+    hands: Callable[[], Counter]  # () -> how often each deal comes up, the cards being equal to those of pgx's state
+
+
+_CARDS = {
+    "kuhn_poker": _Cards(2, lambda: Counter(itertools.permutations(range(3), 2))),
+    "leduc_holdem": _Cards(7, lambda: Counter(itertools.permutations((0, 0, 1, 1, 2, 2), 3))),
 }

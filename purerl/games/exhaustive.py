@@ -1,6 +1,5 @@
 """Exhaustive search of small games: every line against a deterministic player, and minimax over all positions."""
 
-from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import jax
@@ -8,12 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from purerl.agent import Agent, reactive
-from purerl.envs.games import Game, turn
+from purerl.envs.games import Game
+from purerl.games.levels import Step, TooLargeError, first_level, follower, joined, num_positions
 from purerl.types import PyTree, Seen
-
-
-class TooLargeError(ValueError):
-    """A game has more positions than were allowed."""
 
 
 class Lines(NamedTuple):
@@ -67,17 +63,17 @@ def every_line(
         mine = (jax.vmap(game.player)(state) == 0) == begins
         return jnp.where(mine[:, None], choice, jax.vmap(game.legal)(state))
 
-    follow = _follower(game, played, key, batch_size)
-    level, tally = _start(game, key), np.zeros(3, int)
-    while (size := _size(level)) > 0:
-        _check(game, size, max_positions)
+    follow = follower(game, played, key, batch_size)
+    level, tally = first_level(game, key), np.zeros(3, int)
+    while (size := num_positions(level)) > 0:
+        _check_size(game, size, max_positions)
         parts = []
         for step in follow(level):
             mine = (step.mover[:, None] == 0) == begins
             end = np.where(mine, step.reward, -step.reward)[step.played & step.over]
             tally += [np.sum(end > 0), np.sum(end == 0), np.sum(end < 0)]
             parts.append(step.going_on())
-        level = _joined(parts)
+        level = joined(parts)
     return Lines(*tally.tolist())
 
 
@@ -95,13 +91,13 @@ def solve(game: Game, key: jax.Array, batch_size: int = 256, max_positions: int 
     Raises:
         TooLargeError: if there are more positions than that.
     """
-    follow = _follower(game, lambda obs, state: jax.vmap(game.legal)(state), key, batch_size)
-    level, levels = _start(game, key), []
-    while (size := _size(level)) > 0:
-        _check(game, size, max_positions)
+    follow = follower(game, lambda obs, state: jax.vmap(game.legal)(state), key, batch_size)
+    level, levels = first_level(game, key), []
+    while (size := num_positions(level)) > 0:
+        _check_size(game, size, max_positions)
         # Batch by batch only what is new to the batch is kept, as the same position comes up many times.
         steps = [step._replace(after=step.going_on()) for step in follow(level)]
-        step = _joined(steps)
+        step = joined(steps)
         seen, index = _distinct(game, step.after)
         child = np.full(step.played.shape, -1)
         child[step.played & ~step.over] = index
@@ -126,45 +122,6 @@ def perfect_player(game: Game, solution: Solution) -> Agent:
     return reactive(policy)
 
 
-class _Step(NamedTuple):
-    """Successors of all moves in the positions of a level."""
-
-    after: PyTree  # (obs, state), leaves [B, A, ...]
-    reward: np.ndarray  # [B, A] of who moved
-    turn: np.ndarray  # [B, A], see purerl.envs.games.turn
-    played: np.ndarray  # [B, A] bool, which moves are followed
-    over: np.ndarray  # [B, A] which of them end the game
-    mover: np.ndarray  # [B]
-
-    def going_on(self) -> PyTree:
-        """The positions that are played to and are not the last, one a row."""
-        return jax.tree.map(lambda x: x[self.played & ~self.over], self.after)
-
-
-def _follower(game: Game, played: Callable, key: jax.Array, batch_size: int) -> Callable[[PyTree], Iterator[_Step]]:
-    """``level -> steps``, batch after batch of the level."""
-    actions = jnp.arange(game.action_space.n, dtype=game.action_space.dtype)
-
-    def one(state: PyTree, action: jax.Array) -> tuple:
-        obs, after, reward, terminated, truncated, _ = game.step(key, state, action)
-        over = terminated | truncated
-        return (obs, after), reward, turn(game, state, after, over), over
-
-    @jax.jit
-    def follow(obs: PyTree, state: PyTree) -> _Step:
-        after, reward, turn, over = jax.vmap(jax.vmap(one, (None, 0)), (0, None))(state, actions)
-        return _Step(after, reward, turn, played(obs, state), over, jax.vmap(game.player)(state))
-
-    def steps(level: PyTree) -> Iterator[_Step]:
-        size = _size(level)
-        for start in range(0, size, batch_size):
-            rows = np.minimum(np.arange(start, start + batch_size), size - 1)  # the last batch is filled up
-            step = jax.device_get(follow(*jax.tree.map(lambda x, rows=rows: x[rows], level)))
-            yield jax.tree.map(lambda x, rest=size - start: x[:rest], step)
-
-    return steps
-
-
 def _distinct(game: Game, level: PyTree) -> tuple[PyTree, np.ndarray]:
     """The different positions of a level, and which of them each one is."""
     obs, state = level
@@ -176,7 +133,7 @@ def _distinct(game: Game, level: PyTree) -> tuple[PyTree, np.ndarray]:
     return jax.tree.map(lambda x: x[first], level), index.reshape(-1)
 
 
-def _backed_up(levels: list[tuple[PyTree, _Step, np.ndarray]]) -> Solution:
+def _backed_up(levels: list[tuple[PyTree, Step, np.ndarray]]) -> Solution:
     """Values from the last level to the first."""
     parts, below = [], np.zeros(1)
     for (obs, state), step, child in reversed(levels):
@@ -184,22 +141,9 @@ def _backed_up(levels: list[tuple[PyTree, _Step, np.ndarray]]) -> Solution:
         q = np.where(step.played, step.reward + step.turn * follows, -np.inf)
         below = q.max(axis=1)
         parts.append(Solution(obs, state, step.mover, below, q))
-    return _joined(parts[::-1])
+    return joined(parts[::-1])
 
 
-def _start(game: Game, key: jax.Array) -> PyTree:
-    """The level of the first position."""
-    return jax.tree.map(lambda x: np.asarray(x)[None], game.reset(key))
-
-
-def _size(level: PyTree) -> int:
-    return len(jax.tree.leaves(level)[0])
-
-
-def _joined(parts: list) -> PyTree:
-    return jax.tree.map(lambda *x: np.concatenate(x), *parts)
-
-
-def _check(game: Game, size: int, max_positions: int) -> None:
+def _check_size(game: Game, size: int, max_positions: int) -> None:
     if size > max_positions:
         raise TooLargeError(f"{game.name}: {size} positions on one level, more than max_positions = {max_positions}.")

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import stats
 
 from purerl.envs import check_env, from_pgx, make, pgx, registered
 from purerl.spaces import Box, Discrete
@@ -53,7 +54,7 @@ def test_spaces_are_those_of_what_is_seen():
     """Shapes and dtypes of the observations of a board, of chess and of cards, and the number of moves."""
     assert named("hex").observation_space == Box(0.0, 1.0, (11, 11, 4), np.dtype(bool))
     assert named("gardner_chess").observation_space == Box(0.0, 1.0, (5, 5, 115), np.dtype(np.float32))
-    assert named("leduc_holdem").observation_space == Box(0.0, 1.0, (34,), np.dtype(bool))
+    assert named("leduc_holdem").observation_space == Box(0.0, 1.0, (34 + 1 + 7 * 3,), np.dtype(bool))
     assert named("connect_four").action_space == Discrete(7)
 
 
@@ -67,6 +68,9 @@ def test_games_are_those_of_pgx(name):
 
     game, peer = named(name), library.make(name)
 
+    def seen_by_pgx(obs):
+        return obs[..., : peer.observation_shape[-1]]  # to cards the seat and the moves are appended
+
     def body(states, key, rebels):
         state, theirs, first = states
         move_key, step_key = jax.random.split(key)
@@ -77,7 +81,7 @@ def test_games_are_those_of_pgx(name):
         assert info == {}
         theirs = peer.step(theirs, move)
         alike = (
-            jnp.array_equal(obs, theirs.observation),
+            jnp.array_equal(seen_by_pgx(obs), theirs.observation),
             jnp.array_equal(game.legal(after), theirs.legal_action_mask),
             terminated == theirs.terminated,
             game.player(state) == (mover != first),
@@ -99,7 +103,7 @@ def test_games_are_those_of_pgx(name):
         reset_key, scan_key = jax.random.split(key)
         obs, state = game.reset(reset_key)
         theirs = peer.init(reset_key)
-        begin = jnp.array_equal(obs, theirs.observation) & (game.player(state) == 0)
+        begin = jnp.array_equal(seen_by_pgx(obs), theirs.observation) & (game.player(state) == 0)
         keys, body_of_game = jax.random.split(scan_key, MOVES[name]), functools.partial(body, rebels=rebels)
         return theirs.current_player, begin, jax.lax.scan(body_of_game, (state, theirs, theirs.current_player), keys)[1]
 
@@ -138,6 +142,49 @@ def test_games_end_by_their_own_limit():
 
     terminated, truncated = play(jax.random.split(KEY, 4))
     assert terminated[:, -1].all() and not truncated.any()
+
+
+@pytest.mark.parametrize(
+    ("name", "moves", "told"),
+    [
+        ("kuhn_poker", [1, 0], [[0, 1], [1, 0]]),
+        ("leduc_holdem", [0, 1, 0, 1], [[1, 0, 0], [0, 1, 0], [1, 0, 0], [0, 1, 0], *[[0, 0, 0]] * 3]),
+    ],
+)
+def test_cards_are_seen_with_seat_and_moves(name, moves, told):
+    """What is appended to pgx's view: whether player 1 is to move, and every move so far, also those of a round that is
+    over, which the bets do not tell. After the end nothing is added."""
+    game = named(name)
+    num_told = 1 + np.size(told)
+    for number in range(len(moves) + 1):
+        obs, state = played(game, moves[:number])
+        seat, seen = obs[-num_told], obs[1 - num_told :].reshape(np.shape(told))
+        assert seat == (game.player(state) == 1)
+        np.testing.assert_array_equal(seen, [*told[:number], *np.zeros_like(told[number:])])
+    if name == "kuhn_poker":
+        over, state = played(game, [0, 0])
+        after, _, _, terminated, _, _ = game.step(KEY, state, jnp.int32(0))
+        np.testing.assert_array_equal(after[8:], over[8:])
+        assert terminated
+
+
+@pytest.mark.parametrize(("name", "number"), [("kuhn_poker", 6), ("leduc_holdem", 24)])
+def test_deals_come_up_as_often_as_they_should(name, number):
+    """Every deal that is listed, and no other, in 3000 resets, by chi-square with its probability; a game without
+    hidden cards lists none."""
+    game = named(name)
+    probability, (_, state) = game.deals()
+    listed = [tuple(cards) for cards in np.asarray(state.state._cards).tolist()]
+    assert len({*listed}) == len(listed) == number
+    np.testing.assert_allclose(probability.sum(), 1)
+    _, state = jax.jit(jax.vmap(game.reset))(jax.random.split(KEY, 3000))
+    first = np.asarray(state.first)
+    drawn = [tuple(cards) for cards in np.asarray(state.state._cards).tolist()]
+    assert {*first} == {0, 1}
+    count = np.array([drawn.count(cards) for cards in listed])
+    assert count.sum() == 3000
+    assert stats.chisquare(count, 3000 * probability).pvalue > 1e-3
+    assert named("tic_tac_toe").deals is None
 
 
 # --- text and pictures ------------------------------------------------------------------------------------

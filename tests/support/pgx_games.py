@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from purerl.envs import make
+from purerl.games import extensive
 
 KEY = jax.random.key(0)
 MOVES = {  # how many random moves are looked at, enough to end most games of the short ones
@@ -25,6 +26,12 @@ SYMMETRIC = {"tic_tac_toe": 8, "connect_four": 2, "othello": 4, "hex": 2, "go_9x
 def named(name):
     """One game for all tests, so that what is compiled for one is there for the next."""
     return make(f"pgx/{name}")
+
+
+@functools.cache
+def tree(name):
+    """The tree of a small game, extracted once for all tests."""
+    return extensive.extract(named(name))
 
 
 def legal_move(game, state, key):
