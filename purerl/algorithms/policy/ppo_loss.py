@@ -1,5 +1,6 @@
 """PPO's loss of a minibatch, and the minibatch that a rollout becomes: values, log-probabilities, advantages."""
 
+import math
 from typing import TYPE_CHECKING, NamedTuple
 
 import jax
@@ -44,18 +45,28 @@ def make_batch(
     transitions: Transition,
     reward: jax.Array,
 ) -> Batch:
-    """Values, log-probabilities, GAE advantages and value targets of a rollout, in one pass over ``[T, B]``."""
+    """Values, log-probabilities, GAE advantages and value targets of a rollout ``[T, B]``.
+
+    The network sees it in parts, as large as a minibatch where the steps can be so divided: then its activations take
+    no more memory than a gradient step's.
+    """
     obs = normalize(config, state.obs_moments, transitions.obs)
-    if keeps_policies(net):
-        old_policy, values = net.apply(state.params, obs)
-        log_prob = net.distribution.log_prob(old_policy, transitions.action)
-    else:
-        old_policy, values, log_prob = (), net.apply(state.params, obs, method="value"), ()
-    next_obs = normalize(config, state.obs_moments, transitions.next_obs)
+
+    def look(obs_and_next: tuple[PyTree, PyTree]) -> tuple[PyTree, jax.Array, jax.Array]:
+        obs, next_obs = obs_and_next
+        next_values = net.apply(state.params, normalize(config, state.obs_moments, next_obs), method="value")
+        if keeps_policies(net):
+            return *net.apply(state.params, obs), next_values
+        return (), net.apply(state.params, obs, method="value"), next_values
+
+    num_steps = transitions.reward.shape[0]
+    size = num_steps // math.gcd(num_steps, config.num_minibatches)
+    old_policy, values, next_values = jax.lax.map(look, (obs, transitions.next_obs), batch_size=size)
+    log_prob = net.distribution.log_prob(old_policy, transitions.action) if keeps_policies(net) else ()
     advantage = returns.gae(
         reward,
         values,
-        net.apply(state.params, next_obs, method="value"),
+        next_values,
         transitions.terminated,
         transitions.truncated,
         hypers.gamma,
