@@ -99,10 +99,10 @@ def test_a_sweep_prints_its_points_ranked(main, capsys, tmp_path):
 
 
 def test_a_sweep_compiles_few_programs(main, tmp_path):
-    """However many points it has, and leaves its states: its three programs, and the few small ones around them."""
+    """64 points, whose states are saved: its three programs, and the few small ones around them."""
     jax.clear_caches()
     with compilations() as compiled:
-        main("--sweep", "rate=log_uniform(0.1,1)", "--num-points", 5, "--eval-every", 40, "--out-dir", tmp_path)
+        main("--sweep", "rate=log_uniform(0.1,1)", "--num-points", 64, "--eval-every", 40, "--out-dir", tmp_path)
     assert {"run", "init", "evaluate"} <= {name.removeprefix("jit(").removesuffix(")") for name in compiled}
     assert len(compiled) <= 20, compiled
 
