@@ -25,6 +25,8 @@ class Spec(NamedTuple):
             count goes on.
         evaluated_in: what ``evaluate`` plays, in the plural, for the words beside a result: in a game it names the
             opponent.
+        words: ``(shown [K, ...]) -> lines`` of a few evaluated episodes of one run, which are printed as training goes
+            on, such as a language model's answers; None where there is nothing to read.
         facts: what is known before the run and belongs beside its results, as plain values by name, such as the return
             of the data that it learns from.
         hypers_class: the class of its hyperparameters, whose fields declare their ranges (:mod:`purerl.ranges`); None
@@ -41,6 +43,7 @@ class Spec(NamedTuple):
     hypers_class: type | None = None
     recipe: Recipe | None = None
     evaluated_in: str = "evaluation episodes"
+    words: Callable | None = None
 
 
 class Algorithm(NamedTuple):

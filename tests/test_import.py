@@ -48,7 +48,8 @@ ARROWS = {
     "rollout.py": ("envs.base", "envs.games", "envs.wrappers", "kernels", "sharding", "types"),
     "update.py": ("kernels", "sharding", "types"),
     "algorithms": (
-        *("algorithms", "agent", "algorithm", "config_checks", "optimizers", "ranges", "recipes", "rollout"),
+        *("algorithms", "agent", "agent_file", "algorithm", "config_checks", "optimizers", "ranges", "recipes"),
+        "rollout",
         *("sharding", "target_network", "update", "games", "search", "language", "nets", "data", "mdp", "kernels"),
         *("envs.base", "envs.games", "envs.learnable", "envs.wrappers", "files", "spaces", "types"),
     ),

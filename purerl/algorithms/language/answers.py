@@ -6,16 +6,16 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from purerl import rollout
-from purerl.agent import no_carry
 from purerl.language.generate import generate
 from purerl.language.policy import Policy, Prompts, repeat
 from purerl.language.score import Score, score
-from purerl.language.tasks import Task
+from purerl.language.tasks import Task, decode
 from purerl.nets.decoder import DecoderConfig
 from purerl.nets.language_model import LanguageModel, decoder_model
 from purerl.spaces import Tokens
-from purerl.types import PyTree, Scalar, Seen
+from purerl.types import Episodes, PyTree, Scalar, Seen
+
+NUM_SHOWN = 3  # answers that are printed as training goes on
 
 
 class Answers(NamedTuple):
@@ -105,9 +105,31 @@ def answering(task: Task, model: LanguageModel) -> Callable:
     return act
 
 
-def evaluation(task: Any, act: Callable) -> Callable:
-    """``Spec.evaluate`` of an agent that answers: a task is an environment of one step."""
-    return rollout.evaluation(task, no_carry, act)
+def evaluation(task: Task, act: Callable) -> Callable:
+    """``Spec.evaluate`` of an agent that answers: rewards of answers to fresh prompts; lengths are in tokens."""
+
+    def evaluate(hypers: PyTree, state: PyTree, key: jax.Array, num_episodes: int, sample: bool = False) -> Episodes:
+        prompt_key, act_key = jax.random.split(key)
+        prompts = task.draw(prompt_key, num_episodes)
+        seen = Seen(Tokens(prompts.ids, prompts.mask))
+        _, given = act(hypers, state, (), seen, act_key, sample=sample)
+        rewards = task.reward(prompts.info, given.ids.T, given.mask.T)
+        returns = rewards if rewards.ndim == 1 else jnp.sum(rewards, axis=1)
+        few = jax.tree.map(lambda x: x[:NUM_SHOWN], (seen.obs, given, returns))
+        return Episodes(returns, jnp.sum(given.mask, axis=1, dtype=jnp.int32), shown=few)
+
+    return evaluate
+
+
+def words(task: Task) -> Callable:
+    """``Spec.words``: prompts, answers and rewards, as they are read."""
+
+    def lines(shown: tuple[Tokens, Tokens, Any]) -> list[str]:
+        prompts, answers, rewards = shown
+        texts = [decode(task.vocab, text.ids.T, text.mask.T) for text in (prompts, answers)]
+        return [f"{prompt}{answer}  {reward:.4g}" for prompt, answer, reward in zip(*texts, rewards, strict=True)]
+
+    return lines
 
 
 def check_task(task: Any, name: str, demonstrations: bool = False) -> None:

@@ -29,6 +29,7 @@ from purerl.algorithms.language.answers import (
     evaluation,
     model_of,
     score_answers,
+    words,
 )
 from purerl.config_checks import check_config, config_or_default
 from purerl.kernels.language import aggregation
@@ -115,6 +116,7 @@ def sft(task: Task, config: SFTConfig | None = None, model: LanguageModel | None
         {"env": task.name, **dataclasses.asdict(config)},
         hypers_class=SFTHypers,
         evaluated_in="answers",
+        words=words(task),
     )
     update = dataset_update(learn, lambda hypers, state: state, config.num_gradient_steps)
     return Algorithm(init, update, no_carry, act, spec)

@@ -13,13 +13,45 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from purerl import optimizers
+from purerl import agent_file, optimizers
 from purerl.algorithms.language.answers import demonstrate
 from purerl.algorithms.language.sft import loss_of
 from purerl.language.tasks import Task
 from purerl.nets.language_model import LanguageModel
 from purerl.types import PyTree
 from purerl.update import descend, mean_gradient
+
+
+def base_of(path: str | None, given: PyTree | None, model: LanguageModel) -> PyTree | None:
+    """The base: parameters that were given, or those of the agent in a file; None where there is neither.
+
+    Args:
+        path: a ``.safetensors`` file that ``agent.save`` or ``purerl export`` wrote, of any learner of language.
+        given: parameters.
+        model: that begins with them.
+
+    Raises:
+        ValueError: if there are both, or parameters of other shapes than the model's.
+        FileNotFoundError: if there is no such file.
+    """
+    if path is None and given is None:
+        return None
+    if path is not None and given is not None:
+        raise ValueError(f"base = {path!r}, but parameters were given as well: take one of them.")
+    base = given if path is None else getattr(agent_file.read(path).state, "params", None)
+    wanted = jax.eval_shape(model.init, jax.random.key(0))
+    shapes = [
+        {jax.tree_util.keystr(at): jnp.shape(leaf) for at, leaf in jax.tree.leaves_with_path(params)}
+        for params in (base, wanted)
+    ]
+    for name in sorted({*shapes[0], *shapes[1]}):
+        found, expected = (shape.get(name, "nothing") for shape in shapes)
+        if found != expected:
+            raise ValueError(
+                f"base{'' if path is None else f' = {path}'}: {name} is {found}, but the model has {expected} there. "
+                "Take the sizes that the base was trained with."
+            )
+    return base
 
 
 def first_params(

@@ -155,7 +155,7 @@ def _run(engine: Engine, log: Log, store: Store | None, request: StopRequest, sh
     with Progress(plan.num_env_steps, num_trials, plan.step(engine.update), enabled=shows) as bar:
         while True:
             if not looked:
-                _look(engine, log, store)
+                bar.say(_look(engine, log, store))
             looked = False
             returns = engine.without_frozen(log.latest_returns())
             bar.update(plan.step(engine.update), _mean(returns), len(engine.frozen))
@@ -177,9 +177,9 @@ def _run(engine: Engine, log: Log, store: Store | None, request: StopRequest, sh
             piece = max(1, min(8 * piece, int(_PIECE_SECONDS / max(seconds, 1e-9))))
 
 
-def _look(engine: Engine, log: Log, store: Store | None) -> None:
-    """All that is to be done after this update besides training: log, evaluate, evolve, save."""
-    plan, update, timer = engine.job.plan, engine.update, engine.timer
+def _look(engine: Engine, log: Log, store: Store | None) -> list[str]:
+    """All that is to be done after this update besides training: log, evaluate, evolve, save. Returns what to say."""
+    plan, update, timer, lines = engine.job.plan, engine.update, engine.timer, []
     if update in plan.logs_at:
         with timer.on("log"):
             metrics, diverged = engine.read()
@@ -190,6 +190,7 @@ def _look(engine: Engine, log: Log, store: Store | None) -> None:
         with timer.on("log"):
             entry = {name: engine.without_frozen(row) for name, row in _describe(episodes).items()}
             log.add(plan.step(update), entry)
+        lines = _words(engine, episodes)
     if update in plan.evolves_at:
         with timer.on("run"):
             _evolve(engine, log)
@@ -197,6 +198,17 @@ def _look(engine: Engine, log: Log, store: Store | None) -> None:
     if store is not None and (update in plan.saves_at or (update in plan.may_save_at and devices.agree(overdue))):
         with timer.on("checkpoint"):
             store.save(engine, _score(engine, log))
+    return lines
+
+
+def _words(engine: Engine, episodes: Episodes) -> list[str]:
+    """A few evaluated episodes of the first trial that has not diverged, in words."""
+    words = engine.job.algorithm.spec.words
+    healthy = [trial for trial in range(engine.job.trials.num_trials) if trial not in engine.frozen]
+    if words is None or episodes.shown is None or not healthy:
+        return []
+    shown = jax.tree.map(lambda x: np.asarray(x)[healthy[0]], episodes.shown)
+    return [f"step {engine.job.plan.step(engine.update):,}:", *(f"  {line}" for line in words(shown))]
 
 
 def _stop(engine: Engine, log: Log, store: Store | None, number: int) -> None:

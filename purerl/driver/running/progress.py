@@ -5,7 +5,7 @@ import math
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from tqdm import tqdm
 
@@ -79,3 +79,9 @@ class Progress:
         diverged = f"{num_diverged} of {self._num_trials} diverged" if num_diverged else ""
         self._bar.set_postfix_str(", ".join(filter(None, [self._return, diverged])), refresh=False)
         self._bar.update(num_env_steps * self._num_trials - self._bar.n)
+
+    def say(self, lines: Iterable[str]) -> None:
+        """Print lines above the bar."""
+        if not self._bar.disable:
+            for line in lines:
+                self._bar.write(line, file=sys.stderr)

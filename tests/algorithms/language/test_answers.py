@@ -1,12 +1,25 @@
 """Answers in rows are what the generator wrote, and their score is what they were drawn with."""
 
+import re
+
 import jax
 import numpy as np
 import pytest
 
 from purerl import envs
-from purerl.algorithms.language.answers import answering, demonstrate, draw, model_of, reward, score_answers
+from purerl.algorithms.language.answers import (
+    NUM_SHOWN,
+    answering,
+    demonstrate,
+    draw,
+    evaluation,
+    model_of,
+    reward,
+    score_answers,
+    words,
+)
 from purerl.algorithms.language.sft import SFTState
+from purerl.spaces import Tokens
 from purerl.types import Seen
 from tests.conformance.cases.language import DECODER
 
@@ -51,3 +64,21 @@ def test_agent_answers_with_the_most_likely_tokens():
     (greedy, drawn), (greedy_again, drawn_again) = map(both_ways, jax.random.split(jax.random.key(3)))
     np.testing.assert_array_equal(greedy, greedy_again)
     assert np.any(np.asarray(drawn) != np.asarray(drawn_again))
+
+
+def test_evaluation_counts_tokens_and_shows_answers():
+    """Rewards of as many answers as were asked for, lengths in tokens, and the first ones in words."""
+    task = envs.make("addition")
+
+    def act(hypers, state, carry, seen, key, sample=False):
+        total = seen.obs.ids[:, 0] + seen.obs.ids[:, 2]
+        tokens, mask = task.answer(total)
+        return carry, Tokens(tokens.T, mask.T)
+
+    episodes = evaluation(task, act)((), (), jax.random.key(0), 8)
+    assert np.all(np.asarray(episodes.returns) == 1) and set(np.asarray(episodes.lengths)) == {2, 3}
+    lines = words(task)(jax.device_get(episodes.shown))
+    assert len(lines) == NUM_SHOWN
+    for line in lines:
+        a, b, answer = re.fullmatch(r"(\d)\+(\d)=(\d+)\.  1", line).groups()
+        assert int(a) + int(b) == int(answer[::-1])

@@ -1,10 +1,16 @@
 """What a run begins with: a base as it is, or a network that has imitated for a while."""
 
+import dataclasses
+
 import jax
 import numpy as np
+import pytest
 
-from purerl.algorithms.language.sft import SFTHypers
-from purerl.algorithms.language.start import fingerprint, first_params, kept_reference, reference
+from purerl import envs
+from purerl.algorithms.language.sft import SFTConfig, SFTHypers, sft
+from purerl.algorithms.language.start import base_of, fingerprint, first_params, kept_reference, reference
+from purerl.nets.language_model import decoder_model
+from tests.conformance.cases.language import DECODER
 from tests.support.tabular_task import table_model, table_task
 
 
@@ -42,3 +48,19 @@ def test_fingerprints_tell_parameters_apart():
     assert fingerprint(params) == fingerprint({**params}) != fingerprint(other)
     assert fingerprint(params) != fingerprint({"a": np.zeros(3), "b": np.array([1, 1 + 1e-15])})
     assert fingerprint(None) is None
+
+
+def test_a_base_comes_from_the_file_of_an_agent(tmp_path):
+    """Its parameters, bit for bit; other sizes are refused by the name of what differs, and so are two bases."""
+    task, file = envs.make("addition"), str(tmp_path / "agent.safetensors")
+    algorithm = sft(task, SFTConfig(decoder=DECODER))
+    state = jax.jit(algorithm.init)(SFTHypers(), jax.random.key(0))
+    algorithm.agent(SFTHypers(), state).save(file)
+    model = decoder_model(DECODER, len(task.vocab))
+    base = base_of(file, None, model)
+    jax.tree.map(np.testing.assert_array_equal, base, state.params)
+    assert base_of(None, base, model) is base and base_of(None, None, model) is None
+    with pytest.raises(ValueError, match=r"agent.safetensors: .*\['k'\]\['kernel'\] is .* but the model has"):
+        base_of(file, None, decoder_model(dataclasses.replace(DECODER, head_size=8), len(task.vocab)))
+    with pytest.raises(ValueError, match=r"parameters were given as well"):
+        base_of(file, base, model)

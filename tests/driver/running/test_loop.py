@@ -440,3 +440,23 @@ def test_programs_are_compiled_at_the_level_that_is_asked_for(stops_before_runni
     monkeypatch.setattr(loop, "Timer", given.append)
     stops_before_running(optimization_level=3)
     assert given == [xla.compiler_options(jax.default_backend(), 3)]
+
+
+def test_words_of_evaluated_episodes_are_printed(capsys):
+    """Of the first trial, at every evaluation, with the step in front; without a progress bar nothing is."""
+    algorithm = toy()
+
+    def evaluate(*arguments):
+        episodes = algorithm.spec.evaluate(*arguments)
+        return episodes.replace(shown=episodes.returns[:2])
+
+    spec = algorithm.spec._replace(evaluate=evaluate, words=lambda shown: [f"played {len(shown)}"])
+    told = algorithm._replace(spec=spec)
+    options = {"num_env_steps": 20, "num_seeds": 2, "eval_every": 10}
+    assert_same_results(train(told, **options), train(algorithm, **options))
+    assert capsys.readouterr().err == ""
+    quietly(train, told, **options, progress=True)
+    lines = capsys.readouterr().err.splitlines()
+    assert [line for line in lines if line.startswith(("step ", "  played"))] == [
+        line for step in (0, 10, 20) for line in (f"step {step}:", "  played 2")
+    ]
