@@ -13,7 +13,7 @@ from purerl.language.policy import Prompts
 from purerl.nets.decoder import DecoderPolicy
 from tests.support.tabular_language import TablePolicy, begin
 from tests.support.tiny_decoder import CONFIG, DECODER, prompts, random_params
-from tests.support.tiny_language import MAX_TOKENS, SEQUENCES, STOP, setting
+from tests.support.tiny_language import MAX_TOKENS, NUM_PREFIXES, SEQUENCES, STOP, VOCAB, setting
 
 NUM_DRAWS = 4000
 
@@ -89,6 +89,26 @@ def test_text_that_repeats_itself_is_ended():
     np.testing.assert_array_equal(text.mask[:, 0], np.arange(9) < 3)
     assert not np.any(text.mask[:, 1])
     assert not np.any(text.stopped)
+
+
+@pytest.mark.covers("rep-stop")
+def test_members_are_ended_by_their_own_loops():
+    """Under vmap: one repeats a token, one a phrase of three, one stops; each writes what it writes alone."""
+    odd = jnp.arange(NUM_PREFIXES) % 2
+    phrase = jnp.stack([1 - odd, odd, jnp.zeros(NUM_PREFIXES)], axis=1)  # 0 1 0, and again
+    tables = 99 * jnp.stack([jnp.zeros((NUM_PREFIXES, VOCAB)).at[:, 0].set(1), phrase, phrase.at[3:, STOP].set(2)])
+
+    def run(table):
+        options = {"max_tokens": 12, "stop_token": STOP, "stop_loops": ((1, 4), (3, 3))}
+        return generate.generate(TablePolicy(table), begin(2), jax.random.key(0), **options)
+
+    together, alone = jax.jit(jax.vmap(run))(tables), jax.jit(run)
+    for i, table in enumerate(tables):
+        expected = alone(table)
+        for name in ("tokens", "mask", "stopped"):
+            np.testing.assert_array_equal(getattr(together, name)[i], getattr(expected, name))
+    np.testing.assert_array_equal(together.mask.sum(axis=1), [[4, 4], [9, 9], [3, 3]])
+    np.testing.assert_array_equal(together.stopped[:, 0], [False, False, True])
 
 
 def members_program():

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from purerl.language import enumeration
+from purerl.language import enumeration, tasks
 from purerl.language.generate import generate
 from purerl.language.policy import extended, repeat
 from purerl.language.score import score
@@ -73,6 +73,48 @@ def test_gradient_of_the_score_is_the_policy_gradient(x64):
     (_, log_prob), gradient = jax.jit(jax.value_and_grad(loss, has_aux=True))(jnp.asarray(s.policy))
     np.testing.assert_allclose(log_prob, enumeration.token_log_probs(SEQUENCES, jnp.asarray(s.policy)), atol=1e-13)
     np.testing.assert_allclose(gradient, enumeration.policy_gradient(SEQUENCES, s.policy, s.reward), atol=1e-13)
+
+
+@pytest.mark.covers("token-mdp")
+def test_a_token_changes_its_own_score_and_later_ones_alone():
+    """Another token at place t: scores before t stay, that at t is the other token's, those after t are others."""
+    rng = np.random.default_rng(0)
+    tokens = rng.integers(0, 7, (6, 4))
+    others = np.stack([tokens, *(np.where(np.arange(6)[:, None] == t, (tokens + 1) % 7, tokens) for t in range(6))])
+
+    @jax.jit
+    def scores(params):
+        policy = DecoderPolicy(DECODER, params)
+        return jax.vmap(lambda text: score(policy, prompts(), text, jnp.ones((6, 4), bool)).log_prob)(others)
+
+    first, *changed = np.asarray(scores(random_params(0)))
+    for t, result in enumerate(changed):
+        np.testing.assert_allclose(result[:t], first[:t], atol=1e-6)
+        assert np.all(np.abs(result[t:] - first[t:]) > 1e-5), t
+
+
+@pytest.mark.covers("ti-gap", "rlvr")
+def test_ids_travel_and_text_is_for_verifiers_alone(x64):
+    """Of ("a", "aa", "."), two sequences say "aa.": a verifier of texts gives both the same; their scores differ, and
+    that of what was drawn is the sampler's. A text that is read again has other ids."""
+    vocab, table = ("a", "aa", "."), jnp.asarray(0.3 * setting().policy)
+    text = jax.tree.map(
+        np.asarray,
+        generate(TablePolicy(table), begin(1), jax.random.key(0), max_tokens=3, stop_token=STOP, num_samples=128),
+    )
+    texts = tasks.decode(vocab, text.tokens, text.mask)
+    pairs = {tuple(column[mask]) for column, mask in zip(text.tokens.T, text.mask.T, strict=True)}
+    assert {(0, 0, STOP), (1, STOP)} <= pairs
+    judge = tasks.python_reward(lambda info, ids: float("".join(vocab[i] for i in ids) == "aa."))
+    reward = judge(np.zeros(128), text.tokens, text.mask)
+    np.testing.assert_array_equal(reward, [said == "aa." for said in texts])
+
+    result = score(TablePolicy(table), begin(128), text.tokens, text.mask).log_prob.sum(axis=0)
+    np.testing.assert_allclose(result, text.log_prob.sum(axis=0), atol=1e-12)
+    longer = (text.tokens[:2] == [[1], [STOP]]).all(axis=0)
+    again = np.array(tasks.encode(vocab, "aa."))[:, None]
+    read_again = score(TablePolicy(table), begin(1), again, np.ones((3, 1), bool)).log_prob.sum()
+    assert longer.any() and np.all(np.abs(np.asarray(result)[longer] - read_again) > 0.1)
 
 
 @pytest.mark.covers("partial-rollout")
