@@ -124,7 +124,7 @@ def test_other_environments_are_refused():
         purerl.envs.make("CartPole-v1", wrappers=["token_by_token"])
 
 
-@pytest.mark.covers("token-mdp", "ppo-clip")
+@pytest.mark.covers("token-mdp")
 def test_ppo_learns_a_task_one_token_a_step():
     """To copy a letter and stop: from chance to nearly always."""
     env = token_by_token(tasks.copy(length=1))

@@ -66,7 +66,7 @@ def test_two_errors_cancel_out_in_the_outcome_and_not_in_the_steps():
 WORDY = tasks.wordy_addition(max_filler=1)
 
 
-@pytest.mark.covers("rlvr", "multi-reward", "long2short")
+@pytest.mark.covers("rlvr")
 def test_filler_is_no_error_and_costs_its_length():
     """On all texts, against a regular expression; an answer that the limit cuts off is wrong."""
     answers, texts = every_answer(WORDY)

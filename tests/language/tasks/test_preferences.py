@@ -26,7 +26,7 @@ def test_each_judge_is_wrong_about_one_answer():
     np.testing.assert_array_equal(nothing, np.zeros(V))
 
 
-@pytest.mark.covers("kl-opt", "rlhf-ppo")
+@pytest.mark.covers("kl-opt")
 def test_what_is_odd_is_kept_away_by_the_reference():
     """Optimum of one judge: with a small penalty it is the worst answer, with none of the reference's; in between it is
     truly better than both, and better still with the least of all judges."""
