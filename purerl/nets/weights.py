@@ -171,9 +171,9 @@ def decoder_params(
     left = _plain(tensors, family)
     decoder, ids = Decoder(config), jnp.zeros((1, 1), int)
     shapes = jax.eval_shape(lambda: decoder.init(jax.random.key(0), ids, ids == 0))
-    head, embedding = left.get("lm_head.weight"), left.get(_published("embed/embedding", family))
-    if config.tied_head and head is not None and np.array_equal(head, embedding):
-        del left["lm_head.weight"]
+    embedding = left.get(_published("embed/embedding", family), np.zeros(0))
+    if config.tied_head and np.array_equal(left.get("lm_head.weight", ()), embedding):
+        del left["lm_head.weight"]  # stored twice
     leaves, wrong = {}, []
     for ours, leaf in flatten_dict(shapes["params"], sep="/").items():
         name, shape = _published(ours, family), _matrix(ours, leaf.shape)
