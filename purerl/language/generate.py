@@ -12,7 +12,7 @@ import numpy as np
 
 from purerl.kernels.language import truncation
 from purerl.kernels.language.rewards import ends_in_loop
-from purerl.language.policy import Policy, Prompts, repeat
+from purerl.language.policy import Policy, Prompts, next_logits, repeat
 from purerl.types import PyTree, Scalar
 
 ALL = np.uint8(255)  # eight tokens, all of which may be drawn
@@ -89,7 +89,7 @@ def generate(
     def step(loop: _Loop) -> _Loop:
         t, going, written = loop.t, loop.going, loop.written
         state, features = policy.extend(loop.state, loop.token[:, None], going[:, None])
-        logits = policy.logits(features)[:, 0]
+        logits = next_logits(policy, features)[:, 0]
         kept = None if kept_of is None else kept_of(logits / temperature)
         log_probs = truncation.log_probs(logits, temperature, kept)
         token = jax.random.categorical(jax.random.fold_in(key, t), log_probs).astype(jnp.int32)
@@ -109,8 +109,8 @@ def generate(
             stops |= ends_in_loop(written.tokens, written.mask, period, times)
         return _Loop(t + 1, token, going & ~stops, state, written)
 
-    # What a step writes has its shapes and types: log-probabilities are as precise as the policy's logits.
-    vocab = jax.eval_shape(lambda: policy.logits(policy.extend(state, token[:, None], going[:, None])[1])[:, 0])
+    # What a step writes has its shapes and types: log-probabilities are as precise as the logits.
+    vocab = jax.eval_shape(lambda: next_logits(policy, policy.extend(state, token[:, None], going[:, None])[1])[:, 0])
     loop = _Loop(jnp.int32(0), token, going, state, _nothing(max_tokens, vocab, kept_of is not None))
     loop = jax.lax.while_loop(lambda loop: (loop.t < max_tokens) & any_of_all(loop.going), step, loop)
     return loop.written._replace(routes=getattr(loop.state, "routes", None))

@@ -25,6 +25,16 @@ class Policy(Protocol):
         """Logits of the token after each: ``[B, N, ...] -> [B, N, V]``, and so for any leading axes."""
 
 
+def next_logits(policy: Policy, features: jax.Array) -> jax.Array:
+    """Logits of a policy in single precision at least, whatever it computes in: ``[B, N, ...] -> [B, N, V]``.
+
+    Half precision has 256 steps from 1 to 2: a draw by perturbed logits never gets to the last of a thousand equal
+    tokens, and log-probabilities are off by hundredths.
+    """
+    logits = policy.logits(features)
+    return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+
+
 class Prompts(NamedTuple):
     """Prompts of one array, shorter ones padded on the left. The mask says what is padding; an id never does."""
 

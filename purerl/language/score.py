@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from purerl.kernels.language import truncation
 from purerl.language.generate import unpack
-from purerl.language.policy import Policy, Prompts, extended
+from purerl.language.policy import Policy, Prompts, extended, next_logits
 from purerl.types import Scalar
 
 
@@ -49,7 +49,7 @@ def score(
 
     def of_step(step: tuple) -> Score:
         features, token, mask, kept = step
-        logits = policy.logits(features)
+        logits = next_logits(policy, features)
         log_probs = truncation.log_probs(logits, temperature, unpack(kept, logits.shape[-1]))
         chosen = jnp.take_along_axis(log_probs, token[..., None], axis=-1)[..., 0]
         # What is not kept has log-probability -inf and adds nothing, to the gradient neither.

@@ -58,6 +58,23 @@ def test_texts_have_the_law_of_all_sequences(temperature, top_k, top_p):
     assert np.sum((count - mean) ** 2 / mean) < degrees + 4 * np.sqrt(2 * degrees)
 
 
+def test_draws_of_a_policy_in_half_precision_reach_every_token():
+    """Of 500 tokens that are equally likely the last come as often as the first (chi-square)."""
+
+    class Uniform(TablePolicy):
+        def logits(self, features):
+            return jnp.zeros((*features.shape[:2], 500), jnp.bfloat16)
+
+    policy = Uniform(jnp.zeros((7, 3)))
+    draw = jax.jit(lambda key: generate.generate(policy, begin(1), key, max_tokens=1, num_samples=NUM_DRAWS))
+    text = draw(jax.random.key(0))
+    expected = NUM_DRAWS / 500
+    count = np.bincount(text.tokens[0], minlength=500)
+    assert np.sum((count - expected) ** 2 / expected) < 499 + 4 * np.sqrt(2 * 499)
+    np.testing.assert_allclose(text.log_prob, -np.log(500), rtol=1e-6)
+    assert text.log_prob.dtype == np.float32
+
+
 def test_loop_ends_with_the_last_text():
     """As many steps as the longest text has tokens, and not as many as there may be."""
     steps = []

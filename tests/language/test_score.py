@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from purerl.kernels.language import kl
 from purerl.language import enumeration, tasks
 from purerl.language.generate import generate
 from purerl.language.policy import extended, repeat
@@ -58,6 +59,22 @@ def test_score_is_what_the_sampler_says(temperature, top_k, top_p, num_samples, 
     if stop_token == 5:
         assert np.any(text.stopped)
         assert not np.all(text.mask)
+
+
+@pytest.mark.covers("ti-gap")
+def test_half_precision_shows_in_the_divergence():
+    """KL of the sampler from the scorer, by k3: single precision has none, half precision a small one, and not 0."""
+
+    @jax.jit
+    def divergence(params):
+        policy, group = DecoderPolicy(DECODER, params), repeat(prompts(), 100)
+        text = generate(policy, prompts(), jax.random.key(0), max_tokens=8, num_samples=100)
+        return jnp.mean(kl.k3(text.log_prob - score(policy, group, text.tokens, text.mask).log_prob))
+
+    assert 0 <= divergence(random_params(0)) < 1e-10
+    half = divergence(jax.tree.map(lambda x: jnp.asarray(x, jnp.bfloat16), random_params(0)))
+    assert half.dtype == jnp.float32
+    assert 1e-9 < half < 1e-4
 
 
 @pytest.mark.covers("token-mdp", "pg")
