@@ -70,6 +70,7 @@ METHODS = (
     Method("SAC", "control", "none", "both", "off-policy", _BOTH, "batch", "", "costly samples, broad exploration"),
     # Games.
     Method("AlphaZero", "game", "known", "both", "self-play", _DISCRETE, "batch", "games.alphazero", "board games"),
+    Method("CFR", "game", "known", "policy", "none", _DISCRETE, "batch", "games.cfr", "small games, hidden cards"),
     # Text: a token is a discrete action.
     Method("SFT", "text", "none", "policy", "offline", _DISCRETE, "batch", "", "demonstrations to imitate"),
     Method("DPO", "text", "none", "policy", "offline", _DISCRETE, "batch", "", "pairs, and no need to explore"),
@@ -106,7 +107,7 @@ def choose(
         feedback: of text: "demonstrations", "preferences" between answers, a "reward" (verifier or reward model), or a
             "teacher" model that scores tokens.
         explore: of text with preferences: whether to go beyond the answers that were compared.
-        small: of control: whether a table over states and actions fits into memory.
+        small: of control: whether a table over states and actions fits into memory; of games: whether all nodes do.
 
     Returns:
         methods, best first.
@@ -129,7 +130,7 @@ def choose(
     if problem == "bandit":
         return _named(("UCB1", "Thompson", "LinUCB", "EXP3"))
     if problem == "game":
-        return _named(("AlphaZero",))
+        return _named(("CFR",) if small else ("AlphaZero",))
     return _named(_for_control(actions, model, samples, small))
 
 

@@ -33,6 +33,7 @@ def names(**problem):
         ({"problem": "text", "feedback": "teacher"}, "distillation"),
         ({"problem": "bandit"}, "UCB1"),
         ({"problem": "game"}, "AlphaZero"),
+        ({"problem": "game", "small": True}, "CFR"),
     ],
 )
 def test_every_leaf_of_the_tree(problem, first):

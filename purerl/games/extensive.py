@@ -75,6 +75,11 @@ def extract(game: Game, *, max_nodes: int = 20_000, batch_size: int = 256) -> Tr
         ValueError: if a reset is random and the game does not list its deals, or the legal moves are not the same
             throughout an information set.
     """
+    with jax.ensure_compile_time_eval():  # also where an algorithm is made while another function is traced
+        return _extracted(game, max_nodes, batch_size)
+
+
+def _extracted(game: Game, max_nodes: int, batch_size: int) -> Tree:
     deals, level = _first_level(game)
     follow = follower(game, lambda obs, state: jax.vmap(game.legal)(state), jax.random.key(0), batch_size)
     found = _Found(game, (_Sets(), _Sets()))

@@ -34,6 +34,8 @@ class Case(NamedTuple):
         no_bootstrap: the reason for ``learned=None``.
         unused: hyperparameters that this config does not use, each with the reason.
         refused: configs that are errors at construction.
+        begins_alike: why the runs of all seeds begin in the same state; empty where they do not.
+        deterministic: why they also go on alike, nothing being drawn; empty where something is.
     """
 
     factory: Callable[[Environment, Any], Algorithm]
@@ -47,6 +49,8 @@ class Case(NamedTuple):
     no_bootstrap: str = ""
     unused: Mapping[str, str] = MappingProxyType({})
     refused: tuple[Refusal, ...] = ()
+    begins_alike: str = ""
+    deterministic: str = ""
 
     def make(self) -> Algorithm:
         """The algorithm."""

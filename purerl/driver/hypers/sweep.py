@@ -18,6 +18,7 @@ import numpy as np
 
 from purerl.driver.hypers.names import check_fields, fold_in_name
 from purerl.names import near
+from purerl.ranges import Range, range_of
 from purerl.types import PyTree
 
 _FORMS = "FIELD=1,2,3 or FIELD=uniform(LOW,HIGH), log_uniform(LOW,HIGH) or choice(1,2,3)"
@@ -152,7 +153,8 @@ def points(hypers: PyTree, listed: Sequence[Mapping[str, float]]) -> Sweep:
             raise ValueError(f"Point {i} has the fields {list(point)}, but point 0 has {names}: give all the same.")
     columns = {name: [point[name] for point in listed] for name in names}
     arrays = jax.tree.map(lambda leaf: np.asarray(leaf, jnp.result_type(leaf)), hypers)  # NumPy's: nothing to compile
-    swept = {name: _column(name, values, getattr(arrays, name)) for name, values in columns.items()}
+    infinite = {field.name for field in dataclasses.fields(hypers) if (range_of(field) or Range()).infinite}
+    swept = {name: _column(name, values, getattr(arrays, name), name in infinite) for name, values in columns.items()}
     repeated = jax.tree.map(lambda leaf: np.repeat(leaf[None], len(listed), axis=0), arrays)
     return Sweep(repeated.replace(**swept), {name: np.asarray(values) for name, values in columns.items()})
 
@@ -247,23 +249,23 @@ def split(
     return of_hypers, {name: values for name, values in fields.items() if name not in hypers_names}
 
 
-def _column(name: str, values: list[Any], leaf: np.ndarray) -> np.ndarray:
+def _column(name: str, values: list[Any], leaf: np.ndarray, infinite: bool) -> np.ndarray:
     """The values as an array ``[P]`` of the leaf's dtype."""
     if leaf.ndim:
         raise ValueError(f"{name} is an array of shape {leaf.shape}: only scalars can be swept.")
     for value in values:
-        _check_value(name, value, leaf.dtype)
+        _check_value(name, value, leaf.dtype, infinite)
     return np.asarray(values).astype(leaf.dtype)
 
 
-def _check_value(name: str, value: Any, dtype: np.dtype) -> None:
+def _check_value(name: str, value: Any, dtype: np.dtype, infinite: bool) -> None:
     given = np.asarray(value)
     kinds = "b" if dtype == np.bool_ else "iuf"
     if given.ndim or given.dtype.kind not in kinds:
         raise ValueError(f"{name} = {value!r}: {name} takes {'True or False' if kinds == 'b' else 'numbers'}.")
     with np.errstate(over="ignore", invalid="ignore"):
         held = given.astype(dtype)
-    if not np.isfinite(given) or not np.isfinite(held):
+    if not (np.isfinite(held) or (infinite and np.isinf(given))):
         raise ValueError(f"{name} = {value!r}: it must be finite, as {dtype} too.")
     if not jnp.issubdtype(dtype, jnp.floating) and held != given:
         raise ValueError(f"{name} = {value!r}: {name} is {dtype}, which cannot hold that.")

@@ -1,10 +1,44 @@
 """Learning games by self-play."""
 
+import functools
+
 from purerl import envs
+from purerl.algorithm import Algorithm
 from purerl.algorithms.games.alphazero import AlphaZeroConfig, AlphaZeroHypers, alphazero
+from purerl.algorithms.games.cfr import CFRConfig, CFRHypers, cfr
 from tests.conformance.case import Case, at_least_one, unknown_choice
 
+
+@functools.cache
+def _cfr(config: CFRConfig) -> Algorithm:
+    """Of Kuhn's poker, whose tree is extracted once; how its games end is part of that."""
+    return cfr(envs.make("pgx/kuhn_poker"), config)
+
+
+def _cfr_case(config: CFRConfig, unused: dict[str, str], **others: str) -> Case:
+    return Case(
+        factory=lambda env, config: _cfr(config),
+        env=envs.make("pgx/kuhn_poker"),
+        config=config,
+        hypers=CFRHypers(),
+        other_hypers=CFRHypers(alpha=0.7, beta=0.5, gamma=1.0, exploration=0.3),
+        kind="tabular",
+        sources=("games/cfr.py",),
+        learned=None,
+        no_bootstrap="values are those of the whole tree, in which nothing is truncated",
+        unused=unused,
+        refused=(*at_least_one("num_iterations", "max_nodes"), *unknown_choice("sampling")),
+        **others,
+    )
+
+
 CASES = {
+    "cfr": _cfr_case(
+        CFRConfig(num_iterations=2),
+        {"exploration": "nothing is sampled"},
+        deterministic="regrets begin at 0, and all of the tree is looked at",
+    ),
+    "cfr-outcome": _cfr_case(CFRConfig(num_iterations=2, sampling="outcome"), {}, begins_alike="regrets begin at 0"),
     "alphazero": Case(
         factory=alphazero,
         env=envs.make("pgx/tic_tac_toe"),

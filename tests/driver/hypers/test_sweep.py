@@ -11,6 +11,7 @@ from scipy import stats
 
 from purerl.driver.hypers import sweep
 from purerl.driver.hypers.sweep import choice, grid, log_uniform, parse, random_search, split, uniform
+from tests.support.toy import ToyHypers
 
 
 class Inner(struct.PyTreeNode):
@@ -167,6 +168,15 @@ def test_wrong_grids_are_refused(fields, message):
     """Each names the field, the value and what to give."""
     with pytest.raises(ValueError, match=message):
         grid(Hypers(), **fields)
+
+
+def test_infinity_is_swept_where_the_range_has_it():
+    """A limit may be infinite, and is so in its point; no number, or too large a one, it may not be."""
+    swept = grid(ToyHypers(), limit=[float("inf"), 2.0])
+    np.testing.assert_array_equal(swept.hypers.limit, [np.inf, 2])
+    for wrong in (float("nan"), 1e300):
+        with pytest.raises(ValueError, match="it must be finite"):
+            grid(ToyHypers(), limit=[wrong])
 
 
 @pytest.mark.parametrize(
