@@ -6,6 +6,7 @@ Imports no JAX, which takes seconds to import.
 import contextlib
 import math
 import os
+import pathlib
 import select
 import signal
 import socket
@@ -15,6 +16,8 @@ import time
 from collections.abc import Iterator, Sequence
 from types import FrameType
 from typing import NoReturn
+
+from purerl import xla
 
 
 class _Early:
@@ -33,6 +36,8 @@ class _Early:
 def begin(name: str, words: Sequence[str] = ()) -> None:
     """Say on stderr that a command starts, and from now on end it at Ctrl-C with a line and status 130.
 
+    Commands that train language models, whose frozen weights are large, keep them out of their programs' text.
+
     Args:
         name: of the command.
         words: its command line. ``--no-progress`` keeps it silent, ``--help`` where nobody looks on.
@@ -42,6 +47,9 @@ def begin(name: str, words: Sequence[str] = ()) -> None:
     asks_for_help = {"-h", "--help"} & {*words}
     if "--no-progress" not in words and (sys.stderr.isatty() or not asks_for_help):
         print(f"{name}: starting JAX ...", file=sys.stderr, flush=True)
+    preset = pathlib.Path(__file__).parent / "presets" / f"{name}.py"
+    if preset.is_file() and "purerl.algorithms.language" in preset.read_text(encoding="utf-8"):
+        xla.keep_constants_apart()
 
 
 def begin_module() -> None:

@@ -1,6 +1,7 @@
 """XLA on the CPU: flags, set by command lines and tests before JAX starts, never by importing the library; options.
 
-Imports no JAX: XLA reads ``XLA_FLAGS`` once, when the first device is made. Options are given program by program.
+Imports no JAX: XLA reads ``XLA_FLAGS`` once, when the first device is made, and JAX its own variables when it is
+imported. Options are given program by program.
 """
 
 import importlib.metadata
@@ -10,6 +11,7 @@ import os
 # memory for PPO, at the same speed and with the same bits. Older versions can deadlock without, see below. Given as a
 # compiler option it has no effect.
 SEQUENTIAL_SCHEDULER = "--xla_cpu_enable_concurrency_optimized_scheduler=false"
+CONSTANTS_APART = "JAX_USE_SIMPLIFIED_JAXPR_CONSTANTS"
 LEVEL = "xla_backend_optimization_level"
 DEFAULT_LEVEL = 1
 _SMALL_LOOPS = "--xla_backend_extra_options=xla_cpu_small_while_loop_byte_threshold=100000000"
@@ -55,6 +57,17 @@ def set_cpu_flags(*, threads: int | None = None, small_loops: bool = False) -> N
         if not any(f.split("=")[0] == name for f in flags):
             flags.append(flag)
     os.environ["XLA_FLAGS"] = " ".join(flags)
+
+
+def keep_constants_apart() -> None:
+    """Ask JAX to hand programs what they close over, frozen weights say, instead of writing it into their text.
+
+    Written into it, weights of 4 MB are 8 MB of text, and in memory several times while that is compiled. Call it
+    before JAX is imported; later it has no effect. A value that is already in the environment stays.
+
+    An array that was put on one device can then not be closed over by a program for several. NumPy's can.
+    """
+    os.environ.setdefault(CONSTANTS_APART, "True")
 
 
 def compiler_options(backend: str, level: int | None = None) -> dict[str, int]:

@@ -21,7 +21,7 @@ ARROWS = {
     "env_names.py": (),
     "xla.py": (),
     "files.py": (),
-    "starting.py": (),
+    "starting.py": ("xla",),
     "ranges.py": ("types",),
     "config_checks.py": ("ranges",),
     "recipes.py": (),

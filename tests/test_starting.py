@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from purerl import starting
+from purerl import starting, xla
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -47,6 +47,20 @@ def test_a_line_comes_before_anything_is_imported(package):
     for words, process in running.items():
         _, said = process.communicate()
         assert (process.returncode, said) == (0, lines[words]), words
+
+
+def test_commands_of_language_models_keep_frozen_weights_apart():
+    """In a fresh process, before JAX is there; other commands leave JAX as it is."""
+    environment = {name: value for name, value in os.environ.items() if name != xla.CONSTANTS_APART}
+    code = f"""
+import os, sys
+from purerl import starting
+for name in ("dqn", "evaluate", "sft"):
+    starting.begin(name, ["--no-progress"])
+    print(name, os.environ.get("{xla.CONSTANTS_APART}"), "jax" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.stdout.splitlines() == ["dqn None False", "evaluate None False", "sft True False"], done.stderr
 
 
 def test_ctrl_c_while_modules_are_imported_ends_with_a_line(package):

@@ -77,6 +77,40 @@ def test_jax_accepts_every_flag():
     assert (done.returncode, done.stdout.strip()) == (0, "6"), done.stderr
 
 
+CLOSED_OVER = """
+from purerl import xla
+{call}
+import jax, jax.numpy as jnp
+from purerl.nets.decoder import Decoder, DecoderConfig
+decoder = Decoder(DecoderConfig(vocab_size=64, size=160, num_layers=4, feed_forward_size=512))
+ids = jnp.zeros((2, 3), int)
+shapes = jax.eval_shape(decoder.init, jax.random.key(0), ids, ids == 0)
+params = jax.tree.map(lambda x: jnp.linspace(0, 1, x.size).reshape(x.shape), shapes)
+program = jax.jit(jax.vmap(lambda ids: decoder.apply(params, ids, ids >= 0)))
+print(sum(x.size for x in jax.tree.leaves(params)), len(program.lower(jnp.stack([ids, ids])).as_text()))
+"""
+
+
+def test_frozen_weights_are_not_in_the_text_of_a_program():
+    """A model of a million parameters that a vmapped program closes over: 8 MB of StableHLO, or less than one."""
+    environment = {name: value for name, value in os.environ.items() if name != xla.CONSTANTS_APART}
+    lengths = {}
+    for call in ("", "xla.keep_constants_apart()"):
+        words = [sys.executable, "-c", CLOSED_OVER.format(call=call)]
+        done = subprocess.run(words, env={**environment, "JAX_PLATFORMS": "cpu"}, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        num_params, lengths[call] = map(int, done.stdout.split())
+        assert num_params > 1e6
+    assert lengths["xla.keep_constants_apart()"] < 2e5 < 8e6 < lengths[""]
+
+
+def test_constants_stay_where_the_environment_wants_them(monkeypatch):
+    """What the user set is kept."""
+    monkeypatch.setenv(xla.CONSTANTS_APART, "False")
+    xla.keep_constants_apart()
+    assert os.environ[xla.CONSTANTS_APART] == "False"
+
+
 def test_who_decides_on_the_optimisation_level(monkeypatch):
     """The caller, else the environment, else level 1; and on the CPU alone, which is the only one to have levels."""
     monkeypatch.delenv("XLA_FLAGS", raising=False)
