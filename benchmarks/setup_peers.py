@@ -12,7 +12,14 @@ HERE = pathlib.Path(__file__).parent
 VENVS = HERE.parent / ".venvs"
 
 # The Python that a peer prefers; ours where that is not to be had. Those on JAX run on ours, to get the same JAX.
-PEERS = {"rejax": None, "flashbax": None, "numba": None, "sb3": "python3.11"}
+PEERS = {
+    "rejax": None,
+    "flashbax": None,
+    "numba": None,
+    "sb3": "python3.11",
+    "tunix": "python3.11",  # whose JAX is older
+    "trl": "python3.11",
+}
 
 
 def python_of(peer: str) -> pathlib.Path:
