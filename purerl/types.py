@@ -63,6 +63,7 @@ class Episodes(struct.PyTreeNode):
     returns: jax.Array  # [N] undiscounted sum of rewards
     lengths: jax.Array  # [N] number of steps
     cut: jax.Array | None = None  # [N] bool, stopped by a guard before its end; None where nothing is
+    solved: jax.Array | None = None  # [N] bool, reached their goal; None where that is no question of yes or no
     shown: PyTree = None  # [K, ...] a few of them as they were played, for the words of a ``Spec``; None: nothing
 
     @property

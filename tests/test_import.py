@@ -63,7 +63,7 @@ ARROWS = {
     "presets": ("presets", "algorithm", "algorithms", "data", "driver", "envs", "recipes", "types"),
     "tools": (
         *("tools", "agent", "agent_file", "algorithms", "analysis", "config_checks", "driver", "envs", "export"),
-        *("files", "games", "names", "ranges", "search", "types", "xla"),
+        *("files", "games", "kernels", "names", "ranges", "search", "types", "xla"),
     ),
     "__main__.py": ("names", "starting"),
 }

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import tyro
 
@@ -23,6 +24,7 @@ from purerl.driver.hypers.names import fold_in_name
 from purerl.driver.running import program
 from purerl.driver.storage.restore import Agents, load_agents
 from purerl.envs import drawing
+from purerl.kernels.attempts import pass_at_k
 from purerl.ranges import setting
 
 _PERCENTS = (5, 25, 50, 75, 95)
@@ -46,6 +48,9 @@ class Options:
     """Fixes everything random about the evaluation. Its random numbers are none that the run has used."""
     sampled: bool = False
     """Draw actions from the policy instead of taking its mode."""
+    attempts: int = setting(1, low=1)
+    """Of a language model, with --sampled: answers to each prompt, which tell how often one of k is right, pass@k.
+    Divides --episodes."""
     point: int | None = setting(None, low=0)
     """Evaluate this point of a sweep alone; None: all."""
     seed: int | None = setting(None, low=0)
@@ -68,6 +73,11 @@ class Options:
             raise ValueError(f"--best chooses the step by itself: drop it, or --step {self.step}.")
         if self.render is not None and self.render.suffix.lower() != ".gif":
             raise ValueError(f"--render {self.render}: the picture is a GIF, so its name must end in .gif.")
+        if self.attempts > 1 and (not self.sampled or self.episodes % self.attempts):
+            raise ValueError(
+                f"--attempts {self.attempts} goes with --sampled, lest all be the same, and must divide --episodes "
+                f"{self.episodes}."
+            )
 
 
 class Played(NamedTuple):
@@ -79,6 +89,7 @@ class Played(NamedTuple):
     returns: np.ndarray  # [N] NaN for one that diverged
     lengths: np.ndarray  # [N]
     num_cut: int = 0  # episodes that did not end
+    solved: np.ndarray | None = None  # [N] bool
 
     @property
     def mean_return(self) -> float:
@@ -133,12 +144,12 @@ def play(agents: Agents, options: Options) -> list[Played]:
     played = []
     for m in tqdm(trials, unit="seed", disable=not options.progress or len(trials) == 1):
         point, seed = divmod(m, agents.columns.num_seeds)
-        returns, lengths, num_cut = nothing, nothing, 0
+        returns, lengths, num_cut, solved = nothing, nothing, 0, None
         if m not in agents.diverged:  # an agent of NaNs might play for ever
             result = jax.device_get(episodes(*agents.trial(m), keys[seed]))
             returns, lengths = (np.asarray(values, np.float64) for values in (result.returns, result.lengths))
-            num_cut = int(result.num_cut or 0)
-        played.append(Played(m, point, seed, returns, lengths, num_cut))
+            num_cut, solved = int(result.num_cut or 0), result.solved
+        played.append(Played(m, point, seed, returns, lengths, num_cut, solved))
     return played
 
 
@@ -176,6 +187,7 @@ def report(agents: Agents, options: Options, points: Sequence[Point]) -> list[st
         lines.append(f"  {num_cut:,} of them did not end and were cut off; their returns are of what was played")
     if agents.columns.swept:
         lines.append(f"{'the best, ' * (len(points) > 1)}{_label(points[0])}")
+    lines += _solved(points[0], options.attempts)
     return lines + _table(agents, points[0], "return") + _table(agents, points[0], "length")
 
 
@@ -195,6 +207,7 @@ def record(agents: Agents, options: Options, points: Sequence[Point]) -> dict[st
                 "return": point.returns._asdict(),
                 "length": point.lengths._asdict(),
                 "num_diverged": point.num_diverged,
+                "solved_within": {k: share._asdict() for k, share in solved_within(point, options.attempts).items()},
                 "seeds": [
                     {
                         "seed": one.seed,
@@ -208,6 +221,13 @@ def record(agents: Agents, options: Options, points: Sequence[Point]) -> dict[st
             for point in points
         ],
     }
+
+
+def solved_within(point: Point, attempts: int) -> dict[int, Interval]:
+    """How often one of k attempts at a prompt is right, for k = 1, 2, 4 and so on: interquartile mean over seeds."""
+    counts = [np.reshape(one.solved, (-1, attempts)).sum(axis=1) for one in point.played if one.solved is not None]
+    ks = [2**i for i in range(attempts.bit_length())] if counts else []
+    return {k: interval([float(np.mean(pass_at_k(jnp.asarray(count), attempts, k))) for count in counts]) for k in ks}
 
 
 def render(agents: Agents, options: Options, point: Point, draw: drawing.Draw | None) -> str:
@@ -247,7 +267,12 @@ def _chosen(agents: Agents, options: Options) -> list[int]:
     return trials
 
 
-def _how(agents: Agents, options: Options) -> dict[str, bool]:
+def _solved(point: Point, attempts: int) -> list[str]:
+    """How many episodes were solved, where that is a question."""
+    return [f"  solved{f', pass@{k}' * (attempts > 1)}  {share}" for k, share in solved_within(point, attempts).items()]
+
+
+def _how(agents: Agents, options: Options) -> dict[str, Any]:
     """What to say to an agent about how to act.
 
     Raises:
@@ -260,7 +285,11 @@ def _how(agents: Agents, options: Options) -> dict[str, bool]:
         return {}
     if "sample" not in inspect.signature(spec.evaluate).parameters:
         raise ValueError(f"{spec.name} acts in one way alone: drop --sampled.")
-    return {"sample": True}
+    if options.attempts == 1:
+        return {"sample": True}
+    if "attempts" not in inspect.signature(spec.evaluate).parameters:
+        raise ValueError(f"--attempts is for language models, and {spec.name} is none: drop it.")
+    return {"sample": True, "attempts": options.attempts}
 
 
 def _drawing(agents: Agents) -> drawing.Draw:

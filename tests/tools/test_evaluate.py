@@ -114,6 +114,9 @@ def test_what_cannot_be_drawn_is_said_before_anything_is_played(run, tmp_path, c
         (["--best", "--step", "16"], "--best chooses the step by itself"),
         (["--episodes", "0"], "--episodes 0: it must be at least 1."),
         (["--render", "episode.png"], "its name must end in .gif"),
+        (["--attempts", "2"], "--attempts 2 goes with --sampled, lest all be the same"),
+        (["--sampled", "--attempts", "3"], "must divide --episodes 1000"),
+        (["--sampled", "--attempts", "2"], "--attempts is for language models, and ppo is none: drop it."),
     ],
 )
 def test_bad_options(run, capsys, arguments, message):
@@ -179,6 +182,27 @@ def test_games_name_the_opponent_and_episodes_that_did_not_end_are_counted(monke
     found, printed = evaluated(capsys, tmp_path, tmp_path / "run")
     assert "20 games against nobody of each seed" in printed and "\n  3 of them did not end and were cut off" in printed
     assert [seed["num_cut"] for seed in found["points"][0]["seeds"]] == [3]
+
+
+@pytest.mark.covers("pass-at-k")
+def test_attempts_tell_how_often_one_of_k_is_right(monkeypatch, tmp_path, capsys):
+    """Of five prompts answered four times each, one never, one always, the others once, twice and three times."""
+    plain = returning(lambda hypers, state: 1.0)
+    times = np.array([0, 1, 2, 3, 4])
+
+    def answer(hypers, state, key, num_episodes, sample=False, attempts=1):
+        solved = (np.arange(attempts) < times[:, None]).reshape(-1)
+        return plain.spec.evaluate(hypers, state, key, num_episodes).replace(solved=jnp.asarray(solved))
+
+    spec = plain.spec._replace(evaluate=answer, evaluated_in="answers")
+    register(monkeypatch, algorithm := plain._replace(spec=spec))
+    train(algorithm, out_dir=tmp_path / "run")
+    found, printed = evaluated(capsys, tmp_path, tmp_path / "run", "--sampled", "--attempts", 4)
+    within = found["points"][0]["solved_within"]
+    assert within["1"]["estimate"] == pytest.approx(0.5)
+    assert within["2"]["estimate"] == pytest.approx(np.mean([0, 3 / 6, 5 / 6, 1, 1]))
+    assert within["4"]["estimate"] == pytest.approx(4 / 5)
+    assert "\n  solved, pass@2  0.66" in printed
 
 
 def test_agents_that_cannot(monkeypatch, tmp_path, capsys):

@@ -106,17 +106,24 @@ def answering(task: Task, model: LanguageModel) -> Callable:
 
 
 def evaluation(task: Task, act: Callable) -> Callable:
-    """``Spec.evaluate`` of an agent that answers: rewards of answers to fresh prompts; lengths are in tokens."""
+    """``Spec.evaluate`` of an agent that answers: rewards of answers to fresh prompts; lengths are in tokens.
 
-    def evaluate(hypers: PyTree, state: PyTree, key: jax.Array, num_episodes: int, sample: bool = False) -> Episodes:
+    An answer that gets 1, or whose first reward is 1 where there are several, has solved its prompt. With a number of
+    ``attempts``, which divides that of episodes, each prompt is answered so often, one time after the other.
+    """
+
+    def evaluate(
+        hypers: PyTree, state: PyTree, key: jax.Array, num_episodes: int, sample: bool = False, attempts: int = 1
+    ) -> Episodes:
         prompt_key, act_key = jax.random.split(key)
-        prompts = task.draw(prompt_key, num_episodes)
+        prompts = repeat(task.draw(prompt_key, num_episodes // attempts), attempts)
         seen = Seen(Tokens(prompts.ids, prompts.mask))
         _, given = act(hypers, state, (), seen, act_key, sample=sample)
         rewards = task.reward(prompts.info, given.ids.T, given.mask.T)
-        returns = rewards if rewards.ndim == 1 else jnp.sum(rewards, axis=1)
+        first, returns = (rewards, rewards) if rewards.ndim == 1 else (rewards[:, 0], jnp.sum(rewards, axis=1))
         few = jax.tree.map(lambda x: x[:NUM_SHOWN], (seen.obs, given, returns))
-        return Episodes(returns, jnp.sum(given.mask, axis=1, dtype=jnp.int32), shown=few)
+        lengths = jnp.sum(given.mask, axis=1, dtype=jnp.int32)
+        return Episodes(returns, lengths, solved=first >= 1, shown=few)
 
     return evaluate
 

@@ -259,6 +259,8 @@ def _describe(episodes: Episodes) -> dict[str, np.ndarray]:
         entry |= {name: np.mean(values, axis=1), f"{name}_std": np.std(values, axis=1)}
         quantiles = np.percentile(values, (5, 50, 95), axis=1)
         entry |= {f"{name}_p{percent:02}": row for percent, row in zip((5, 50, 95), quantiles, strict=True)}
+    if episodes.solved is not None:
+        entry["eval_solved"] = np.mean(episodes.solved, axis=1)
     if episodes.num_cut is not None:
         entry["eval_num_cut"] = np.asarray(episodes.num_cut)
     return entry

@@ -76,7 +76,10 @@ def test_evaluation_counts_tokens_and_shows_answers():
         return carry, Tokens(tokens.T, mask.T)
 
     episodes = evaluation(task, act)((), (), jax.random.key(0), 8)
-    assert np.all(np.asarray(episodes.returns) == 1) and set(np.asarray(episodes.lengths)) == {2, 3}
+    assert np.all(np.asarray(episodes.returns) == 1) and np.all(np.asarray(episodes.solved))
+    assert set(np.asarray(episodes.lengths)) == {2, 3}
+    prompts = evaluation(task, act)((), (), jax.random.key(0), 8, attempts=4).shown[0].ids
+    np.testing.assert_array_equal(prompts[0], prompts[2])  # the same one, answered again
     lines = words(task)(jax.device_get(episodes.shown))
     assert len(lines) == NUM_SHOWN
     for line in lines:
