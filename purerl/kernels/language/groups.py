@@ -68,13 +68,27 @@ def standardized(reward: jax.Array, ddof: int, epsilon: Scalar = 1e-6) -> jax.Ar
 
     Source: Shao et al. 2024, section 4.1.2.
     """
+    return centered(reward) / (deviation(reward, ddof)[..., None] + epsilon)
+
+
+def deviation(reward: jax.Array, ddof: int) -> jax.Array:
+    """Standard deviation of a group: ``std^2 = sum_j (R_j - mean_k R_k)^2 / (G - ddof)``; 0 for a group of one.
+
+    Args:
+        reward: ``[..., G]`` float.
+        ddof: 0 or 1; static.
+
+    Returns:
+        ``[...]``.
+
+    Raises:
+        ValueError: if ddof is neither 0 nor 1.
+    """
     if ddof not in (0, 1):
         raise ValueError(
             f"standardized: ddof={ddof} must be 0 (deviation of the group) or 1 (estimate of its distribution's)."
         )
-    difference = centered(reward)
-    variance = jnp.sum(jnp.square(difference), axis=-1, keepdims=True) / max(reward.shape[-1] - ddof, 1)
-    return difference / (jnp.sqrt(variance) + epsilon)
+    return jnp.sqrt(jnp.sum(jnp.square(centered(reward)), axis=-1) / max(reward.shape[-1] - ddof, 1))
 
 
 def standardized_each(reward: jax.Array, weight: jax.Array, ddof: int, epsilon: Scalar = 1e-6) -> jax.Array:

@@ -66,7 +66,8 @@ def log_probs(logits: jax.Array, temperature: Scalar = 1.0, kept: jax.Array | No
     Returns:
         ``[..., V]``, -inf for what is not kept.
     """
+    scaled = logits / jnp.asarray(temperature, logits.dtype)  # as precise as the logits, whatever the temperature is
     if kept is None:
-        return jax.nn.log_softmax(logits / temperature)
+        return jax.nn.log_softmax(scaled)
     chex.assert_equal_shape((logits, kept))
-    return jax.nn.log_softmax(jnp.where(kept, logits / temperature, -jnp.inf))
+    return jax.nn.log_softmax(jnp.where(kept, scaled, -jnp.inf))

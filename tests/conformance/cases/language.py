@@ -3,6 +3,7 @@
 from typing import Any
 
 from purerl import envs
+from purerl.algorithms.language.grpo import GRPOConfig, GRPOHypers, grpo
 from purerl.algorithms.language.sft import SFTConfig, SFTHypers, sft
 from purerl.nets.decoder import DecoderConfig
 from tests.conformance.case import Case, at_least_one, unknown_choice
@@ -23,5 +24,54 @@ CASES = {
         learned=None,
         no_bootstrap=NOTHING_FOLLOWS,
         refused=(*at_least_one("batch_size", "num_gradient_steps"), *unknown_choice("average")),
+    ),
+    "grpo": Case(
+        factory=grpo,
+        env=envs.make("two_plus_two"),
+        config=GRPOConfig(
+            decoder=DECODER,
+            num_prompts=2,
+            group_size=4,
+            num_minibatches=2,
+            kl="k2",
+            dynamic_rounds=3,
+            warm_up_steps=2,
+            warm_up_batch_size=4,
+        ),
+        hypers=GRPOHypers(),
+        other_hypers=GRPOHypers(
+            learning_rate=1e-2,
+            clip_low=1e-4,
+            clip_high=2e-4,
+            dual_clip=1.0005,
+            beta=0.1,
+            length_coef=0.2,
+            advantage_epsilon=0.1,
+            temperature=1.5,
+            mismatch_low=0.1,
+            mismatch_high=5.0,
+            off_policy_delta=1e-6,
+            max_grad_norm=0.1,
+            adam_epsilon=1e-4,
+            warm_up_learning_rate=1e-2,
+        ),
+        kind="language",
+        sources=("language/grpo.py", "language/grpo_loss.py", "language/answers.py", "language/start.py"),
+        learned=None,
+        no_bootstrap=NOTHING_FOLLOWS,
+        unused={
+            "length_coef": "there is no length penalty",
+            "mismatch_low": "there are no weights for a mismatch",
+            "mismatch_high": "there are no weights for a mismatch",
+            "off_policy_delta": "no answer is left out",
+        },
+        refused=(
+            *at_least_one("num_prompts", "group_size", "num_epochs", "num_minibatches", "num_micro_batches"),
+            *unknown_choice("advantage", "surrogate", "aggregate", "kl", "mismatch", "length_penalty"),
+            ({"num_minibatches": 3}, r"num_minibatches \* num_micro_batches = 3 does not divide .* = 8"),
+            ({"kl": "k1"}, r"kl = 'k1': as a loss its mean gradient is 0"),
+            ({"surrogate": "gspo", "aggregate": "token"}, r"aggregate = 'token' with surrogate = 'gspo'"),
+            ({"kl": "reward", "advantage": "standardized_each"}, r"a penalty in the reward needs one return"),
+        ),
     ),
 }
