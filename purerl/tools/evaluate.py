@@ -44,8 +44,9 @@ class Options:
     """Take the checkpoint with the best evaluation during the run."""
     allow: tuple[str, ...] = ()
     """Modules of your own that the run may import, such as that of its environment; whatever is in them runs."""
-    key: int = setting(0, low=0, high=2**32 - 1)
-    """Fixes everything random about the evaluation. Its random numbers are none that the run has used."""
+    seed: int = setting(0, low=0, high=2**32 - 1)
+    """Fixes everything random about the evaluation. Its random numbers are none that the run has used. Which of the
+    run's agents play is --agent's to say."""
     sampled: bool = False
     """Draw actions from the policy instead of taking its mode."""
     attempts: int = setting(1, low=1)
@@ -53,8 +54,8 @@ class Options:
     Divides --episodes."""
     point: int | None = setting(None, low=0)
     """Evaluate this point of a sweep alone; None: all."""
-    seed: int | None = setting(None, low=0)
-    """Evaluate this seed alone; None: all."""
+    agent: int | None = setting(None, low=0)
+    """Evaluate the agent of this seed alone, counted from 0; None: those of all."""
     render: pathlib.Path | None = None
     """Draw an episode of the seed with the best mean return to this file, an animated GIF; of a game, self-play.
     None: draw nothing."""
@@ -177,7 +178,7 @@ def report(agents: Agents, options: Options, points: Sequence[Point]) -> list[st
     lines = [
         f"{_title(agents)} at step {agents.step:,} ({_which(options)}): {options.episodes:,} "
         f"{agents.run.algorithm.spec.evaluated_in.removeprefix('evaluation ')} of each seed "
-        f"with {how}, key {options.key}"
+        f"with {how}, randomness of --seed {options.seed}"
     ]
     if len(points) > 1:
         width = max(len(_label(point)) for point in points)
@@ -198,7 +199,7 @@ def record(agents: Agents, options: Options, points: Sequence[Point]) -> dict[st
         "folder": str(options.folder),
         "step": agents.step,
         "episodes": options.episodes,
-        "key": options.key,
+        "random_seed": options.seed,
         "sampled": options.sampled,
         "points": [
             {
@@ -252,14 +253,17 @@ def _chosen(agents: Agents, options: Options) -> list[int]:
         ValueError: if there is no such point or seed, or all have diverged.
     """
     columns = agents.columns
-    choices = (("point", options.point, columns.num_points), ("seed", options.seed, columns.num_seeds))
-    for name, number, count in choices:
+    choices = (
+        ("point", "point", options.point, columns.num_points),
+        ("agent", "seed", options.agent, columns.num_seeds),
+    )
+    for flag, name, number, count in choices:
         if number is not None and not 0 <= number < count:
-            raise ValueError(f"--{name} {number}: the run has {count} {name}{'s' * (count > 1)}, counted from 0.")
+            raise ValueError(f"--{flag} {number}: the run has {count} {name}{'s' * (count > 1)}, counted from 0.")
     trials = [
         m
         for m in range(columns.num_trials)
-        if options.point in (None, m // columns.num_seeds) and options.seed in (None, m % columns.num_seeds)
+        if options.point in (None, m // columns.num_seeds) and options.agent in (None, m % columns.num_seeds)
     ]
     if agents.diverged.issuperset(trials):
         others = ", and so have all others" if len(trials) > 1 else ""
@@ -306,7 +310,7 @@ def _drawing(agents: Agents) -> drawing.Draw:
 
 def _keys(agents: Agents, options: Options, purpose: str) -> jax.Array:
     """A key for each seed ``[S]``, none of which is one of the run's."""
-    key = fold_in_name(fold_in_name(jax.random.key(options.key), "evaluate"), purpose)
+    key = fold_in_name(fold_in_name(jax.random.key(options.seed), "evaluate"), purpose)
     return program.seed_keys(key, agents.columns.num_seeds)
 
 

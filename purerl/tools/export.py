@@ -27,8 +27,8 @@ class Options:
     """Folder of a run, finished or not, or a file of an agent, .safetensors."""
     file: tyro.conf.Positional[pathlib.Path]
     """File to write; its ending says of which kind: .safetensors, .program, .onnx."""
-    seed: int | None = None
-    """Seed of the run; None: the first."""
+    agent: int | None = None
+    """The run's agent of this seed, counted from 0; None: of the first."""
     point: int | None = None
     """Point of the run's sweep; None: the first."""
     step: int | None = None
@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         xla.set_cpu_flags(threads=options.cpu_threads)
         agent = load(
             options.source,
-            seed=options.seed,
+            seed=options.agent,
             point=options.point,
             step=options.step,
             best=options.best,

@@ -58,7 +58,7 @@ def test_numbers_are_those_of_the_algorithms_own_evaluation(run, tmp_path, capsy
     Nothing in the run's folder changes.
     """
     files = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
-    found, printed = evaluated(capsys, tmp_path, run, "--key", 3)
+    found, printed = evaluated(capsys, tmp_path, run, "--seed", 3)
     (point,) = found["points"]
     means = []
     for seed in (0, 1):
@@ -78,7 +78,7 @@ def test_numbers_are_those_of_the_algorithms_own_evaluation(run, tmp_path, capsy
 
 def test_sampled_actions_are_drawn_from_the_policy(run, tmp_path, capsys):
     """The evaluation that is told to sample, which is another one than the mode's."""
-    found, printed = evaluated(capsys, tmp_path, run, "--sampled", "--seed", 1)
+    found, printed = evaluated(capsys, tmp_path, run, "--sampled", "--agent", 1)
     (seed,) = found["points"][0]["seeds"]
     sampled = directly(run, 1, 0, True)
     assert seed["seed"] == 1 and found["sampled"] and "drawn from the policy" in printed
@@ -107,7 +107,7 @@ def test_what_cannot_be_drawn_is_said_before_anything_is_played(run, tmp_path, c
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--seed", "2"], "--seed 2: the run has 2 seeds, counted from 0."),
+        (["--agent", "2"], "--agent 2: the run has 2 seeds, counted from 0."),
         (["--point", "1"], "--point 1: the run has 1 point, counted from 0."),
         (["--step", "5"], "has no checkpoint of step 5; it has those of 16."),
         (["--best"], "was evaluated at none of its checkpoints (16): choose one by its step."),
@@ -148,9 +148,9 @@ def test_points_of_a_sweep_are_ranked(monkeypatch, tmp_path, capsys):
     assert lines[4].endswith("  8 (one seed: no interval, 1 of 2 seeds diverged)")
     assert "the best, point 1 rate=4 limit=2" in lines
 
-    found, _ = evaluated(capsys, tmp_path, tmp_path / "run", "--point", 0, "--seed", 1)
+    found, _ = evaluated(capsys, tmp_path, tmp_path / "run", "--point", 0, "--agent", 1)
     assert [(point["point"], [seed["seed"] for seed in point["seeds"]]) for point in found["points"]] == [(0, [1])]
-    text = refused(evaluate.main, capsys, str(tmp_path / "run"), "--point", "2", "--seed", str(worst))
+    text = refused(evaluate.main, capsys, str(tmp_path / "run"), "--point", "2", "--agent", str(worst))
     assert f"Seed {worst} of point 2 (rate=8.0 limit={limit}) has diverged" in text
 
 

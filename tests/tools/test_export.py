@@ -27,7 +27,7 @@ def run(tmp_path_factory) -> pathlib.Path:
 def test_an_agent_of_a_run_is_written(run, tmp_path, capsys):
     """The seed that is asked for; from that file on as a program; all three act alike."""
     saved, program = tmp_path / "agent.safetensors", tmp_path / "agent.program"
-    export.main([str(run), str(saved), "--seed", "1"])
+    export.main([str(run), str(saved), "--agent", "1"])
     export.main([str(saved), str(program), "--platforms", "cpu"])
     printed = capsys.readouterr().out.splitlines()
     assert [line.split(",")[0] for line in printed] == [f"wrote {saved}", f"wrote {program}"]
@@ -44,7 +44,7 @@ def test_an_agent_of_a_run_is_written(run, tmp_path, capsys):
         (["agent.pickle"], "agent.pickle: the file's name ends in one of .safetensors, .program, .onnx."),
         (["agent.program", "--batch-size", "0"], "--batch-size 0: it must be at least 1."),
         (["agent.program", "--best", "--step", "4"], "--best chooses the step by itself"),
-        (["agent.program", "--seed", "2"], "seed = 2: the run has 2 seeds, counted from 0."),
+        (["agent.program", "--agent", "2"], "seed = 2: the run has 2 seeds, counted from 0."),
         (["agent.program", "--step", "3"], "has no checkpoint of step 3"),
     ],
 )
