@@ -27,6 +27,7 @@ class Spec(NamedTuple):
             opponent.
         words: ``(shown [K, ...]) -> lines`` of a few evaluated episodes of one run, which are printed as training goes
             on, such as a language model's answers; None where there is nothing to read.
+        learns: whether there is something to learn from; not where an agent was made again without its data, to act.
         facts: what is known before the run and belongs beside its results, as plain values by name, such as the return
             of the data that it learns from.
         hypers_class: the class of its hyperparameters, whose fields declare their ranges (:mod:`purerl.ranges`); None
@@ -44,6 +45,7 @@ class Spec(NamedTuple):
     recipe: Recipe | None = None
     evaluated_in: str = "evaluation episodes"
     words: Callable | None = None
+    learns: bool = True
 
 
 class Algorithm(NamedTuple):

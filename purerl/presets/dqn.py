@@ -112,11 +112,16 @@ def _with_dataset(preset: Preset) -> Preset:
 def make_algorithm(env: Environment, config: Config) -> Algorithm:
     """DQN, or offline DQN where there is a dataset.
 
+    Agents that have learnt from one act without it: where a config has its fingerprint, the file may be missing, and
+    only ``update`` asks for it.
+
     Raises:
         ValueError: if the dataset cannot be used, or is another one than the config asks for.
     """
     if config.dataset is None:
         return dqn(env, config)
+    if config.dataset_sha256 is not None and not pathlib.Path(config.dataset).exists():
+        return attach(offline_dqn(env, None, config), make_algorithm, {"env": env, "config": config})
     transitions = dataset.load(config.dataset, env)
     found = dataset.fingerprint(transitions)
     if config.dataset_sha256 not in (None, found):

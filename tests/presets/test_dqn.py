@@ -10,6 +10,7 @@ import jax
 import numpy as np
 import pytest
 
+import purerl
 from purerl import envs
 from purerl.data import dataset, ring
 from purerl.driver import command_line
@@ -104,6 +105,24 @@ def test_a_run_is_resumed_with_its_own_data(runs, capsys):
     assert sorted((runs / "offline").rglob("*")) == files
     with Checkpoints(runs / "offline" / "checkpoints", read_only=True) as checkpoints:
         assert max(checkpoints.steps()) == 10
+
+
+@pytest.mark.covers("offline-tax")
+def test_agents_act_without_their_dataset(runs, capsys):
+    """From the folder and from a file, as with it; a run that is to learn on is refused, and its folder stays."""
+    obs, folder, data = np.zeros((3, 4)), runs / "offline", runs / "data.npz"
+    _, expected = purerl.load(folder).act((), obs)
+    files = sorted(folder.rglob("*"))
+    data.rename(runs / "elsewhere.npz")
+    try:
+        agent = purerl.load(folder)
+        agent.save(runs / "agent.safetensors")
+        for one in (agent, purerl.load(runs / "agent.safetensors")):
+            np.testing.assert_array_equal(one.act((), obs)[1], expected)
+        message = refused(experiment.main, capsys, "--resume", str(folder), "--num-env-steps", "400")
+    finally:
+        (runs / "elsewhere.npz").rename(data)
+    assert "offline_dqn has no dataset to learn from" in message and sorted(folder.rglob("*")) == files
 
 
 @pytest.mark.parametrize(

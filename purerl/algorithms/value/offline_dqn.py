@@ -64,7 +64,7 @@ class OfflineDQNState(struct.PyTreeNode):
 
 
 @recorded
-def offline_dqn(env: Environment, dataset: Transition, config: DQNConfig | None = None) -> Algorithm:
+def offline_dqn(env: Environment, dataset: Transition | None, config: DQNConfig | None = None) -> Algorithm:
     """DQN, or conservative Q-learning, from a dataset.
 
     One update takes ``num_gradient_steps`` steps on uniform minibatches, and counts as the ``num_envs * num_steps``
@@ -76,7 +76,8 @@ def offline_dqn(env: Environment, dataset: Transition, config: DQNConfig | None 
 
     Args:
         env: where the dataset comes from, and where the agent is evaluated; actions :class:`~purerl.spaces.Discrete`.
-        dataset: ``[N, ...]``, such as :func:`purerl.data.dataset.load` returns, episode after episode.
+        dataset: ``[N, ...]``, such as :func:`purerl.data.dataset.load` returns, episode after episode; None for agents
+            that have learnt and only act (``spec.learns`` is False).
         config: sizes and choices; not ``prioritized``.
 
     Raises:
@@ -87,11 +88,13 @@ def offline_dqn(env: Environment, dataset: Transition, config: DQNConfig | None 
     net = make_network(env, config)
     if config.prioritized:
         raise ValueError("DQNConfig.prioritized = True: a dataset is sampled from uniformly, so drop it.")
-    check_dataset(dataset, env)
-    recorded = jax.device_get(rings.full(jax.tree.map(lambda x: np.asarray(x)[:, None], dataset.replace(info={}))))
+    if dataset is not None:
+        check_dataset(dataset, env)
+    ring = as_ring(nothing_known(env) if dataset is None else dataset)
 
     def init(hypers: DQNHypers, key: jax.Array) -> OfflineDQNState:
-        params, opt_state = init_params(net, config, hypers, key, jnp.asarray(dataset.obs[:1]))
+        space = env.observation_space
+        params, opt_state = init_params(net, config, hypers, key, jnp.zeros((1, *space.shape), space.dtype))
         return OfflineDQNState(
             params=params,
             target_params=jax.tree.map(jnp.copy, params),
@@ -101,7 +104,7 @@ def offline_dqn(env: Environment, dataset: Transition, config: DQNConfig | None 
         )
 
     def update(hypers: DQNHypers, state: OfflineDQNState, key: jax.Array) -> tuple[OfflineDQNState, Metrics]:
-        step = functools.partial(learn, net, config, jax.tree.map(jnp.asarray, recorded))
+        step = functools.partial(learn, net, config, jax.tree.map(jnp.asarray, ring))
         finish = functools.partial(finish_update, config)
         return dataset_update(step, finish, config.num_gradient_steps)(hypers, state, key)
 
@@ -114,20 +117,42 @@ def offline_dqn(env: Environment, dataset: Transition, config: DQNConfig | None 
     def evaluate(hypers: DQNHypers, state: OfflineDQNState, key: jax.Array, num_episodes: int) -> Episodes:
         return rollout.evaluation(env, no_carry, act)(hypers, state, key, num_episodes)
 
-    returns = episode_returns(dataset)
     spec = Spec(
         "offline_dqn",
         config.num_envs * config.num_steps,
         evaluate,
-        {"env": env.name, **dataclasses.asdict(config), "dataset_sha256": fingerprint(dataset)},
-        hypers_class=DQNHypers,
-        facts={
-            "dataset_return": float(np.mean(returns)) if len(returns) else float("nan"),
-            "dataset_episodes": len(returns),
-            "dataset_transitions": len(dataset.reward),
+        {
+            **{"env": env.name, **dataclasses.asdict(config)},
+            **({} if dataset is None else {"dataset_sha256": fingerprint(dataset)}),
         },
+        hypers_class=DQNHypers,
+        facts={} if dataset is None else describe(dataset),
+        learns=dataset is not None,
     )
     return Algorithm(init, update, no_carry, act, spec)
+
+
+def as_ring(dataset: Transition) -> rings.Ring:
+    """A dataset ``[N, ...]`` as a full replay of one environment, in host memory."""
+    return jax.device_get(rings.full(jax.tree.map(lambda x: np.asarray(x)[:, None], dataset.replace(info={}))))
+
+
+def nothing_known(env: Environment) -> Transition:
+    """A dataset ``[1, ...]`` of which nothing can be learnt: its reward is NaN."""
+    obs = np.zeros((1, *env.observation_space.shape), env.observation_space.dtype)
+    action = np.zeros((1, *env.action_space.shape), env.action_space.dtype)
+    no, yes = np.zeros(1, bool), np.ones(1, bool)
+    return Transition(obs, action, np.full(1, np.nan, np.float32), no, yes, obs, {})
+
+
+def describe(dataset: Transition) -> dict[str, float]:
+    """What a summary says of a dataset: the mean return of its episodes, their number, and that of transitions."""
+    returns = episode_returns(dataset)
+    return {
+        "dataset_return": float(np.mean(returns)) if len(returns) else float("nan"),
+        "dataset_episodes": len(returns),
+        "dataset_transitions": len(dataset.reward),
+    }
 
 
 def check_dataset(dataset: Transition, env: Environment) -> None:

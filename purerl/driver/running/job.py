@@ -45,6 +45,8 @@ class Job(NamedTuple):
         """
         if not isinstance(algorithm, Algorithm):
             raise ValueError(f"{algorithm!r} is no algorithm: give what a factory returns, such as ppo(env, config).")
+        if not algorithm.spec.learns:
+            raise ValueError(f"{algorithm.spec.name} has no dataset to learn from: so it only acts. Restore the file.")
         _check_key(key)
         _check_hypers(algorithm, hypers)
         _check_evaluation(algorithm, options.eval_every)
