@@ -56,7 +56,7 @@ def _run(command: str, words: list[str]) -> Any:
         starting.begin(command, words)
         return importlib.import_module(f"purerl.tools.{command}").main(words)
     if command == "list":
-        return _list()
+        return _list(words)
     if command not in _COMMANDS:
         hint = f"Did you mean: purerl train {command}? " if command in algorithms() else near(command, _COMMANDS)
         _leave(f"purerl: no command {command!r}. {hint}purerl --help lists them all.")
@@ -88,8 +88,13 @@ def _launch(module: Any, words: list[str], prog: str) -> None:
     importlib.import_module("purerl.driver.command_line").main(module.EXPERIMENT, words, prog)
 
 
-def _list() -> None:
+def _list(words: list[str]) -> None:
     """Print the algorithms, and when JAX has been imported the environments, with the algorithms that have presets."""
+    if words in (["--help"], ["-h"]):
+        print(f"usage: purerl list\n\nPrint {_COMMANDS['list'][1]}.")
+        return
+    if words:
+        _leave(f"purerl list: it prints everything and takes no {words[0]!r}.")
     known = algorithms()
     print(f"Algorithms, for purerl train:\n\n{_table(known)}", flush=True)
     starting.begin("list")

@@ -10,6 +10,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from purerl.names import assignments
+
 
 class Named(NamedTuple):
     """Something to be called: a name, or ``module:function``, and arguments by name or position."""
@@ -100,18 +102,26 @@ def parse_arguments(items: Sequence[str]) -> dict[str, Any]:
     Raises:
         ValueError: if an item has another form, or a name comes twice.
     """
-    arguments: dict[str, Any] = {}
-    for item in items:
-        name, equals, text = item.partition("=")
-        if not (name.isidentifier() and equals):
-            raise ValueError(f"Argument {item!r} is not of the form NAME=VALUE, such as max_steps_in_episode=200.")
-        if name in arguments:
-            raise ValueError(f"Argument {item!r}: {name} is {arguments[name]!r} already. Give it once.")
-        try:
-            arguments[name] = ast.literal_eval({"true": "True", "false": "False"}.get(text, text))
-        except (SyntaxError, ValueError):
-            arguments[name] = text
-    return arguments
+    texts = assignments(items, "Argument", "NAME=VALUE, such as max_steps_in_episode=200")
+    return {name: _value(text) for name, text in texts.items()}
+
+
+def reward_wrappers(text: str) -> tuple[str, ...]:
+    """The wrappers in an environment's name that change rewards, where returns are told as they were without them."""
+    try:
+        wrappers = EnvName.parse(text).wrappers
+    except ValueError:  # a name that its author made up
+        return ()
+    counted_anew = [i for i, wrapper in enumerate(wrappers) if wrapper.name == "episode_statistics"]
+    after = wrappers[counted_anew[-1] + 1 :] if counted_anew else wrappers
+    return tuple(str(wrapper) for wrapper in after if wrapper.name in ("clip_reward", "scale_reward"))
+
+
+def _value(text: str) -> Any:
+    try:
+        return ast.literal_eval({"true": "True", "false": "False"}.get(text, text))
+    except (SyntaxError, ValueError):
+        return text
 
 
 def _shown(value: Any) -> str:

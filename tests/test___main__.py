@@ -100,6 +100,13 @@ def test_everything_is_listed(capsys):
     assert capsys.readouterr().out.strip() == purerl.__version__
 
 
+def test_a_list_takes_no_further_words(capsys):
+    """They are refused; --help is answered."""
+    assert refused(capsys, "list", "algorithms") == "purerl list: it prints everything and takes no 'algorithms'.\n"
+    command.main(["list", "--help"])
+    assert capsys.readouterr().out.startswith("usage: purerl list\n\nPrint the algorithms")
+
+
 def test_help_does_not_wait_for_jax(tmp_path):
     """In a fresh process, from another folder: the list of commands and that of algorithms, without JAX."""
     code = (

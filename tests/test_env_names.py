@@ -2,7 +2,7 @@
 
 import pytest
 
-from purerl.env_names import EnvName, Named, base_name, parse_arguments
+from purerl.env_names import EnvName, Named, base_name, parse_arguments, reward_wrappers
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_arguments_of_a_command_line():
     for wrong, message in (("a", "'a' is not of the form NAME=VALUE"), ("a-b=1", "not of the form"), ("=1", "form")):
         with pytest.raises(ValueError, match=message):
             parse_arguments([wrong])
-    with pytest.raises(ValueError, match=r"Argument 'a=2': a is 1 already. Give it once"):
+    with pytest.raises(ValueError, match=r"Argument 'a=2': a is '1' already. Give it once"):
         parse_arguments(["a=1", "a=2"])
 
 
@@ -72,3 +72,21 @@ def test_making_calls_with_what_the_text_says():
     name.make(lambda *args, **kwargs: calls.append((args, kwargs)), len)
     EnvName.parse("Taxi").make(lambda *args, **kwargs: calls.append((args, kwargs)))
     assert calls == [((len,), {"wrappers": ("clip_reward",), "size": 4}), (("Taxi",), {})]
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("Taxi", ()),
+        ("Taxi + frame_stack(k=2)", ()),
+        (
+            "Taxi + clip_reward(low=-1) + frame_stack(k=2) + scale_reward(factor=2)",
+            ("clip_reward(low=-1)", "scale_reward(factor=2)"),
+        ),
+        ("Taxi + clip_reward + episode_statistics", ()),
+        ("my own (env", ()),
+    ],
+)
+def test_wrappers_that_change_rewards_are_found(text, found):
+    """In order; not those whose rewards the reported returns are of, and none in a name that cannot be read."""
+    assert reward_wrappers(text) == found

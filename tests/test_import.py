@@ -18,7 +18,8 @@ ARROWS = {
     "spaces.py": ("types",),
     "observation.py": ("spaces", "types"),
     "names.py": (),
-    "env_names.py": (),
+    "env_names.py": ("names",),
+    "notices.py": (),
     "xla.py": (),
     "files.py": (),
     "starting.py": ("xla",),
@@ -57,7 +58,7 @@ ARROWS = {
     "analysis": ("analysis", "files", "types"),
     "driver": (
         *("driver", "agent", "agent_file", "algorithm", "analysis", "config_checks", "env_names", "files", "names"),
-        *("ranges", "recipes", "starting", "types", "xla"),
+        *("notices", "ranges", "recipes", "starting", "types", "xla"),
     ),
     # on top: algorithms with settings that work, what is done with runs, the command that finds both by name
     "presets": ("presets", "algorithm", "algorithms", "data", "driver", "envs", "recipes", "types"),

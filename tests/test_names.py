@@ -2,7 +2,7 @@
 
 import pytest
 
-from purerl.names import near
+from purerl.names import assignments, near
 
 
 @pytest.mark.parametrize(
@@ -24,3 +24,13 @@ def test_near_names_are_known_names_that_look_alike(name, expected):
 def test_near_names_are_at_most_three_the_nearest_first():
     """Of five that look alike."""
     assert near("abcd", ["abcdefg", "abcde", "abcd", "abcdef", "abcdefgh"]) == "Near: 'abcd', 'abcde', 'abcdef'. "
+
+
+def test_assignments_are_split_at_the_first_equals_sign():
+    """In their order; what has another form or a name that is none, and what comes twice is refused."""
+    assert assignments(["b=1", "a=x=y", "c="], "Item", "NAME=TEXT") == {"b": "1", "a": "x=y", "c": ""}
+    for item in ("a", "=1", "a-b=1", ""):
+        with pytest.raises(ValueError, match=f"^Item '{item}' is not of the form NAME=TEXT"):
+            assignments([item], "Item", "NAME=TEXT")
+    with pytest.raises(ValueError, match="Item 'a=2': a is '1' already"):
+        assignments(["a=1", "a=2"], "Item", "NAME=TEXT")

@@ -125,11 +125,24 @@ def _made(name: Named, factory: Callable[..., Any]) -> Any:
     try:
         env = factory(**dict(name.keywords))
     except TypeError as error:
-        raise ValueError(f"{name} cannot be made: {error}.") from error
+        raise ValueError(f"{name} cannot be made: {_unknown_argument(name, factory) or error}.") from error
     missing = [attribute for attribute in Environment._fields[:-1] if not hasattr(env, attribute)]
     if missing:
         raise ValueError(f"{name} is {type(env).__name__}, which is no environment: it has no {missing[0]}.")
     return env
+
+
+def _unknown_argument(name: Named, factory: Callable[..., Any]) -> str:
+    """Which argument a factory does not have, what may have been meant, and what there is; empty if it has them all."""
+    known = dict(inspect.signature(factory).parameters)
+    if name.name in TEXTBOOK:
+        known = {**inspect.signature(TEXTBOOK[name.name]).parameters, "max_steps": known["max_steps"]}
+    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in known.values()):
+        return ""
+    for argument, _ in name.keywords:
+        if argument not in known:
+            return f"it takes no {argument}. {near(argument, known)}It takes: {', '.join(known) or 'nothing'}"
+    return ""
 
 
 def _wrapped(env: Environment, wrapper: Named) -> tuple[Environment, tuple[tuple[str, Any], ...]]:

@@ -32,6 +32,24 @@ def test_an_unknown_name_is_answered_with_its_neighbours(wrong, near):
         envs.make(wrong)
 
 
+@pytest.mark.parametrize(
+    ("name", "wrong", "message"),
+    [
+        (
+            "FrozenLake",
+            "slipery",
+            r"cannot be made: it takes no slipery\. Near: 'slippery'.*\. It takes: .*, max_steps\.",
+        ),
+        ("FrozenLake", "max_step", r"Near: 'max_steps'"),
+        ("bandit/gaussian", "num_arm", r"Near: 'num_arms'.*\. It takes: num_arms, means, mean, spread, noise\."),
+    ],
+)
+def test_an_unknown_argument_is_answered_with_its_neighbours(name, wrong, message):
+    """Of the textbook's functions and of others: what is near, and all that there is."""
+    with pytest.raises(ValueError, match=message):
+        envs.make(name, **{wrong: 1})
+
+
 def test_register_adds_a_factory_and_refuses_a_taken_name(monkeypatch):
     """A registered factory gets make()'s keywords, also under an id of gymnax's; a second one is refused."""
     monkeypatch.setattr(registry, "_factories", dict(registry._factories))

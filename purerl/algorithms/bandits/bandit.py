@@ -39,6 +39,7 @@ class BanditAgent(NamedTuple):
             policy is itself sampled, as Thompson's is.
         learn: ``(hypers, statistics, obs, action, reward) -> statistics``.
         hypers_class: of its hyperparameters, as of :class:`~purerl.algorithm.Spec`.
+        reward_range: that it is defined for; it learns from rewards clipped to it. None: any reward.
     """
 
     name: str
@@ -46,6 +47,7 @@ class BanditAgent(NamedTuple):
     policy: Callable
     learn: Callable
     hypers_class: type | None = None
+    reward_range: tuple[float, float] | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -76,7 +78,8 @@ def bandit(env: Environment, agent: BanditAgent, config: BanditConfig | None = N
     """Multi-armed bandit: an agent that plays one game for ever.
 
     Metrics are means over an update's pulls: ``reward`` and all that the environment's ``info`` holds, of the bandits
-    of purerl ``regret`` (pseudo-regret per pull, from the true means) and ``optimal`` (share of pulls of a best arm).
+    of purerl ``regret`` (pseudo-regret per pull, from the true means) and ``optimal`` (share of pulls of a best arm);
+    of an agent with a range of rewards also ``clipped_rewards``, the share of those outside, which it sees clipped.
     Nothing is evaluated: in a fresh game nothing is known, and in its own the agent is measured as it learns.
 
     Args:
@@ -122,8 +125,12 @@ def pull(
     action_key, env_key = jax.random.split(key)
     action = choose_arm(agent, hypers, state.statistics, state.obs, action_key, sample=True)
     obs, problem, reward, _, _, info = env.step(env_key, state.problem, action)
-    statistics = agent.learn(hypers, state.statistics, state.obs, action, reward)
-    return BanditState(statistics=statistics, problem=problem, obs=obs), {"reward": reward, **info}
+    metrics, learnt = {"reward": reward, **info}, reward
+    if agent.reward_range is not None:
+        learnt = jnp.clip(reward, *agent.reward_range)
+        metrics["clipped_rewards"] = (reward != learnt).astype(jnp.float32)
+    statistics = agent.learn(hypers, state.statistics, state.obs, action, learnt)
+    return BanditState(statistics=statistics, problem=problem, obs=obs), metrics
 
 
 def choose_arm(

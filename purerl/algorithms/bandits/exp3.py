@@ -48,7 +48,7 @@ def _reweigh(
     return RewardSums(total=statistics.total + pulled * reward / exp3_policy(statistics.total, hypers.exploration))
 
 
-exp3 = BanditAgent("exp3", _no_sums, _exp3, _reweigh, EXP3Hypers)
+exp3 = BanditAgent("exp3", _no_sums, _exp3, _reweigh, EXP3Hypers, (0.0, 1.0))
 """EXP3: exponential weights for rewards in [0, 1] that an adversary may choose.
 
 Its regret to the best arm, whose rewards sum to G, is at most ``(e - 1) gamma G + A ln A / gamma``.

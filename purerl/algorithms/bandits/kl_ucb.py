@@ -58,7 +58,7 @@ def _untried_first(values: ArmValues, index: jax.Array) -> jax.Array:
     return jnp.where(values.count == 0, jnp.inf, index)
 
 
-kl_ucb = BanditAgent("kl-ucb", init_arm_values, _kl_ucb, sample_average, KLUCBHypers)
+kl_ucb = BanditAgent("kl-ucb", init_arm_values, _kl_ucb, sample_average, KLUCBHypers, (0.0, 1.0))
 """KL-UCB: upper confidence bounds that fit Bernoulli arms, rewards in [0, 1].
 
 Its regret is asymptotically the least there can be. Garivier and Cappé 2011 (arXiv 1102.2490).

@@ -45,7 +45,7 @@ Thompson 1933.
 
 
 class BernoulliThompsonHypers(struct.PyTreeNode):
-    """Hyperparameters of Thompson sampling for rewards 0 and 1."""
+    """Hyperparameters of Thompson sampling for rewards in [0, 1]."""
 
     prior_successes: float = hyper(1.0, above=0)
     """First parameter of the Beta prior."""
@@ -66,9 +66,11 @@ def _bernoulli_thompson(
 
 
 bernoulli_thompson = BanditAgent(
-    "bernoulli-thompson", init_arm_values, _bernoulli_thompson, sample_average, BernoulliThompsonHypers
+    "bernoulli-thompson", init_arm_values, _bernoulli_thompson, sample_average, BernoulliThompsonHypers, (0.0, 1.0)
 )
 """Bernoulli Thompson sampling: pull an arm as often as it is likely to be the best, rewards being 0 or 1.
+
+One in between counts as so much of a success.
 
 Chapelle and Li 2011, algorithm 2.
 """

@@ -16,7 +16,7 @@ import optax
 from jax.typing import ArrayLike
 
 from purerl.driver.hypers.names import check_fields, check_may_change
-from purerl.names import near
+from purerl.names import assignments, near
 from purerl.ranges import check_hyper, range_of
 from purerl.types import PyTree
 
@@ -160,15 +160,7 @@ def parse(items: Sequence[str]) -> dict[str, Curve]:
     Raises:
         ValueError: if an item has another form, or a field comes twice.
     """
-    schedules: dict[str, Curve] = {}
-    for item in items:
-        name, equals, text = item.partition("=")
-        if not (name and equals):
-            raise ValueError(f"Schedule {item!r} names no field. Write {_FORMS}.")
-        if name in schedules:
-            raise ValueError(f"Schedule {item!r}: {name} has the schedule {schedules[name]} already. Give it once.")
-        schedules[name] = from_text(text)
-    return schedules
+    return {name: from_text(text) for name, text in assignments(items, "Schedule", f"FIELD=SCHEDULE: {_FORMS}").items()}
 
 
 def _pieces(text: str) -> dict[float, float]:

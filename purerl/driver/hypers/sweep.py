@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from purerl.driver.hypers.names import check_fields, fold_in_name
-from purerl.names import near
+from purerl.names import assignments, near
 from purerl.ranges import Range, range_of
 from purerl.types import PyTree
 
@@ -212,16 +212,12 @@ def parse(items: Sequence[str]) -> dict[str, Any]:
         ValueError: if an item has another form, a field comes twice, or values and distributions are mixed.
     """
     fields: dict[str, Any] = {}
-    for item in items:
-        name, equals, text = item.partition("=")
-        if not (name and equals and text):
-            raise ValueError(f"Sweep item {item!r} is not of the form FIELD=VALUES. Write {_FORMS}.")
-        if name in fields:
-            raise ValueError(f"Sweep item {item!r}: {name} comes twice. Give all its values at once.")
+    for name, text in assignments(items, "Sweep item", f"FIELD=VALUES: {_FORMS}").items():
         try:
             fields[name] = _parse_values(text)
         except ValueError as error:
-            raise ValueError(f"Sweep item {item!r}: {str(error).rstrip('. ')}. Write {_FORMS}.") from None
+            wrong = f"Sweep item {f'{name}={text}'!r}: {str(error).rstrip('. ')}"
+            raise ValueError(f"{wrong}. Write {_FORMS}.") from None
     listed = [name for name, values in fields.items() if not isinstance(values, Distribution)]
     if listed and len(listed) < len(fields):
         values = ",".join(map(_plain, fields[listed[0]]))
@@ -302,6 +298,8 @@ def _rounded(value: Any) -> str:
 
 
 def _parse_values(text: str) -> tuple[Any, ...] | Distribution:
+    if not text:
+        raise ValueError("it has no value")
     kind, opened, inside = text.partition("(")
     if not opened:
         return tuple(_parse_value(value.strip()) for value in text.split(","))

@@ -8,14 +8,13 @@ import contextlib
 import signal
 import sys
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 import numpy as np
 
-from purerl import xla
+from purerl import notices, xla
 from purerl.algorithm import Algorithm
 from purerl.driver.hypers.sweep import Sweep
 from purerl.driver.options import RunOptions
@@ -29,7 +28,7 @@ from purerl.driver.running.result import TrainResult
 from purerl.driver.running.summary import result_of
 from purerl.driver.running.timer import Timer
 from purerl.driver.storage.checkpoint import Saved
-from purerl.driver.storage.logs import Log
+from purerl.driver.storage.logs import NUM_DIVERGED, Log
 from purerl.driver.storage.store import Origin, Store, open_store
 from purerl.types import Episodes, PyTree
 
@@ -108,7 +107,7 @@ def _conclude(
         if store is not None:
             _finish(store, result)
     for line in result.summary["warnings"]:
-        warnings.warn(line, stacklevel=3)
+        notices.warn(line)
     return result
 
 
@@ -146,7 +145,7 @@ def _finish(store: Store, result: TrainResult) -> None:
         store.finish(result)
     except OSError as error:
         remedy = "make room, and resume the run to have them"
-        warnings.warn(f"The results cannot be written to {store.path} ({error}): {remedy}.", stacklevel=3)
+        notices.warn(f"The results cannot be written to {store.path} ({error}): {remedy}.")
 
 
 def _run(engine: Engine, log: Log, store: Store | None, request: StopRequest, shows: bool, *, looked: bool) -> None:
@@ -162,7 +161,7 @@ def _run(engine: Engine, log: Log, store: Store | None, request: StopRequest, sh
             if engine.update >= plan.num_updates:
                 return
             if len(engine.frozen) == num_trials:
-                warnings.warn(f"All {num_trials} trials diverged: the run ends here.", stacklevel=3)
+                notices.warn(f"All {num_trials} trials diverged: the run ends here.")
                 return
             stopped_by = devices.agree(request.signal or 0, max)
             if stopped_by:
@@ -184,7 +183,7 @@ def _look(engine: Engine, log: Log, store: Store | None) -> list[str]:
         with timer.on("log"):
             metrics, diverged = engine.read()
             _report(engine, diverged)
-            log.add(plan.step(update), metrics)
+            log.add(plan.step(update), metrics | _diverged(engine))
     if update in plan.evals_at:
         episodes = engine.evaluate()
         with timer.on("log"):
@@ -245,11 +244,17 @@ def _report(engine: Engine, trials: list[int]) -> None:
         for report in reports[:_MAX_REPORTS]
     ]
     more = f"; and {len(reports) - _MAX_REPORTS} more" if len(reports) > _MAX_REPORTS else ""
-    warnings.warn(
+    notices.warn(
         f"Diverged: {'; '.join(lines)}{more}. What diverged is frozen, the others go on. A smaller learning rate, or "
-        "normalised observations and rewards, usually help; debug_nans finds the operation.",
-        stacklevel=5,
+        "normalised observations and rewards, usually help; debug_nans finds the operation."
     )
+
+
+def _diverged(engine: Engine) -> dict[str, np.ndarray]:
+    """From the first divergence on, 1 for each trial that has diverged, ``[M]``: logs count them beside their means."""
+    if not engine.frozen:
+        return {}
+    return {NUM_DIVERGED: np.isin(np.arange(engine.job.trials.num_trials), list(engine.frozen)).astype(float)}
 
 
 def _describe(episodes: Episodes) -> dict[str, np.ndarray]:
@@ -292,11 +297,10 @@ def _say_rounding(plan: Plan, num_env_steps: int, say: Callable[[str], None]) ->
 def _warn_of_deadlock(num_trials: int) -> None:
     affected = jax.default_backend() == "cpu" and num_trials > 1 and xla.jaxlib_can_deadlock()
     if affected and not xla.has_deadlock_remedy():
-        warnings.warn(
+        notices.warn(
             "On the CPU, jaxlib below 0.11 can deadlock in programs vmapped over seeds. Remedy: install "
             "jaxlib >= 0.11 (Python >= 3.12), or set the environment variable "
-            f"XLA_FLAGS={xla.SEQUENTIAL_SCHEDULER} before JAX starts; purerl.xla.set_cpu_flags() does.",
-            stacklevel=3,
+            f"XLA_FLAGS={xla.SEQUENTIAL_SCHEDULER} before JAX starts; purerl.xla.set_cpu_flags() does."
         )
 
 
@@ -309,6 +313,6 @@ def _notices(progress: bool) -> Callable[[str], None]:
         if progress:
             print(message, file=sys.stderr)
         else:
-            warnings.warn(message, stacklevel=4)
+            notices.warn(message)
 
     return say

@@ -12,7 +12,8 @@ from purerl.analysis.statistics import interval
 from purerl.driver.running.engine import Engine
 from purerl.driver.running.result import TrainResult
 from purerl.driver.storage import records
-from purerl.driver.storage.logs import Log
+from purerl.driver.storage.logs import NUM_DIVERGED, Log
+from purerl.env_names import reward_wrappers
 from purerl.types import PyTree
 
 _MOST_CLIPPED = 0.1  # share of a distribution's targets outside its support from which on it is warned of
@@ -31,7 +32,7 @@ def result_of(
         forked_from: the folder and the step of the run from which this one went on.
     """
     job, columns, whole = engine.job, engine.job.trials.columns, engine.whole()
-    steps, metrics = log.arrays(name for name in log.curves if not name.startswith("eval_"))
+    steps, metrics = log.arrays(name for name in log.curves if not name.startswith("eval_") and name != NUM_DIVERGED)
     eval_steps, evals = log.arrays(name for name in log.curves if name == "eval_return")
 
     def split(values: PyTree) -> PyTree:
@@ -72,18 +73,19 @@ def _outcome(engine: Engine, log: Log) -> dict[str, Any]:
     evaluated = (
         f"mean of {job.num_eval_episodes} {job.algorithm.spec.evaluated_in}" if job.plan.evals_at else "training return"
     )
+    changed_by = " and ".join(reward_wrappers(str(job.algorithm.spec.settings.get("env", ""))))
     return {
         "num_diverged": len(engine.frozen),
         "diverged": diverged.tolist(),
         "divergences": [frozen.report for frozen in engine.frozen.values()],
         "final_return": interval(returns.ravel())._asdict(),
         "final_return_of_each_seed": returns.tolist(),
-        "final_return_is": evaluated,
-        "warnings": _warnings(log, job.num_eval_episodes),
+        "final_return_is": f"{evaluated}, of rewards before {changed_by}" if changed_by else evaluated,
+        "warnings": _warnings(log, job.num_eval_episodes, job.algorithm.spec.name),
     }
 
 
-def _warnings(log: Log, num_eval_episodes: int) -> list[str]:
+def _warnings(log: Log, num_eval_episodes: int, name: str = "the algorithm") -> list[str]:
     """What a reader of the returns should know, a sentence each."""
     found = []
     clipped, num_cut = log.last("clipped_targets"), log.last("eval_num_cut")
@@ -92,6 +94,12 @@ def _warnings(log: Log, num_eval_episodes: int) -> list[str]:
         found.append(
             f"{share:.0f} % of the last targets lay outside the support of the distribution and were clipped: what "
             "lies beyond its ends cannot be learnt; widen it (of C51: v_min and v_max)."
+        )
+    rewards = log.last("clipped_rewards")
+    if np.nansum(rewards) > 0:
+        found.append(
+            f"{100 * np.nanmean(rewards):.2g} % of the last rewards lay outside the range that {name} is made for, and "
+            "were clipped to it: scale them (scale_reward), or take another algorithm."
         )
     if np.nansum(num_cut) > 0:
         num_episodes = num_eval_episodes * int(np.sum(~np.isnan(num_cut)))

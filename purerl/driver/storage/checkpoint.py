@@ -12,7 +12,6 @@ import math
 import os
 import pathlib
 import shutil
-import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -20,6 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from purerl import notices
 from purerl.types import PyTree
 
 _SPARE_BYTES = 2**20
@@ -77,7 +77,7 @@ class Checkpoints:
         try:
             self.wait()
         except OSError as error:
-            warnings.warn(str(error), stacklevel=2)
+            notices.warn(str(error))
         with contextlib.suppress(Exception):  # the same error once more
             self._manager.close()
 
@@ -157,9 +157,7 @@ class Checkpoints:
             try:
                 return self._load(like, candidate)
             except CorruptError as error:
-                warnings.warn(
-                    f"Checkpoint {self.folder / str(candidate)} is damaged ({error}) and is passed over.", stacklevel=2
-                )
+                notices.warn(f"Checkpoint {self.folder / str(candidate)} is damaged ({error}) and is passed over.")
         raise ValueError(
             f"None of the checkpoints asked for in {self.folder} can be read "
             f"({', '.join(map(str, reversed(steps if step is None else [step])))}). Nothing was deleted; "

@@ -8,15 +8,16 @@ import operator
 import os
 import pathlib
 import time
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from purerl import notices
 from purerl.driver.storage import folder as folders
 
 MAX_TENSORBOARD_RUNS = 64
+NUM_DIVERGED = "num_diverged"  # of a trial 0 or 1, of several their number
 
 
 class Columns(NamedTuple):
@@ -99,7 +100,7 @@ class Log:
                 action(sink)
             except OSError as error:
                 self._sinks.remove(sink)
-                warnings.warn(f"{sink.name} cannot be written ({error}); the run goes on without it.", stacklevel=3)
+                notices.warn(f"{sink.name} cannot be written ({error}); the run goes on without it.")
 
     def arrays(self, names: Iterable[str]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Steps ``[K]`` at which any of the metrics was logged, and their values ``[K, M]`` by name."""
@@ -183,10 +184,9 @@ class CsvFile:
             self._failed = False
         except OSError as error:
             if not self._failed:
-                warnings.warn(
+                notices.warn(
                     f"{self.name} cannot be written ({error.strerror}). The run goes on and keeps its metrics until "
-                    "there is room again; until then there are no new checkpoints.",
-                    stacklevel=4,
+                    "there is room again; until then there are no new checkpoints."
                 )
             self._failed = True
 
@@ -205,10 +205,7 @@ class TensorBoard:
         names = [_run_name(columns, trial, each) for trial in range(columns.num_trials)]
         self._trials = {name: [i for i, other in enumerate(names) if other == name] for name in names}
         if len(self._trials) > MAX_TENSORBOARD_RUNS:
-            warnings.warn(
-                f"{len(self._trials)} points are too many for TensorBoard: {folders.METRICS} has them all.",
-                stacklevel=3,
-            )
+            notices.warn(f"{len(self._trials)} points are too many for TensorBoard: {folders.METRICS} has them all.")
             self._trials = {}
         self._files = {}
         for name in self._trials:
@@ -224,8 +221,7 @@ class TensorBoard:
 
         with self._closed_by_errors():
             for name, trials in self._trials.items():
-                there = {metric: row[trials][~np.isnan(row[trials])] for metric, row in values.items()}
-                means = {metric: x.mean() for metric, x in there.items() if x.size}
+                means = _means({metric: row[trials] for metric, row in values.items()})
                 summary = Summary(value=[Summary.Value(tag=metric, simple_value=x) for metric, x in means.items()])
                 self._write(name, step=step, summary=summary)
 
@@ -284,11 +280,8 @@ class WeightsAndBiases:
 
     def add(self, step: int, values: Mapping[str, np.ndarray]) -> None:
         """Append an entry."""
-        entry: dict[str, float] = {}
+        entry = _means(values)
         for metric, row in values.items():
-            finite = row[~np.isnan(row)]
-            if finite.size:
-                entry[metric] = float(finite.mean())
             entry |= {
                 f"{_run_name(self._columns, trial, True)}/{metric}": float(value)
                 for trial, value in enumerate(row)
@@ -302,6 +295,14 @@ class WeightsAndBiases:
     def close(self) -> None:
         """Send what is buffered."""
         self._run.finish()
+
+
+def _means(values: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Of each metric the mean over the trials that have it; of those that have diverged, their number."""
+    there = {metric: row[~np.isnan(row)] for metric, row in values.items()}
+    return {
+        metric: float(row.sum() if metric == NUM_DIVERGED else row.mean()) for metric, row in there.items() if row.size
+    }
 
 
 def _run_name(columns: Columns, trial: int, each: bool) -> str:

@@ -4,14 +4,13 @@ import contextlib
 import os
 import pathlib
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from purerl import files
+from purerl import files, notices
 from purerl.driver.options import RunOptions
 from purerl.driver.running import devices, program
 from purerl.driver.running.engine import Engine
@@ -113,7 +112,7 @@ class Store:
         except OSError as error:
             self._saved = -1
             if not self._was_refused:
-                warnings.warn(f"{error} The run goes on; the checkpoints that are there stay.", stacklevel=4)
+                notices.warn(f"{error} The run goes on; the checkpoints that are there stay.")
             self._was_refused = True
             return False
         return True
@@ -344,7 +343,7 @@ def _cut(path: pathlib.Path, size: int) -> None:
     """Shorten a log to what it was when the checkpoint was written; to whole lines where a part of that is lost."""
     there = path.stat().st_size if path.exists() else 0
     if there < size:
-        warnings.warn(f"{path} is shorter than it was: a part of what was logged before is lost.", stacklevel=4)
+        notices.warn(f"{path} is shorter than it was: a part of what was logged before is lost.")
         size = path.read_bytes().rfind(b"\n") + 1 if there else 0
     if there > size:
         os.truncate(path, size)

@@ -156,9 +156,9 @@ def test_schedules_stay_in_the_range_of_their_field(given, message):
 @pytest.mark.parametrize(
     ("items", "message"),
     [
-        (["linear:0"], "Schedule 'linear:0' names no field. Write linear:END, cosine:END or piecewise"),
-        (["=linear:0"], "names no field"),
-        (["a=linear:0", "a=cosine:1"], "Schedule 'a=cosine:1': a has the schedule linear:0 already"),
+        (["linear:0"], "Schedule 'linear:0' is not of the form FIELD=SCHEDULE: linear:END, cosine:END or piecewise"),
+        (["=linear:0"], "Schedule '=linear:0' is not of the form"),
+        (["a=linear:0", "a=cosine:1"], "Schedule 'a=cosine:1': a is 'linear:0' already"),
         (["a=linar:0"], "Schedule 'linar:0': no kind 'linar'. Near: 'linear'. Write"),
         (["a=0.5"], "Schedule '0.5': no kind '0.5'. Write"),
         (["a=linear"], "Schedule 'linear': could not convert string to float: ''. Write"),

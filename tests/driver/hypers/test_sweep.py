@@ -234,11 +234,11 @@ def test_distributions_survive_the_command_line(distribution):
 @pytest.mark.parametrize(
     ("items", "message"),
     [
-        (["gamma"], "Sweep item 'gamma' is not of the form FIELD=VALUES. Write FIELD=1,2,3 or "),
+        (["gamma"], "Sweep item 'gamma' is not of the form FIELD=VALUES: FIELD=1,2,3 or "),
         (["=1"], "Sweep item '=1' is not of the form"),
-        (["gamma="], "Sweep item 'gamma=' is not of the form"),
+        (["gamma="], "Sweep item 'gamma=': it has no value"),
         (["gamma=1,,2"], "Sweep item 'gamma=1,,2': a value is empty. Write"),
-        (["gamma=1", "gamma=2"], "Sweep item 'gamma=2': gamma comes twice"),
+        (["gamma=1", "gamma=2"], "Sweep item 'gamma=2': gamma is '1' already"),
         (["gamma=uniform(0,1"], "the bracket does not close at the end. Write"),
         (["gamma=uniform(0,1),2"], "the bracket does not close at the end"),
         (["gamma=unifrom(0,1)"], "no distribution 'unifrom'. Near: 'uniform'"),

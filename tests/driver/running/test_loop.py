@@ -5,6 +5,7 @@ import json
 import pathlib
 import signal
 import warnings
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -289,6 +290,14 @@ def test_metrics_csv_is_tidy_and_complete(run):
             low, middle, high = (table[seed, step, f"eval_return_{p}"] for p in ("p05", "p50", "p95"))
             assert low < middle < high and table[seed, step, "eval_return_std"] > 0
     assert [int(row["step"]) for row in found] == sorted(int(row["step"]) for row in found)
+
+
+def test_trials_that_diverged_are_counted_in_the_log():
+    """From the first of them on; before, no row says anything."""
+    engine = SimpleNamespace(frozen={}, job=SimpleNamespace(trials=SimpleNamespace(num_trials=3)))
+    assert loop._diverged(engine) == {}
+    engine.frozen = {1: "report"}
+    assert {name: row.tolist() for name, row in loop._diverged(engine).items()} == {"num_diverged": [0.0, 1.0, 0.0]}
 
 
 def test_no_row_where_there_was_no_data(tmp_path):

@@ -23,6 +23,21 @@ def test_saturation_is_warned_of():
     assert _warnings(logged(clipped_targets=[0.2, 0.0, 0.0]), 32) == []
 
 
+def test_rewards_out_of_range_are_warned_of():
+    """From the first on, with the agent's name."""
+    (line,) = _warnings(logged(clipped_rewards=[0.03, 0.01, np.nan]), 32, "exp3")
+    assert line.startswith("2 % of the last rewards lay outside the range that exp3 is made for")
+    assert _warnings(logged(clipped_rewards=[0, 0, 0]), 32, "exp3") == []
+
+
+def test_returns_under_wrappers_of_rewards_say_which_they_are():
+    """They are those of the rewards before, and the summary says so."""
+    algorithm = toy()
+    settings = {**algorithm.spec.settings, "env": "Taxi + clip_reward(low=-2)"}
+    result = train(algorithm._replace(spec=algorithm.spec._replace(settings=settings)), num_env_steps=20)
+    assert result.summary["final_return_is"] == "training return, of rewards before clip_reward(low=-2)"
+
+
 def test_what_is_in_the_summary_is_warned_of():
     """At the end of a run from Python, too, where nobody prints a report."""
     update = toy().update

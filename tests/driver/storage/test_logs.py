@@ -233,9 +233,9 @@ def test_many_lone_seeds_have_one_mean(tmp_path):
     """More seeds than it can show, without a sweep: one run, their mean."""
     columns = Columns(logs.MAX_TENSORBOARD_RUNS + 1, {})
     sink = TensorBoard(tmp_path, columns, purge_step=None)
-    sink.add(10, {"a": np.arange(65.0)})
+    sink.add(10, {"a": np.arange(65.0), logs.NUM_DIVERGED: np.arange(65) < 3.0})
     sink.close()
-    assert events(tmp_path / "mean") == [(10, {"a": 32.0})]
+    assert events(tmp_path / "mean") == [(10, {"a": 32.0, "num_diverged": 3.0})]
 
 
 def test_resumed_tensorboard_takes_back_what_came_after(tmp_path):
@@ -282,7 +282,8 @@ def test_wandb_gets_means_and_trials(tmp_path, wandb):
 
 
 def test_wandb_of_many_trials_gets_means_alone(tmp_path, wandb):
-    """More trials than can be told apart in a chart: only the mean."""
+    """More trials than can be told apart in a chart: only the mean, and how many diverged."""
     columns = Columns(logs.MAX_TENSORBOARD_RUNS + 1, {})
-    WeightsAndBiases("project", columns, {}, tmp_path).add(10, {"x": np.arange(65.0)})
-    assert wandb.logged == [(10, {"env_steps": 10, "x": 32.0})]
+    diverged = np.arange(65) < 3.0
+    WeightsAndBiases("project", columns, {}, tmp_path).add(10, {"x": np.arange(65.0), logs.NUM_DIVERGED: diverged})
+    assert wandb.logged == [(10, {"env_steps": 10, "x": 32.0, "num_diverged": 3.0})]
