@@ -18,6 +18,7 @@ Source: Kumar et al. 2020, Conservative Q-learning (arXiv 2006.04779), (4).
 
 import dataclasses
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -141,8 +142,9 @@ def nothing_known(env: Environment) -> Transition:
     """A dataset ``[1, ...]`` of which nothing can be learnt: its reward is NaN."""
     obs = np.zeros((1, *env.observation_space.shape), env.observation_space.dtype)
     action = np.zeros((1, *env.action_space.shape), env.action_space.dtype)
-    no, yes = np.zeros(1, bool), np.ones(1, bool)
-    return Transition(obs, action, np.full(1, np.nan, np.float32), no, yes, obs, {})
+    unknown: Any = np.full(1, np.nan, np.float32)
+    ends: Any = np.ones(1, bool)
+    return Transition(obs, action, unknown, ~ends, ends, obs, {})
 
 
 def describe(dataset: Transition) -> dict[str, float]:
