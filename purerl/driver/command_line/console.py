@@ -3,6 +3,7 @@
 import contextlib
 import shlex
 import sys
+import urllib.error
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn, TextIO
@@ -46,6 +47,8 @@ def one_line_errors(name: str, resume: str = "", flags: Sequence[Any] = ()) -> I
         _leave(f"{name}: this needs the package {error.name}: pip install 'purerl[{extra}]'.", 2)
     except BrokenPipeError:
         starting.leave_unread()
+    except urllib.error.URLError as error:
+        _leave(f"{name}: data could not be downloaded ({error.reason}): this needs a network the first time.", 1)
     except (ValueError, OSError) as error:
         _leave(f"{name}: {in_flags(str(error), flags)}", 2)
     except Exception as error:

@@ -5,6 +5,7 @@ import signal
 import sys
 import tomllib
 import warnings
+from urllib.error import URLError
 
 import pytest
 
@@ -69,10 +70,15 @@ def test_errors_end_with_a_sentence(main, capsys, monkeypatch, error, code, text
             "this needs the package wandb: pip install 'purerl[wandb]'",
         ),
         (ModuleNotFoundError("No module", name="pyarrow.parquet"), 2, "pip install 'purerl[data]'"),
+        (
+            URLError("Name or service not known"),
+            1,
+            "data could not be downloaded (Name or service not known)",
+        ),
     ],
 )
 def test_what_is_missing_is_named_without_a_traceback(capsys, error, code, text):
-    """Memory, with what was asked for; a package, with the extra that brings it. A module of another kind is a bug."""
+    """Memory, with what was asked for; a package, with the extra that brings it; a network. A module of another kind is a bug."""
     with pytest.raises(SystemExit) as exit_, one_line_errors("toy"):
         raise error
     (line,) = capsys.readouterr().err.strip().splitlines()
