@@ -78,7 +78,7 @@ def test_errors_end_with_a_sentence(main, capsys, monkeypatch, error, code, text
     ],
 )
 def test_what_is_missing_is_named_without_a_traceback(capsys, error, code, text):
-    """Memory, with what was asked for; a package, with the extra that brings it; a network. A module of another kind is a bug."""
+    """Memory, with what was asked for; a package, with the extra that brings it; a network. Other modules are a bug."""
     with pytest.raises(SystemExit) as exit_, one_line_errors("toy"):
         raise error
     (line,) = capsys.readouterr().err.strip().splitlines()
