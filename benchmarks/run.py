@@ -16,6 +16,7 @@ BENCHMARKS = (
     ("benchmarks.tabular",),
     ("benchmarks.value_iteration",),
     ("benchmarks.replay",),
+    ("benchmarks.cfr",),
     ("benchmarks.search", "--threads", "1"),
     ("benchmarks.self_play", "--threads", "1"),
     ("benchmarks.driver",),

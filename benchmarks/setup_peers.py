@@ -16,6 +16,7 @@ PEERS = {
     "rejax": None,
     "flashbax": None,
     "numba": None,
+    "openspiel": None,
     "sb3": "python3.11",
     "tunix": "python3.11",  # whose JAX is older
     "trl": "python3.11",
