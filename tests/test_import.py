@@ -61,7 +61,7 @@ ARROWS = {
         *("notices", "ranges", "recipes", "starting", "types", "xla"),
     ),
     # on top: algorithms with settings that work, what is done with runs, the command that finds both by name
-    "presets": ("presets", "algorithm", "algorithms", "data", "driver", "envs", "recipes", "types"),
+    "presets": ("presets", "algorithm", "algorithms", "data", "driver", "envs", "nets", "recipes", "types"),
     "tools": (
         *("tools", "agent", "agent_file", "algorithms", "analysis", "config_checks", "driver", "envs", "export"),
         *("files", "games", "kernels", "names", "ranges", "search", "types", "xla"),

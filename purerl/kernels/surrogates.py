@@ -178,7 +178,7 @@ def clipped(log_ratio: jax.Array, clip_epsilon: Scalar) -> jax.Array:
     return (jnp.abs(jnp.expm1(log_ratio)) > clip_epsilon).astype(log_ratio.dtype)
 
 
-def explained_variance(value: jax.Array, target: jax.Array) -> jax.Array:
+def explained_variance(value: jax.Array, target: jax.Array, mask: jax.Array | None = None) -> jax.Array:
     """Explained variance of value predictions: 1 is perfect, 0 no better than a constant.
 
     ``1 - Var(target - value) / Var(target)``; 0 where the targets are constant and there is nothing to
@@ -187,11 +187,12 @@ def explained_variance(value: jax.Array, target: jax.Array) -> jax.Array:
     Args:
         value: ``[...]``.
         target: ``[...]``.
+        mask: ``[...]`` bool, which of them count; None for all.
 
     Returns:
         ``[]``, at most 1.
     """
     chex.assert_equal_shape((value, target))
-    variance = masked_variance(target, None)
-    unexplained = masked_variance(target - value, None)
+    variance = masked_variance(target, mask)
+    unexplained = masked_variance(target - value, mask)
     return jnp.where(variance > 0, 1 - safe_divide(unexplained, variance), 0)

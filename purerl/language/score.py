@@ -64,12 +64,14 @@ def score(
     return jax.lax.map(jax.checkpoint(of_step), steps, batch_size=steps_at_once)
 
 
-def features(policy: Policy, prompts: Prompts, tokens: jax.Array, mask: jax.Array) -> jax.Array:
+def features(policy: Policy, prompts: Prompts, tokens: jax.Array, mask: jax.Array, after: bool = False) -> jax.Array:
     """What the policy makes of the text before each token of the completions, ``[T, B, ...]``: its logits are of it.
 
-    Heads of other kinds, such as values, read them too.
+    Heads of other kinds read them too: values before a token, and, with ``after``, what is said of the text up to it
+    and with it, such as rewards.
     """
     ids, there, _ = extended(prompts, tokens, mask)
-    state = policy.start(len(ids), ids.shape[1] - 1)
-    _, read = policy.extend(state, ids[:, :-1], there[:, :-1])
-    return jnp.moveaxis(read[:, prompts.ids.shape[1] - 1 :], 1, 0)
+    first = prompts.ids.shape[1] - (not after)
+    end = first + len(tokens)
+    _, read = policy.extend(policy.start(len(ids), end), ids[:, :end], there[:, :end])
+    return jnp.moveaxis(read[:, first:], 1, 0)

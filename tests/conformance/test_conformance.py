@@ -249,9 +249,14 @@ def test_truncation_is_not_termination(runs):
 
 def test_agent_acts_in_a_loop(runs):
     """``act`` answers one observation with an action of the environment's space, and the carry that it returns is one
-    that it takes: it has the structure, shapes and dtypes of that of a fresh episode."""
+    that it takes: it has the structure, shapes and dtypes of that of a fresh episode. Where nothing acts, there is no
+    agent."""
     env, algorithm = runs.case.env, runs.algorithm
     state = jax.tree.map(lambda x: x[0], runs.start.states)
+    if algorithm.act is None:
+        with pytest.raises(ValueError, match="does not act: it has no agent"):
+            algorithm.agent(runs.hypers, state)
+        return
     agent = algorithm.agent(runs.hypers, state)
 
     def shapes(tree):
@@ -268,6 +273,8 @@ def test_agent_survives_a_file(runs, tmp_path):
     """Loaded by the name of its factory, it is the same program, whose numbers come back bit for bit; the file has no
     other leaf of the state than those that acting looks at."""
     case, algorithm, key = runs.case, runs.algorithm, jax.random.key(0)
+    if algorithm.act is None:
+        pytest.skip("nothing acts, so there is no agent")
     like = jax.eval_shape(algorithm.init, runs.hypers, key)
     leaves = [jnp.full(leaf.shape, i % 2, leaf.dtype) for i, leaf in enumerate(jax.tree.leaves(like))]
     agent = algorithm.agent(runs.hypers, jax.tree.unflatten(jax.tree.structure(like), leaves))

@@ -102,6 +102,11 @@ def reference(base: PyTree | None, kept: PyTree) -> PyTree:
     return kept if base is None else jax.tree.map(jnp.asarray, base)
 
 
+def record(base: PyTree | None) -> dict[str, str | None]:
+    """What the settings of a run say of the base, if it was given one."""
+    return {} if base is None else {"base": fingerprint(base)}
+
+
 def fingerprint(params: PyTree | None) -> str | None:
     """Fingerprint of parameters, SHA-256 of their names and bits, for the record of a run; None of None."""
     if params is None:

@@ -2,14 +2,30 @@
 
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+
 from purerl import envs
+from purerl.algorithms.language.dpo import DPOConfig, DPOHypers, dpo
 from purerl.algorithms.language.grpo import GRPOConfig, GRPOHypers, grpo
+from purerl.algorithms.language.reward_model import RewardModelConfig, RewardModelHypers, reward_model
+from purerl.algorithms.language.rlhf import RLHFConfig, RLHFHypers, rlhf
 from purerl.algorithms.language.sft import SFTConfig, SFTHypers, sft
 from purerl.nets.decoder import DecoderConfig
 from tests.conformance.case import Case, at_least_one, unknown_choice
 
 TASK: Any = envs.make("addition")
 DECODER = DecoderConfig(size=8, num_layers=1, num_heads=2, num_kv_heads=1, head_size=4, feed_forward_size=8)
+JUDGED: Any = envs.make("overrated")  # whose answers differ in worth from the first on
+
+
+def sum_of_tokens(info: Any, tokens: jax.Array, mask: jax.Array) -> jax.Array:
+    """A reward that hardly ever is the same for all answers, from the first on."""
+    del info
+    return jnp.sum(jnp.where(mask, tokens, 0), axis=0) / 10
+
+
+VARIED: Any = TASK._replace(reward=sum_of_tokens)
 NOTHING_FOLLOWS = "an answer ends its episode, so there is nothing to bootstrap from"
 
 CASES = {
@@ -72,6 +88,100 @@ CASES = {
             ({"kl": "k1"}, r"kl = 'k1': as a loss its mean gradient is 0"),
             ({"surrogate": "gspo", "aggregate": "token"}, r"aggregate = 'token' with surrogate = 'gspo'"),
             ({"kl": "reward", "advantage": "standardized_each"}, r"a penalty in the reward needs one return"),
+        ),
+    ),
+    "reward-model": Case(
+        factory=reward_model,
+        env=JUDGED,
+        config=RewardModelConfig(
+            decoder=DECODER,
+            num_members=2,
+            batch_size=4,
+            num_answers=3,
+            judge="proxy",
+            num_gradient_steps=1,
+            warm_up_steps=1,
+            warm_up_batch_size=4,
+        ),
+        hypers=RewardModelHypers(),
+        other_hypers=RewardModelHypers(
+            learning_rate=1e-2, noise=0.5, max_grad_norm=0.1, adam_epsilon=1e-4, warm_up_learning_rate=1e-2
+        ),
+        kind="language",
+        sources=("language/reward_model.py", "language/comparisons.py", "language/scalars.py"),
+        learned=None,
+        no_bootstrap=NOTHING_FOLLOWS,
+        refused=(
+            *at_least_one("num_members", "batch_size", "num_gradient_steps", "num_micro_batches"),
+            *unknown_choice("loss", "judge"),
+            ({"num_answers": 1}, r"num_answers = 1: it must be at least 2"),
+            ({"num_micro_batches": 3}, r"batch_size = 4 is not a positive multiple of num_micro_batches = 3"),
+        ),
+    ),
+    "rlhf": Case(
+        factory=rlhf,
+        env=VARIED,
+        config=RLHFConfig(
+            decoder=DECODER,
+            batch_size=8,
+            num_epochs=1,
+            num_minibatches=2,
+            adapt_beta=True,
+            ptx=True,
+            warm_up_steps=1,
+            warm_up_batch_size=4,
+        ),
+        hypers=RLHFHypers(),
+        other_hypers=RLHFHypers(
+            learning_rate=1e-2,
+            value_learning_rate=1e-2,
+            beta=0.3,
+            gamma=0.9,
+            gae_lambda=0.8,
+            clip_epsilon=0.05,
+            target_kl=0.1,
+            kl_gain=0.5,
+            ptx_coef=0.5,
+            max_grad_norm=0.1,
+            adam_epsilon=1e-4,
+            warm_up_learning_rate=1e-2,
+        ),
+        kind="language",
+        sources=("language/rlhf.py", "language/scalars.py", "language/sft.py"),
+        learned=None,
+        no_bootstrap=NOTHING_FOLLOWS,
+        refused=(
+            *at_least_one("batch_size", "num_epochs", "num_minibatches", "num_micro_batches"),
+            *unknown_choice("reward", "combine"),
+            ({"num_minibatches": 3}, r"batch_size = 8 is not a positive multiple of num_minibatches = 3"),
+            (
+                {"num_micro_batches": 3},
+                r"batch_size = 8 is not a positive multiple of num_minibatches \* num_micro_batches = 6",
+            ),
+        ),
+    ),
+    "dpo": Case(
+        factory=dpo,
+        env=JUDGED,
+        config=DPOConfig(decoder=DECODER, batch_size=4, num_gradient_steps=1, warm_up_steps=1, warm_up_batch_size=4),
+        hypers=DPOHypers(),
+        other_hypers=DPOHypers(
+            learning_rate=1e-2,
+            beta=0.3,
+            label_smoothing=0.1,
+            noise=0.01,
+            max_grad_norm=0.1,
+            adam_epsilon=1e-4,
+            warm_up_learning_rate=1e-2,
+        ),
+        kind="language",
+        sources=("language/dpo.py", "language/comparisons.py"),
+        learned=None,
+        no_bootstrap=NOTHING_FOLLOWS,
+        refused=(
+            *at_least_one("batch_size", "num_gradient_steps", "num_micro_batches"),
+            *unknown_choice("loss"),
+            ({"num_micro_batches": 3}, r"batch_size = 4 is not a positive multiple of num_micro_batches = 3"),
         ),
     ),
 }

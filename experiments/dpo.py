@@ -1,0 +1,10 @@
+"""DPO as ``purerl train dpo`` runs it: a copy of this file is the place for a variation of your own.
+
+python -m experiments.dpo --env overrated
+"""
+
+from purerl.driver import command_line
+from purerl.presets.dpo import EXPERIMENT
+
+if __name__ == "__main__":
+    command_line.main(EXPERIMENT)
