@@ -51,8 +51,6 @@ CASES = {
             num_minibatches=2,
             kl="k2",
             dynamic_rounds=3,
-            warm_up_steps=2,
-            warm_up_batch_size=4,
         ),
         hypers=GRPOHypers(),
         other_hypers=GRPOHypers(
@@ -80,6 +78,7 @@ CASES = {
             "mismatch_low": "there are no weights for a mismatch",
             "mismatch_high": "there are no weights for a mismatch",
             "off_policy_delta": "no answer is left out",
+            "warm_up_learning_rate": "there is no warm-up",
         },
         refused=(
             *at_least_one("num_prompts", "group_size", "num_epochs", "num_minibatches", "num_micro_batches"),
