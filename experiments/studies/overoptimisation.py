@@ -83,11 +83,11 @@ class Options:
 
 
 class Lives(NamedTuple):
-    """What came of runs; leading axes are those that were mapped over."""
+    """What came of runs, in arrays of JAX or NumPy; leading axes are those that were mapped over."""
 
-    reference: jax.Array  # [V] log-probabilities of all answers
-    learnt: jax.Array  # [V]
-    curve: jax.Array  # [U] mean true reward of what was drawn; empty where nothing is
+    reference: Any  # [V] log-probabilities of all answers
+    learnt: Any  # [V]
+    curve: Any  # [U] mean true reward of what was drawn; NaN where nothing is
 
 
 # --- runs -------------------------------------------------------------------------------------------------
@@ -114,7 +114,7 @@ def live(algorithm: Algorithm, hypers: Any, key: jax.Array, num_updates: int) ->
     def step(state: PyTree, t: jax.Array) -> tuple[PyTree, jax.Array]:
         now = hypers.replace(learning_rate=hypers.learning_rate * (1 - t / num_updates))
         state, metrics = algorithm.update(now, state, jax.random.fold_in(run_key, t))
-        total, number = metrics.get("episode_return", Mean(jnp.nan, 1.0))
+        total, number = metrics.get("episode_return", Mean(jnp.array(jnp.nan), jnp.ones(())))
         return state, total / number
 
     start = algorithm.init(hypers, init_key)
@@ -144,7 +144,7 @@ def reward_models(task: Task, num_updates: int, key: jax.Array) -> Callable[[Ans
 def by_judge(task: Task, judge: Callable, num_updates: int, key: jax.Array, beta: jax.Array) -> Lives:
     """RLHF by ``(answers [B]) -> [B]``."""
     config = RLHFConfig(decoder=DECODER, normalize_advantage=False, warm_up_steps=300)
-    hypers = RLHFHypers(learning_rate=3e-3, value_learning_rate=1e-2, beta=beta, warm_up_learning_rate=3e-3)
+    hypers = RLHFHypers(learning_rate=3e-3, value_learning_rate=1e-2, warm_up_learning_rate=3e-3).replace(beta=beta)
     model = model_of(task, DECODER, None)
     _, state, curve = live(rlhf(task, config, reward=judge), hypers, key, num_updates)
     return Lives(law(task, model, state.reference), law(task, model, state.params), curve)
