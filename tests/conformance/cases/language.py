@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from purerl import envs
 from purerl.algorithms.language.dpo import DPOConfig, DPOHypers, dpo
 from purerl.algorithms.language.grpo import GRPOConfig, GRPOHypers, grpo
+from purerl.algorithms.language.process_reward import ProcessRewardConfig, ProcessRewardHypers, process_reward
 from purerl.algorithms.language.reward_model import RewardModelConfig, RewardModelHypers, reward_model
 from purerl.algorithms.language.rlhf import RLHFConfig, RLHFHypers, rlhf
 from purerl.algorithms.language.sft import SFTConfig, SFTHypers, sft
@@ -26,6 +27,7 @@ def sum_of_tokens(info: Any, tokens: jax.Array, mask: jax.Array) -> jax.Array:
 
 
 VARIED: Any = TASK._replace(reward=sum_of_tokens)
+CHAINS: Any = envs.make("running_sums", num_terms=2)  # whose steps are judged
 NOTHING_FOLLOWS = "an answer ends its episode, so there is nothing to bootstrap from"
 
 CASES = {
@@ -181,6 +183,38 @@ CASES = {
             *at_least_one("batch_size", "num_gradient_steps", "num_micro_batches"),
             *unknown_choice("loss"),
             ({"num_micro_batches": 3}, r"batch_size = 4 is not a positive multiple of num_micro_batches = 3"),
+        ),
+    ),
+    "process-reward": Case(
+        factory=process_reward,
+        env=CHAINS,
+        config=ProcessRewardConfig(
+            decoder=DECODER,
+            labels="tree",
+            batch_size=4,
+            num_answers=2,
+            num_rollouts=1,
+            num_candidates=2,
+            num_gradient_steps=1,
+            warm_up_steps=1,
+            warm_up_batch_size=4,
+        ),
+        hypers=ProcessRewardHypers(),
+        other_hypers=ProcessRewardHypers(
+            learning_rate=1e-2, max_grad_norm=0.1, adam_epsilon=1e-4, warm_up_learning_rate=1e-2
+        ),
+        kind="language",
+        sources=(
+            *("language/process_reward.py", "language/process_labels.py", "language/best_of.py"),
+            *("language/scalars.py", "language/start.py"),
+        ),
+        learned=None,
+        no_bootstrap=NOTHING_FOLLOWS,
+        refused=(
+            *at_least_one("batch_size", "num_answers", "num_rollouts", "num_candidates", "num_gradient_steps"),
+            *unknown_choice("labels", "answer_score"),
+            ({"stop_after": -1}, r"stop_after = -1: it must be at least 0"),
+            ({"num_micro_batches": 3}, r"num_micro_batches = 3"),
         ),
     ),
 }
