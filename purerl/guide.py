@@ -120,7 +120,17 @@ METHODS = (
         "language.grpo",
         "as GRPO; rare, decisive tokens",
     ),
-    Method("distillation", "text", "none", "policy", "on-policy", _DISCRETE, "batch", "", "a stronger teacher"),
+    Method(
+        "distillation",
+        "text",
+        "none",
+        "policy",
+        "on-policy",
+        _DISCRETE,
+        "batch",
+        "language.distillation",
+        "a stronger teacher",
+    ),
 )
 """Every method, in the order in which a problem tries them; ``choose`` takes from it."""
 

@@ -62,10 +62,13 @@ def generate(
     A prompt is read once, whatever G. Step t draws with ``fold_in(key, t)``. Under ``vmap`` the loop goes on until the
     texts of all members have ended; those that have are unaffected.
 
+    With a key for each text, what one says depends on nothing but its key, its prompt and the policy: token n of prompt
+    and text together is drawn with ``fold_in(key_i, n)``, whatever its neighbours are and in however many calls.
+
     Args:
         policy: what writes.
         prompts: B of them; a row without a token in the last column gets nothing.
-        key: for all draws.
+        key: for all draws; or ``[B G]``, one for each text.
         max_tokens: T, at least 1, a limit.
         stop_token: ends a text; -1 for none.
         num_samples: G.
@@ -84,7 +87,7 @@ def generate(
     _check(prompts, max_tokens, num_samples)
     begins = prompts.mask[:, -1] if unfinished is None else prompts.mask[:, -1] & unfinished
     state, token, going = _read(policy, prompts, begins, max_tokens, num_samples)
-    kept_of = _truncation(top_k, top_p)
+    kept_of, place = _truncation(top_k, top_p), repeat(jnp.sum(prompts.mask, axis=1), num_samples)
 
     def step(loop: _Loop) -> _Loop:
         t, going, written = loop.t, loop.going, loop.written
@@ -92,8 +95,8 @@ def generate(
         logits = next_logits(policy, features)[:, 0]
         kept = None if kept_of is None else kept_of(logits / temperature)
         log_probs = truncation.log_probs(logits, temperature, kept)
-        token = jax.random.categorical(jax.random.fold_in(key, t), log_probs).astype(jnp.int32)
-        log_prob = jnp.take_along_axis(log_probs, token[:, None], axis=1)[:, 0]
+        token = _drawn(key, t, place, log_probs).astype(jnp.int32)
+        log_prob = jnp.take_along_axis(log_probs, token[:, None], axis=1)[:, 0].astype(written.log_prob.dtype)
         packed = None if kept is None else jnp.packbits(kept, axis=-1)
         stops = going & (token == stop_token)
         written = Completions(
@@ -145,6 +148,14 @@ def _read(
     if length > 1:
         state, _ = policy.extend(state, prompts.ids[:, :-1], prompts.mask[:, :-1])
     return repeat((state, prompts.ids[:, -1].astype(jnp.int32), begins), num_samples)
+
+
+def _drawn(key: jax.Array, t: jax.Array, place: jax.Array, log_probs: jax.Array) -> jax.Array:
+    """Token t of every text, ``[B, V] -> [B]``, which is number ``place + t`` of prompt and text together."""
+    if not key.ndim:
+        return jax.random.categorical(jax.random.fold_in(key, t), log_probs)
+    keys = jax.vmap(jax.random.fold_in)(key, place + t)
+    return jax.vmap(jax.random.categorical)(keys, log_probs)
 
 
 def _nothing(max_tokens: int, logits: jax.ShapeDtypeStruct, truncated: bool) -> Completions:

@@ -27,6 +27,7 @@ class Answers(NamedTuple):
     log_prob: jax.Array  # [B, T] of the distribution that they were drawn from, 0 outside the mask
     kept: jax.Array | None  # [B, T, ceil(V / 8)] uint8, of the sampler, where it truncated
     stopped: jax.Array  # [B] bool: ended by the stop token
+    routes: jax.Array | None = None  # [B, P - 1 + T, ...] experts of each token, of a policy with a mixture
 
 
 def draw(
@@ -58,7 +59,7 @@ def answer(
     written = generate(policy, prompts, key, num_samples=num_samples, **limits | sampling)
     by_token = written.tokens, written.mask, written.log_prob, written.kept
     tokens, mask, log_prob, kept = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), by_token)
-    return Answers(repeat(prompts, num_samples), tokens, mask, log_prob, kept, written.stopped)
+    return Answers(repeat(prompts, num_samples), tokens, mask, log_prob, kept, written.stopped, written.routes)
 
 
 def demonstrate(task: Task, key: jax.Array, num_prompts: int) -> Answers:
@@ -77,9 +78,16 @@ def demonstrate(task: Task, key: jax.Array, num_prompts: int) -> Answers:
 
 
 def score_answers(policy: Policy, answers: Answers, temperature: Scalar = 1.0) -> Score:
-    """Log-probabilities and entropies of answers' tokens, time-major ``[T, B]``, over what their sampler kept."""
+    """Log-probabilities and entropies of answers' tokens, time-major ``[T, B]``, over what their sampler kept, and by
+    the experts that it took."""
+    policy = as_written(policy, answers)
     kept = None if answers.kept is None else jnp.swapaxes(answers.kept, 0, 1)
     return score(policy, answers.prompts, answers.tokens.T, answers.mask.T, kept=kept, temperature=temperature)
+
+
+def as_written(policy: Any, answers: Answers) -> Any:
+    """A policy that takes the experts that the writer of these answers took, where they are known."""
+    return policy if answers.routes is None else policy._replace(routes=answers.routes)
 
 
 def reward(task: Task, answers: Answers) -> jax.Array:

@@ -116,14 +116,37 @@ def ends_in_loop(tokens: jax.Array, mask: jax.Array, period: int, times: int) ->
     Raises:
         ValueError: if an argument is out of its range.
     """
-    if period < 1 or times < 2:
-        raise ValueError(f"ends_in_loop: period={period} must be at least 1 and times={times} at least 2.")
+    _check_loop(period, times)
     chex.assert_equal_shape((tokens, mask))
     ordinal = jnp.cumsum(mask, axis=0, dtype=jnp.int32)  # the token's number in its text, from 1
     length = sequences.length(mask)
     compared = mask & (ordinal > length - period * (times - 1))
     equal = tokens == jnp.roll(tokens, period, axis=0)
     return (length >= period * times) & jnp.all(equal | ~compared, axis=0)
+
+
+def first_loop(tokens: jax.Array, mask: jax.Array, period: int, times: int) -> jax.Array:
+    """The first token at which a text ends in a loop, as :func:`ends_in_loop` has it: what comes after was not wanted.
+
+    Args:
+        tokens: ``[T, B]`` int.
+        mask: ``[T, B]`` bool, True from the first row to the last token of each text.
+        period: length of the phrase in tokens, at least 1, static.
+        times: how often it stands in a row, at least 2, static.
+
+    Returns:
+        ``[B]`` int32, its row; T where there is no loop.
+
+    Raises:
+        ValueError: as :func:`ends_in_loop`.
+    """
+    _check_loop(period, times)
+    chex.assert_equal_shape((tokens, mask))
+    t = jnp.arange(len(tokens), dtype=jnp.int32)[:, None]
+    equal = mask & (t >= period) & (tokens == jnp.roll(tokens, period, axis=0))
+    row = t - jax.lax.cummax(jnp.where(equal, -1, t), axis=0)  # how many in a row are what stands a period before
+    looped = equal & (row >= period * (times - 1))
+    return jnp.min(jnp.where(looped, t, len(tokens)), axis=0)
 
 
 def weighted_sum(reward: jax.Array, weight: jax.Array) -> jax.Array:
@@ -186,6 +209,11 @@ def ensemble_min(reward: jax.Array) -> jax.Array:
     """
     chex.assert_type(reward, float)
     return jnp.min(reward, axis=-1)
+
+
+def _check_loop(period: int, times: int) -> None:
+    if period < 1 or times < 2:
+        raise ValueError(f"A loop's period={period} must be at least 1 and its times={times} at least 2.")
 
 
 def _float(x: jax.Array) -> jax.Array:

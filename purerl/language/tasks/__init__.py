@@ -7,7 +7,7 @@ is written in Python joins by :func:`python_reward`.
 from collections.abc import Callable
 
 from purerl.language.tasks.arithmetic import ARITHMETIC, STOP, addition, two_plus_two
-from purerl.language.tasks.chains import running_sums, wordy_addition
+from purerl.language.tasks.chains import long_addition, running_sums, wordy_addition
 from purerl.language.tasks.copying import copy
 from purerl.language.tasks.expressions import countdown
 from purerl.language.tasks.preferences import overrated
@@ -19,6 +19,7 @@ TASKS: dict[str, Callable[..., Task]] = {
     "addition": addition,
     "copy": copy,
     "countdown": countdown,
+    "long_addition": long_addition,
     "overrated": overrated,
     "running_sums": running_sums,
     "sort": sort,
@@ -39,6 +40,7 @@ __all__ = [
     "decode",
     "encode",
     "exact_match",
+    "long_addition",
     "overrated",
     "python_reward",
     "running_sums",

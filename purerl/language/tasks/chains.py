@@ -96,6 +96,17 @@ def wordy_addition(max_filler: int = 6) -> Task:
     return Task("wordy_addition", (*ARITHMETIC, "~"), 4, max_tokens, STOP, draw, reward, answer)
 
 
+@recorded
+def long_addition(max_filler: int = 6) -> Task:
+    """:func:`wordy_addition` with its first reward alone, for learners that have one for short answers themselves."""
+    task = wordy_addition(max_filler)
+
+    def reward(info: dict[str, jax.Array], tokens: jax.Array, mask: jax.Array) -> jax.Array:
+        return task.reward(info, tokens, mask)[:, 0]
+
+    return task._replace(name="long_addition", reward=reward, recipe=None)
+
+
 def _after_filler(filler: jax.Array, tokens: jax.Array, mask: jax.Array, num_rows: int) -> tuple[jax.Array, jax.Array]:
     """Texts ``[A, B]`` behind so many fillers ``[B]``, in that many rows."""
     place = jnp.arange(num_rows)[:, None] - filler

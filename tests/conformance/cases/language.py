@@ -6,8 +6,10 @@ import jax
 import jax.numpy as jnp
 
 from purerl import envs
+from purerl.algorithms.language.distillation import DistillationConfig, DistillationHypers, distill
 from purerl.algorithms.language.dpo import DPOConfig, DPOHypers, dpo
 from purerl.algorithms.language.grpo import GRPOConfig, GRPOHypers, grpo
+from purerl.algorithms.language.mirror_descent import MirrorDescentConfig, MirrorDescentHypers, mirror_descent
 from purerl.algorithms.language.process_reward import ProcessRewardConfig, ProcessRewardHypers, process_reward
 from purerl.algorithms.language.reward_model import RewardModelConfig, RewardModelHypers, reward_model
 from purerl.algorithms.language.rlhf import RLHFConfig, RLHFHypers, rlhf
@@ -29,6 +31,15 @@ def sum_of_tokens(info: Any, tokens: jax.Array, mask: jax.Array) -> jax.Array:
 VARIED: Any = TASK._replace(reward=sum_of_tokens)
 CHAINS: Any = envs.make("running_sums", num_terms=2)  # whose steps are judged
 NOTHING_FOLLOWS = "an answer ends its episode, so there is nothing to bootstrap from"
+OTHER_STEPS: Any = {
+    "learning_rate": 1e-2,
+    "max_grad_norm": 0.1,
+    "adam_epsilon": 1e-4,
+    "warm_up_learning_rate": 1e-2,
+    "pass_mark": -1.0,
+}
+OTHER_DISTILLATION = DistillationHypers(beta=3.0, **OTHER_STEPS | {"max_grad_norm": 0.01, "pass_mark": 2.0})
+OTHER_MIRROR = MirrorDescentHypers(tau=0.7, temperature=1.5, length_weight=0.4, **OTHER_STEPS)
 
 CASES = {
     "sft": Case(
@@ -216,5 +227,102 @@ CASES = {
             ({"stop_after": -1}, r"stop_after = -1: it must be at least 0"),
             ({"num_micro_batches": 3}, r"num_micro_batches = 3"),
         ),
+    ),
+    "mirror-descent": Case(
+        factory=mirror_descent,
+        env=TASK,
+        config=MirrorDescentConfig(
+            decoder=DECODER,
+            num_prompts=2,
+            num_samples=4,
+            num_epochs=1,
+            baseline="mean",
+            length_reward="relative",
+            warm_up_steps=1,
+            warm_up_batch_size=4,
+        ),
+        hypers=MirrorDescentHypers(),
+        other_hypers=OTHER_MIRROR,
+        kind="language",
+        sources=("language/mirror_descent.py", "language/answers.py", "language/start.py"),
+        learned=None,
+        no_bootstrap=NOTHING_FOLLOWS,
+        refused=(
+            *at_least_one("num_prompts", "num_samples", "num_epochs", "num_minibatches", "warm_up_batch_size"),
+            *unknown_choice("baseline", "length_reward"),
+            ({"num_minibatches": 3}, r"num_minibatches = 3 does not divide num_prompts \* num_samples = 8"),
+            ({"loop_times": 1}, "loop_times = 1: it must be at least 2"),
+        ),
+    ),
+    "mirror-descent-partial": Case(
+        factory=mirror_descent,
+        env=TASK,
+        config=MirrorDescentConfig(
+            decoder=DECODER,
+            num_prompts=4,
+            num_samples=2,
+            num_epochs=1,
+            num_minibatches=1,
+            tokens_per_update=2,
+            loop_periods=(1,),
+            loop_times=2,
+            length_reward="token",
+        ),
+        hypers=MirrorDescentHypers(),
+        other_hypers=OTHER_MIRROR,
+        kind="language",
+        sources=("language/mirror_descent.py", "language/partial_rollouts.py"),
+        learned=None,
+        no_bootstrap=NOTHING_FOLLOWS,
+        unused={
+            "pass_mark": "a token has its price in wrong answers too",
+            "warm_up_learning_rate": "there is no warm-up",
+        },
+        refused=at_least_one("tokens_per_update"),
+    ),
+    "distill": Case(
+        factory=distill,
+        env=TASK,
+        config=DistillationConfig(
+            decoder=DECODER,
+            teacher_decoder=DECODER,
+            teacher_steps=1,
+            num_prompts=4,
+            num_micro_batches=2,
+            divergence="vocabulary_to_go",
+        ),
+        hypers=DistillationHypers(),
+        other_hypers=OTHER_DISTILLATION,
+        kind="language",
+        sources=("language/distillation.py", "language/answers.py", "language/start.py"),
+        learned=None,
+        no_bootstrap=NOTHING_FOLLOWS,
+        unused={"pass_mark": "the teacher has a say in all answers"},
+        refused=(
+            *at_least_one("num_prompts", "num_samples", "num_micro_batches", "warm_up_batch_size"),
+            *unknown_choice("divergence", "reward", "distil"),
+            ({"num_micro_batches": 3}, "num_prompts = 4 is not a positive multiple of num_micro_batches = 3"),
+            ({"reward": "centered"}, "num_samples = 1 leaves nothing to compare"),
+        ),
+    ),
+    "kdrl": Case(
+        factory=distill,
+        env=envs.make("two_plus_two"),
+        config=DistillationConfig(
+            decoder=DECODER,
+            num_prompts=2,
+            num_samples=4,
+            divergence="token",
+            reward="leave_one_out",
+            distil="wrong",
+            warm_up_steps=1,
+            warm_up_batch_size=4,
+        ),
+        hypers=DistillationHypers(),
+        other_hypers=OTHER_DISTILLATION,
+        kind="language",
+        sources=("language/distillation.py",),
+        learned=None,
+        no_bootstrap=NOTHING_FOLLOWS,
     ),
 }

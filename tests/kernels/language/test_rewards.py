@@ -61,7 +61,8 @@ def test_repetition_is_the_share_of_n_grams_that_were_there_before():
 
 @pytest.mark.covers("rep-stop")
 def test_a_text_that_ends_in_a_loop_is_noticed():
-    """Random texts with loops of several periods appended, against slices; a loop in the middle is none at the end."""
+    """Random texts with loops of several periods appended, against slices; a loop in the middle is none at the end. The
+    first one in a text is where it first ends in one, read from left to right."""
     rng = np.random.default_rng(0)
     T, texts = 14, []
     for _ in range(30):
@@ -80,10 +81,18 @@ def test_a_text_that_ends_in_a_loop_is_noticed():
             actual = jax.jit(rewards.ends_in_loop, static_argnums=(2, 3))(tokens, mask, period, times)
             np.testing.assert_array_equal(actual, expected)
             found += sum(expected)
+            looped = [
+                [t for t in range(T) if t < len(text) and (e := text[: t + 1][-period * times :]) == e[:period] * times]
+                for text in texts
+            ]
+            actual = jax.jit(rewards.first_loop, static_argnums=(2, 3))(tokens, mask, period, times)
+            np.testing.assert_array_equal(actual, [min(rows, default=T) for rows in looped])
     assert 10 < found < 150
     for arguments in ((0, 2), (1, 1)):
         with pytest.raises(ValueError, match="at least"):
             rewards.ends_in_loop(jnp.asarray(tokens), jnp.asarray(mask), *arguments)
+        with pytest.raises(ValueError, match="at least"):
+            rewards.first_loop(jnp.asarray(tokens), jnp.asarray(mask), *arguments)
 
 
 @pytest.mark.covers("rlvr")

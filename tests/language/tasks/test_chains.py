@@ -78,6 +78,8 @@ def test_filler_is_no_error_and_costs_its_length():
         np.testing.assert_array_equal(reward[total, :, 0], expected)
         assert sum(expected) == (2 if total >= 10 else 3)
     np.testing.assert_allclose(reward[0, :, 1], [-len(text) / 4 for text in texts], rtol=1e-6)
+    alone = tasks.long_addition(max_filler=1).reward
+    np.testing.assert_array_equal(judged(alone, totals, answers.tokens, answers.mask), reward[..., 0])
 
 
 def test_demonstrations_have_every_number_of_fillers():
