@@ -279,7 +279,7 @@ def test_agent_survives_a_file(runs, tmp_path):
     leaves = [jnp.full(leaf.shape, i % 2, leaf.dtype) for i, leaf in enumerate(jax.tree.leaves(like))]
     agent = algorithm.agent(runs.hypers, jax.tree.unflatten(jax.tree.structure(like), leaves))
     agent.save(tmp_path / "agent.safetensors")
-    given = {name: value for name, value in algorithm.spec.recipe.arguments if name == "dataset"}
+    given = {name: value for name, value in algorithm.spec.recipe.arguments if name in ("dataset", "model")}
     read = agent_file.read(tmp_path / "agent.safetensors", given={"env": case.env, **given})
     assert_same(read.hypers, agent.source.hypers)
     seen = agent_file.example(algorithm, case.env)
