@@ -156,7 +156,7 @@ CASES = {
             beta=0.3,
             gamma=0.9,
             gae_lambda=0.8,
-            clip_epsilon=0.05,
+            clip_epsilon=1e-4,
             target_kl=0.1,
             kl_gain=0.5,
             ptx_coef=0.5,
@@ -234,10 +234,9 @@ CASES = {
         ),
     ),
     "mirror-descent": Case(
-        factory=mirror_descent,
+        factory=_of_bigrams(mirror_descent),
         env=TASK,
         config=MirrorDescentConfig(
-            decoder=DECODER,
             num_prompts=2,
             num_samples=4,
             num_epochs=1,
