@@ -50,7 +50,10 @@ _HYPERS = GRPOHypers(learning_rate=1e-3, warm_up_learning_rate=1e-3)
 
 PRESETS = {
     "addition": Preset(
-        dataclasses.replace(_RULE, warm_up_steps=30), _HYPERS, num_env_steps=110_000, schedule=("learning_rate=linear:0",)
+        dataclasses.replace(_RULE, warm_up_steps=30),
+        _HYPERS,
+        num_env_steps=110_000,
+        schedule=("learning_rate=linear:0",),
     ),
     "sort": Preset(dataclasses.replace(_RULE, warm_up_steps=40), _HYPERS, num_env_steps=80_000),
     "countdown": Preset(dataclasses.replace(_RULE, warm_up_steps=300), _HYPERS, num_env_steps=160_000),
