@@ -182,7 +182,7 @@ CASES = {
         factory=_of_bigrams(dpo),
         env=JUDGED,
         config=DPOConfig(batch_size=4, num_gradient_steps=1, warm_up_steps=1, warm_up_batch_size=4),
-        hypers=DPOHypers(),
+        hypers=DPOHypers(adam_epsilon=1e-2),  # two answers that share tokens leave gradients of rounding alone
         other_hypers=DPOHypers(
             learning_rate=1e-2,
             beta=0.3,
