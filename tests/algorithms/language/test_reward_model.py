@@ -1,5 +1,7 @@
 """Reward models find the rewards that preferences were made by, and read them at the last token."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,7 +22,7 @@ from purerl.algorithms.language.reward_model import (
 from purerl.algorithms.language.scalars import ScalarModel
 from purerl.kernels.language import preferences, rewards
 from purerl.update import mean_gradient
-from tests.conformance.cases.language import CASES
+from tests.conformance.cases.language import CASES, DECODER
 from tests.support.tabular_scalars import NUM_TEXTS, answers_of, table_head, text_model
 from tests.support.tabular_task import table_task
 from tests.support.tiny_language import NUM_PREFIXES, NUM_SEQUENCES, setting
@@ -95,11 +97,9 @@ def test_members_learn_from_their_judges_and_a_frozen_ensemble_says_what_they_do
     """Member k from judge k, once more from the first after the last; min <= mean <= max of an ensemble; one program
     that was given the parameters says what the run's members said."""
     task, case = envs.make("overrated"), CASES["reward-model"]
-    algorithm = case.make()
-    state = jax.jit(algorithm.init)(case.hypers, jax.random.key(0))
-    reward = frozen_reward(task, state.params, case.config)
-
-    model = model_of(task, case.config.decoder, None)
+    config = dataclasses.replace(case.config, decoder=DECODER)
+    state = jax.jit(reward_model(task, config).init)(case.hypers, jax.random.key(0))
+    reward, model = frozen_reward(task, state.params, config), model_of(task, DECODER, None)
 
     @jax.jit
     def said(key):
