@@ -153,10 +153,10 @@ def test_intervals_overlap():
 
 
 def test_every_kept_result_is_listed(capsys):
-    """A line for each folder of ``experiments/results``, with steps, seeds, and the interval of its summary."""
+    """A line for each run in ``experiments/results``, with steps, seeds, and the interval of its summary."""
     assert reproduce.main(["--list"]) == 0
     lines = capsys.readouterr().out.splitlines()[1:]
-    folders = [path for path in sorted(reproduce.RESULTS.glob("*/*")) if path.is_dir()]
+    folders = [path.parent for path in sorted(reproduce.RESULTS.glob("*/*/config.json"))]
     assert len(lines) == len(folders) > 0
     for line, path in zip(lines, folders, strict=True):
         summary = json.loads((path / "summary.json").read_text())
