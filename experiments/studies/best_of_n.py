@@ -22,8 +22,7 @@ import numpy as np
 
 from purerl import files, xla
 from purerl.algorithms.language import start
-from purerl.algorithms.language.answers import draw, model_of
-from purerl.algorithms.language.process_labels import outcome
+from purerl.algorithms.language.answers import draw, model_of, reward
 from purerl.algorithms.language.process_reward import (
     ProcessRewardConfig,
     ProcessRewardHypers,
@@ -118,7 +117,7 @@ def judge(
     """How often the best of N is right, by each model and by who knows which are right, ``[len(CANDIDATES)]`` each."""
     model = model_of(task, CONFIG.decoder, None)
     answers = draw(task, model.policy(policy), key, num_prompts, max(CANDIDATES))
-    right, scalar = outcome(task, answers), ScalarModel(model, linear_head())
+    right, scalar = reward(task, answers), ScalarModel(model, linear_head())
     liked = {name: answer_score(scalar, models[name], config.answer_score, answers) for name, config in configs.items()}
     return {name: kept(right, x) for name, x in (liked | {WHO_KNOWS: right}).items()}
 

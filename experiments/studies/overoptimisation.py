@@ -21,8 +21,8 @@ import numpy as np
 
 from purerl import files, xla
 from purerl.algorithm import Algorithm
-from purerl.algorithms.language.answers import Answers, draw, model_of, score_answers
-from purerl.algorithms.language.comparisons import proxy, worth
+from purerl.algorithms.language.answers import Answers, draw, model_of, score_answers, worth
+from purerl.algorithms.language.comparisons import proxy
 from purerl.algorithms.language.dpo import DPOConfig, DPOHypers, dpo
 from purerl.algorithms.language.reward_model import (
     REWARD_HEAD,

@@ -1,4 +1,4 @@
-"""Answers to a task's prompts as learners handle them: drawn, scored, split into minibatches, and given by an agent."""
+"""Answers to a task's prompts as learners handle them: drawn, scored, rewarded, evaluated, and given by an agent."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -93,6 +93,12 @@ def as_written(policy: Any, answers: Answers) -> Any:
 def reward(task: Task, answers: Answers) -> jax.Array:
     """What the task gives for answers: ``[B]``, or ``[B, K]`` where it has several rewards."""
     return task.reward(answers.prompts.info, answers.tokens.T, answers.mask.T)
+
+
+def worth(task: Task, answers: Answers) -> jax.Array:
+    """What the task gives for answers, in one number each, ``[B]``: several rewards are added."""
+    rewards = reward(task, answers)
+    return jnp.sum(rewards, axis=-1) if rewards.ndim == 2 else rewards
 
 
 def model_of(task: Task, config: DecoderConfig, model: LanguageModel | None) -> LanguageModel:

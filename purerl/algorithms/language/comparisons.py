@@ -6,16 +6,10 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from purerl.algorithms.language.answers import Answers, draw, reward
+from purerl.algorithms.language.answers import Answers, draw
 from purerl.language.policy import Policy
 from purerl.language.tasks import Task
 from purerl.types import Scalar
-
-
-def worth(task: Task, answers: Answers) -> jax.Array:
-    """What the task gives for answers, in one number each, ``[B]``: several rewards are added."""
-    rewards = reward(task, answers)
-    return jnp.sum(rewards, axis=-1) if rewards.ndim == 2 else rewards
 
 
 def proxy(task: Task, answers: Answers) -> jax.Array:

@@ -44,8 +44,8 @@ from purerl.algorithms.language.answers import (
     draw,
     evaluation,
     model_of,
-    reward,
     words,
+    worth,
 )
 from purerl.algorithms.language.start import base_of, fingerprint, first_params, reference
 from purerl.config_checks import check_config, check_multiples, config_or_default
@@ -239,8 +239,7 @@ def mark(task: Task, config: DistillationConfig, pass_mark: Scalar, answers: Ans
     Returns:
         the answers with both, and metrics of rewards and lengths.
     """
-    given, mask = reward(task, answers), answers.mask.T
-    given = given if given.ndim == 1 else jnp.sum(given, axis=-1)
+    given, mask = worth(task, answers), answers.mask.T
     of_group = given.reshape(-1, config.num_samples)
     advantage = _ADVANTAGES[config.reward](of_group)
     distilled = (given <= pass_mark) | (config.distil == "all")

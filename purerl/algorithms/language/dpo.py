@@ -33,8 +33,9 @@ from purerl.algorithms.language.answers import (
     evaluation,
     model_of,
     score_answers,
+    worth,
 )
-from purerl.algorithms.language.comparisons import rankings, worth
+from purerl.algorithms.language.comparisons import rankings
 from purerl.config_checks import check_config, check_multiples, config_or_default
 from purerl.kernels.language import aggregation, preferences, sequences
 from purerl.language.tasks import Task

@@ -34,9 +34,9 @@ from purerl.algorithms.language.answers import (
     draw,
     evaluation,
     model_of,
-    reward,
     score_answers,
     words,
+    worth,
 )
 from purerl.algorithms.language.partial_rollouts import Texts
 from purerl.algorithms.language.start import base_of, fingerprint, first_params
@@ -240,8 +240,7 @@ def judge(
     Returns:
         the answers with both, and metrics of what they got and how long they are.
     """
-    given, mask = reward(task, answers), answers.mask.T
-    given = given if given.ndim == 1 else jnp.sum(given, axis=-1)
+    given, mask = worth(task, answers), answers.mask.T
     length = sequences.length(mask)
     groups, lengths = (x.reshape(-1, config.num_samples) for x in (given, length))
     if config.length_reward == "relative":

@@ -17,7 +17,7 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from purerl.algorithms.language.answers import Answers
+from purerl.algorithms.language.answers import Answers, reward
 from purerl.kernels.language import process_rewards, sequences
 from purerl.language.generate import generate
 from purerl.language.policy import Policy, Prompts, extended, repeat
@@ -53,18 +53,13 @@ def labels_of(
         assert task.step_correct is not None
         follows = task.step_correct(answers.prompts.info, answers.tokens.T, answers.mask.T)
         return jnp.pad(follows.astype(float), ((1, 0), (0, 0))), mask.at[0].set(False)
-    right = outcome(task, answers)
+    right = reward(task, answers)  # one, in [0, 1]: the chance that an answer is held to be right
     if kind in ("answer", "outcome"):
         return process_rewards.outcome_labels(right, mask), sequences.is_last(mask) if kind == "answer" else mask
     rollouts = go_on(task, policy, answers, key, num_rollouts)
     if kind == "rollouts":
         return rollout_labels(right, rollouts.outcome, mask), mask
     return tree_labels(answers, right, rollouts, num_answers), mask
-
-
-def outcome(task: Task, answers: Answers) -> jax.Array:
-    """Chance that answers are held to be right, ``[B]``: the task's reward, in [0, 1]."""
-    return task.reward(answers.prompts.info, answers.tokens.T, answers.mask.T)
 
 
 def with_prompt(answers: Answers) -> Answers:

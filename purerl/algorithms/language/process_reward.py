@@ -30,9 +30,9 @@ from purerl import optimizers
 from purerl.agent import no_carry
 from purerl.algorithm import Algorithm, Spec
 from purerl.algorithms.language import start
-from purerl.algorithms.language.answers import Answers, answer, check_task, draw, evaluation, model_of, words
+from purerl.algorithms.language.answers import Answers, answer, check_task, draw, evaluation, model_of, reward, words
 from purerl.algorithms.language.best_of import best_of
-from purerl.algorithms.language.process_labels import Labels, labels_of, outcome, with_prompt
+from purerl.algorithms.language.process_labels import Labels, labels_of, with_prompt
 from purerl.algorithms.language.scalars import ScalarModel
 from purerl.config_checks import check_config, check_multiples, config_or_default
 from purerl.kernels.language import aggregation, process_rewards, sequences
@@ -216,7 +216,7 @@ def labelled(task: Task, policy: Policy, key: jax.Array, config: ProcessRewardCo
     answers = draw(task, policy, answer_key, config.batch_size, config.num_answers)
     label, counts = labels_of(config.labels, task, policy, answers, label_key, config.num_answers, config.num_rollouts)
     label = process_rewards.hard_labels(label) if config.hard_labels else label
-    return Labelled(answers, label.T, counts.T, outcome(task, answers))
+    return Labelled(answers, label.T, counts.T, reward(task, answers))
 
 
 def loss(scalar: ScalarModel, params: PyTree, batch: Labelled) -> tuple[Mean, Metrics]:

@@ -30,8 +30,8 @@ from purerl import optimizers
 from purerl.agent import no_carry
 from purerl.algorithm import Algorithm, Spec
 from purerl.algorithms.language import start
-from purerl.algorithms.language.answers import Answers, check_task, draw, model_of
-from purerl.algorithms.language.comparisons import check_proxy, proxy, rankings, worth
+from purerl.algorithms.language.answers import Answers, check_task, draw, model_of, worth
+from purerl.algorithms.language.comparisons import check_proxy, proxy, rankings
 from purerl.algorithms.language.scalars import ScalarModel
 from purerl.config_checks import check_config, check_multiples, config_or_default
 from purerl.kernels.language import aggregation, preferences

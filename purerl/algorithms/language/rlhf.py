@@ -37,9 +37,10 @@ from purerl.algorithms.language.answers import (
     evaluation,
     model_of,
     score_answers,
+    worth,
 )
 from purerl.algorithms.language.answers import reward as reward_of
-from purerl.algorithms.language.comparisons import check_proxy, proxy, worth
+from purerl.algorithms.language.comparisons import check_proxy, proxy
 from purerl.algorithms.language.scalars import ScalarModel
 from purerl.config_checks import check_config, check_multiples, config_or_default
 from purerl.kernels import numerics, returns, surrogates

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from purerl import envs
-from purerl.algorithms.language.answers import draw, model_of
-from purerl.algorithms.language.comparisons import check_proxy, proxy, ranked, rankings, worth
+from purerl.algorithms.language.answers import draw, model_of, worth
+from purerl.algorithms.language.comparisons import check_proxy, proxy, ranked, rankings
 from purerl.kernels.language import preferences
 from tests.conformance.cases.language import DECODER
 from tests.support.tabular_scalars import answers_of
