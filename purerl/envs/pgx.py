@@ -38,7 +38,9 @@ class Position(NamedTuple):
 
     state: PyTree  # pgx's, without the observation, which would be kept for every node of a search tree
     first: jax.Array  # [] int32, pgx's number of the player who moved first
-    moves: jax.Array  # [H] int32, the first moves of a game with hidden cards, -1 where none was made; H = 0 elsewhere
+    # [H] int32, the first moves of a game with hidden cards, -1 where none was made. None elsewhere, not H = 0: XLA's
+    # compiler dies of empty arrays that are split over devices.
+    moves: jax.Array | None
 
 
 @recorded
@@ -64,10 +66,9 @@ def from_pgx(name: str) -> Game:
     env = pgx.make(name)
     symmetries, text = _GAMES[name]
     cards = _CARDS.get(name)
-    num_moves = cards.num_moves if cards else 0
 
     def seen(obs: jax.Array, position: Position) -> jax.Array:
-        if not cards:
+        if position.moves is None:
             return obs
         moves = jax.nn.one_hot(position.moves, len(legal(position)), dtype=obs.dtype)
         return jnp.concatenate([obs, player(position).astype(obs.dtype)[None], moves.ravel()])
@@ -75,7 +76,7 @@ def from_pgx(name: str) -> Game:
     def begin(state: PyTree) -> tuple[jax.Array, Position]:
         # Othello's state has a Python number in it, which is no array and would be weakly typed in a scan's carry.
         state = jax.tree.map(lambda x: jnp.asarray(x, jnp.result_type(x)), state)
-        nothing = jnp.full(num_moves, -1, jnp.int32)
+        nothing = jnp.full(cards.num_moves, -1, jnp.int32) if cards else None
         position = Position(state.replace(observation=None), state.current_player, nothing)
         return seen(state.observation, position), position
 
@@ -87,10 +88,14 @@ def from_pgx(name: str) -> Game:
     def step(key: jax.Array, state: Position, action: jax.Array) -> tuple:
         after = env.step(state.state, action, key)
         reward = after.rewards[state.state.current_player]
-        is_next = (jnp.arange(num_moves) == state.state._step_count) & ~state.state.terminated
-        moves = jnp.where(is_next, jnp.asarray(action, jnp.int32), state.moves)
-        position = Position(after.replace(observation=None), state.first, moves)
+        position = Position(after.replace(observation=None), state.first, noted(state, action))
         return seen(after.observation, position), position, reward, after.terminated, after.truncated, {}
+
+    def noted(state: Position, action: jax.Array) -> jax.Array | None:
+        if state.moves is None:
+            return None
+        is_next = (jnp.arange(state.moves.size) == state.state._step_count) & ~state.state.terminated
+        return jnp.where(is_next, jnp.asarray(action, jnp.int32), state.moves)
 
     @in_32_bits
     def dealt(hand: jax.Array) -> tuple[jax.Array, Position]:
