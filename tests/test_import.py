@@ -48,9 +48,10 @@ ARROWS = {
     "sharding.py": ("types",),
     "rollout.py": ("envs.base", "envs.games", "envs.wrappers", "kernels", "sharding", "types"),
     "update.py": ("kernels", "sharding", "types"),
+    "off_policy.py": ("config_checks", "data", "envs.base", "kernels", "rollout", "target_network", "types"),
     "algorithms": (
         *("algorithms", "agent", "agent_file", "algorithm", "config_checks", "optimizers", "ranges", "recipes"),
-        "rollout",
+        *("off_policy", "rollout"),
         *("sharding", "target_network", "update", "games", "search", "language", "nets", "data", "mdp", "kernels"),
         *("envs.base", "envs.games", "envs.learnable", "envs.wrappers", "files", "spaces", "types"),
     ),

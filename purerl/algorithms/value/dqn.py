@@ -22,13 +22,12 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
-from purerl import rollout
+from purerl import off_policy, rollout
 from purerl.agent import no_carry
 from purerl.algorithm import Algorithm, Spec
 from purerl.algorithms.value.dqn_loss import (
     DQNConfig,
     DQNHypers,
-    finish_update,
     forward,
     greedy_actions,
     init_params,
@@ -40,7 +39,6 @@ from purerl.algorithms.value.dqn_loss import (
 from purerl.config_checks import config_or_default
 from purerl.data.prioritized import proportional
 from purerl.data.replay import Replay, ReplayConfig, ReplayState, uniform
-from purerl.data.transitions import n_step_transitions
 from purerl.envs.base import Environment
 from purerl.kernels import exploration
 from purerl.nets.value import QNetwork
@@ -84,13 +82,12 @@ def dqn(env: Environment, config: DQNConfig | None = None) -> Algorithm:
         choose = functools.partial(uniform_actions, net.head.num_actions)
         num_steps = config.num_warmup_steps // config.num_envs
         envs, transitions, _ = collect_rollout(env, choose, envs, warmup_key, num_steps)
-        empty = replay.init(jax.tree.map(lambda x: x[0, 0], transitions), hypers.priority_alpha)
         return DQNState(
             params=params,
             target_params=jax.tree.map(jnp.copy, params),
             opt_state=opt_state,
             envs=envs,
-            replay=replay.add(empty, transitions),
+            replay=off_policy.fill(replay, transitions, hypers.priority_alpha),
             num_env_steps=jnp.full((), config.num_warmup_steps, jnp.int32),
             target_clock=jnp.full((), config.num_warmup_steps, jnp.int32),
         )
@@ -114,7 +111,7 @@ def dqn(env: Environment, config: DQNConfig | None = None) -> Algorithm:
         collect,
         replay.add,
         functools.partial(learn, net, config, replay),
-        functools.partial(finish_update, config),
+        functools.partial(off_policy.finish_update, config),
         config.num_gradient_steps,
     )
     spec = Spec(
@@ -177,11 +174,10 @@ def collect_rollout(
     num_envs = envs.episode_return.shape[0]
     inputs = jax.random.uniform(uniform_key, (num_steps, num_envs)), jax.random.split(noise_key, num_steps)
 
-    def policy(carry: tuple, seen: Seen, chance: tuple[jax.Array, jax.Array]) -> tuple[tuple, jax.Array, tuple]:
-        return carry, choose(seen.obs, *chance), ()
+    def reactive(carry: tuple, obs: jax.Array, chance: tuple[jax.Array, jax.Array]) -> tuple[tuple, jax.Array, tuple]:
+        return carry, choose(obs, *chance), ()
 
-    envs, transitions, metrics = rollout.rollout(env, policy, envs, env_key, inputs, num_steps)
-    return envs, transitions.replace(info={}), metrics
+    return off_policy.play(env, reactive, envs, inputs, env_key, num_steps)
 
 
 def learn(
@@ -190,8 +186,7 @@ def learn(
     """One gradient step on n-step transitions from the replay, which gets their new priorities."""
     sample_key, loss_key = jax.random.split(key)
     beta = exploration.linear_decay(hypers.priority_beta_start, 1.0, state.num_env_steps, hypers.priority_beta_steps)
-    indices = replay.sample(state.replay, sample_key, beta)
-    batch = n_step_transitions(state.replay.ring, indices, config.n_step, hypers.gamma)
+    indices, batch = off_policy.draw(replay, state.replay, sample_key, config.n_step, hypers.gamma, beta)
     step = functools.partial(learn_from_batch, functools.partial(loss, net, config))
     state, (_, priority, metrics) = step(hypers, state, batch, indices.weight, loss_key)
     replay_state = replay.update_priorities(state.replay, indices, priority + hypers.priority_epsilon)

@@ -16,17 +16,17 @@ import optax
 from flax import struct
 
 from purerl import optimizers
-from purerl.config_checks import check_config, check_multiples
+from purerl.config_checks import check_config
 from purerl.data.transitions import NStepTransition
 from purerl.envs.base import Environment
 from purerl.envs.learnable import num_actions
 from purerl.kernels import distributional, targets
-from purerl.kernels.numerics import count_up
 from purerl.nets.torsos import Activation, Torso
 from purerl.nets.value import Dueling, QNetwork, make_q_network
+from purerl.off_policy import check_replay_sizes
 from purerl.ranges import hyper, setting
 from purerl.sharding import shard
-from purerl.target_network import TargetUpdate, update_target
+from purerl.target_network import TargetUpdate
 from purerl.types import Metrics, PyTree
 from purerl.update import gradient_step
 
@@ -84,14 +84,7 @@ class DQNConfig:
 
     def __post_init__(self) -> None:
         check_config(self)
-        check_multiples(self, "num_envs", self.num_envs, "replay_capacity", "num_warmup_steps")
-        rows = max(self.num_steps, self.num_warmup_steps // self.num_envs, -(-self.batch_size // self.num_envs))
-        needed = rows * self.num_envs
-        if self.replay_capacity < needed:
-            raise ValueError(
-                f"DQNConfig.replay_capacity = {self.replay_capacity} must hold the warm-up, an update's steps and a "
-                f"batch: at least {needed} are needed."
-            )
+        check_replay_sizes(self)
         if self.distribution == "c51" and self.num_atoms < 2:
             raise ValueError(f"DQNConfig.num_atoms = {self.num_atoms}: C51 needs at least 2.")
         if self.distribution != "mean" and self.target == "munchausen":
@@ -360,19 +353,3 @@ def learn_from_batch(
         key,
     )
     return state.replace(params=params, opt_state=opt_state), aux
-
-
-def finish_update(config: Any, hypers: PyTree, state: PyTree) -> PyTree:
-    """After the gradient steps of an update of DQN, offline DQN or R2D2: count its steps, update the target network."""
-    num_steps = config.num_envs * config.num_steps
-    target_params, target_clock = update_target(
-        state.target_params,
-        state.params,
-        config.target_update,
-        clock=state.target_clock,
-        num_steps=num_steps,
-        every=hypers.target_update_every,
-        tau=hypers.tau,
-    )
-    num_env_steps = count_up(state.num_env_steps, num_steps)
-    return state.replace(target_params=target_params, target_clock=target_clock, num_env_steps=num_env_steps)

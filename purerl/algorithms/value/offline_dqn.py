@@ -32,7 +32,6 @@ from purerl.algorithm import Algorithm, Spec
 from purerl.algorithms.value.dqn_loss import (
     DQNConfig,
     DQNHypers,
-    finish_update,
     greedy_actions,
     init_params,
     learn_from_batch,
@@ -47,6 +46,7 @@ from purerl.data.transitions import NStepTransition, n_step_transitions
 from purerl.envs.base import Environment
 from purerl.kernels import targets
 from purerl.nets.value import QNetwork
+from purerl.off_policy import finish_update
 from purerl.recipes import recorded
 from purerl.types import Episodes, Metrics, PyTree, Seen, Transition
 from purerl.update import dataset_update

@@ -20,9 +20,8 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
-from purerl import optimizers, rollout
+from purerl import off_policy, optimizers, rollout
 from purerl.algorithm import Algorithm, Spec
-from purerl.algorithms.value.dqn_loss import finish_update
 from purerl.algorithms.value.r2d2_config import R2D2Config, R2D2Hypers
 from purerl.config_checks import config_or_default
 from purerl.data.prioritized import proportional, sequence_priority
@@ -79,13 +78,12 @@ def r2d2(env: Environment, config: R2D2Config | None = None) -> Algorithm:
         params = net.init(params_key, envs.carry, envs.obs[None], jnp.zeros((1, config.num_envs), bool))
         always, num_steps = jnp.ones(config.num_envs), config.num_warmup_steps // config.num_envs
         envs, transitions, _ = collect_rollout(env, net, params, envs, warmup_key, always, num_steps)
-        empty = replay.init(jax.tree.map(lambda x: x[0, 0], transitions), hypers.priority_alpha)
         return R2D2State(
             params=params,
             target_params=jax.tree.map(jnp.copy, params),
             opt_state=optimizers.adam(hypers.max_grad_norm, hypers.adam_epsilon).init(params),
             envs=envs,
-            replay=replay.add(empty, transitions),
+            replay=off_policy.fill(replay, transitions, hypers.priority_alpha),
             num_env_steps=jnp.full((), config.num_warmup_steps, jnp.int32),
             target_clock=jnp.full((), config.num_warmup_steps, jnp.int32),
         )
@@ -107,7 +105,7 @@ def r2d2(env: Environment, config: R2D2Config | None = None) -> Algorithm:
         collect,
         replay.add,
         functools.partial(learn, net, config, replay),
-        functools.partial(finish_update, config),
+        functools.partial(off_policy.finish_update, config),
         config.num_gradient_steps,
     )
     start = functools.partial(initial_memory, net)
@@ -194,11 +192,10 @@ def collect_rollout(
     uniform_key, env_key = jax.random.split(key)
     uniform = jax.random.uniform(uniform_key, (num_steps, len(epsilon)))
 
-    def policy(memory: LSTMState, seen: Seen, uniform: jax.Array) -> tuple[LSTMState, jax.Array, LSTMState]:
-        return *epsilon_greedy(net, params, memory, seen.obs, epsilon, uniform), memory
+    def choose(memory: LSTMState, obs: jax.Array, uniform: jax.Array) -> tuple[LSTMState, jax.Array, LSTMState]:
+        return *epsilon_greedy(net, params, memory, obs, epsilon, uniform), memory
 
-    envs, transitions, metrics = rollout.rollout(env, policy, envs, env_key, uniform, num_steps, initial_memory(net))
-    return envs, transitions.replace(info={}), metrics
+    return off_policy.play(env, choose, envs, uniform, env_key, num_steps, initial_memory(net))
 
 
 def read_sequences(config: R2D2Config, ring: Ring, indices: SampleIndices) -> SequenceBatch:

@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import struct
 
 from purerl.algorithms.value import dqn_loss
 from purerl.algorithms.value.dqn_loss import DQNConfig, DQNHypers
@@ -196,38 +195,6 @@ def test_loss_and_priority_of_each_sample_in_float64():
         each, found = dqn_loss.regression_loss(DQNConfig(**config), HYPERS, ours, jnp.asarray(level), theirs)
         np.testing.assert_allclose(each, expected, rtol=1e-4)
         np.testing.assert_allclose(found, priority, rtol=1e-4)
-
-
-class Targets(struct.PyTreeNode):
-    """What an update of the target network needs of a state."""
-
-    params: Any
-    target_params: Any
-    num_env_steps: Any
-    target_clock: Any
-
-
-@pytest.mark.covers("target-net", "polyak")
-def test_target_network_updates():
-    """Steps 24 to 114 in threes: a hard copy after updates that cross a multiple, divisible or not, and else no change.
-
-    A Polyak average moves by tau with every update.
-    """
-    passed, every = np.meshgrid(np.arange(24, 114, 3), [1.0, 7.0, 10.0, 12.5, 1000.0], indexing="ij")
-    sizes: dict[str, Any] = {"num_envs": 3, "num_steps": 1}
-
-    def finished(rule, passed, every):
-        config: Any = SimpleNamespace(**sizes, target_update=rule)
-        hypers = HYPERS.replace(target_update_every=every)
-        return dqn_loss.finish_update(config, hypers, Targets(jnp.float32(5.0), jnp.float32(1.0), passed, passed))
-
-    for rule in ("hard", "polyak"):
-        state = jax.vmap(lambda *x, rule=rule: finished(rule, *x))(passed.ravel(), every.ravel())
-        np.testing.assert_array_equal(state.num_env_steps, passed.ravel() + 3)
-        crossed = (passed + 3) // every > passed // every
-        assert crossed.sum(axis=0).tolist() == [30, 13, 9, 8, 0]
-        expected = np.where(crossed, 5.0, 1.0) if rule == "hard" else 1 + 0.3 * 4
-        np.testing.assert_allclose(state.target_params, np.broadcast_to(expected, passed.shape).ravel(), rtol=1e-6)
 
 
 def test_continuous_actions_are_refused():

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from purerl import rollout
+from purerl import off_policy, rollout
 from purerl.algorithms.value import dqn_loss
 from purerl.algorithms.value import r2d2 as parts
 from purerl.algorithms.value.dqn import DQNConfig, DQNHypers, dqn
@@ -188,7 +188,7 @@ class Busy:
         indices = replay.sample(state.replay, key, HYPERS.priority_beta)
         after, metrics = parts.learn(NET, BUSY, replay, HYPERS, state, key)
         batch = parts.read_sequences(BUSY, state.replay.ring, indices)
-        return dqn_loss.finish_update(BUSY, HYPERS, after), metrics, batch, indices
+        return off_policy.finish_update(BUSY, HYPERS, after), metrics, batch, indices
 
 
 @functools.cache
