@@ -20,7 +20,8 @@ class Spec(NamedTuple):
             ``sample`` are static. With ``sample`` actions are drawn from the policy that learns, instead of being those
             of ``act``; an algorithm whose agent is deployed in one way alone may leave the argument out, here and in
             ``act``. None where nothing is evaluated.
-        settings: everything fixed at construction, as plain values by name, for the record of a run.
+        settings: everything fixed at construction, as plain values by name, for the record of a run: ``env``, the
+            config, and as ``given`` the fingerprints of what else the factory was given, such as parameters.
         env_steps_of_init: environment steps that ``init`` takes, to fill a replay for example, from which a run's
             count goes on.
         evaluated_in: what ``evaluate`` plays, in the plural, for the words beside a result: in a game it names the

@@ -47,7 +47,7 @@ from purerl.algorithms.language.answers import (
     words,
     worth,
 )
-from purerl.algorithms.language.start import base_of, fingerprint, first_params, reference
+from purerl.algorithms.language.start import base_of, fingerprint, first_params, record, reference
 from purerl.config_checks import check_config, check_multiples, config_or_default
 from purerl.kernels.distributions import categorical
 from purerl.kernels.language import aggregation, groups, kl, sequences
@@ -213,13 +213,13 @@ def distill(
         return state.replace(params=params, opt_state=opt_state), metrics
 
     act = answering(task, model)
+    given = record(base=fingerprint(base), teacher=fingerprint(teacher))
     spec = Spec(
         name,
         config.num_prompts * config.num_samples,
         evaluation(task, act),
-        {"env": task.name, **dataclasses.asdict(config)},
+        {"env": task.name, **dataclasses.asdict(config), **given},
         (student_steps + teacher_steps) * batch_size,
-        {name: fingerprint(given) for name, given in (("base", base), ("teacher", teacher)) if given is not None},
         hypers_class=DistillationHypers,
         evaluated_in="answers",
         words=words(task),

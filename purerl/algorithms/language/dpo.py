@@ -33,6 +33,7 @@ from purerl.algorithms.language.answers import (
     evaluation,
     model_of,
     score_answers,
+    words,
     worth,
 )
 from purerl.algorithms.language.comparisons import rankings
@@ -65,6 +66,8 @@ class DPOConfig:
     """Parts of a batch that are gone through one after another; divides batch_size."""
     loss: Literal["dpo", "ipo"] = "dpo"
     """Logistic, or squared: then margins stop at 1 / (2 beta), also where one answer always wins."""
+    base: str | None = None
+    """File of the agent to begin with, of any learner of language; None: a network of its own."""
     warm_up_steps: int = setting(100, low=0)
     """Steps of imitation before, where no base is given."""
     warm_up_batch_size: int = 64
@@ -112,18 +115,22 @@ def dpo(
         task: what is asked, and whose reward compares.
         config: sizes and choices.
         model: what learns, instead of the config's transformer.
-        base: parameters to begin with, such as those of SFT, which are the reference too; None: the network's own,
-            after the config's steps of imitation.
+        base: parameters to begin with, such as those of SFT, instead of those in ``config.base`` or after steps of
+            imitation; they are the reference too.
 
     Raises:
-        ValueError: if the task lacks demonstrations for these steps.
+        ValueError: if the task lacks demonstrations for these steps; or as
+            :func:`~purerl.algorithms.language.start.base_of`.
     """
     config = config_or_default(config, DPOConfig)
-    check_task(task, "DPO", demonstrations=base is None and config.warm_up_steps > 0)
+    check_task(task, "DPO")
     model = model_of(task, config.decoder, model)
+    base = start.base_of(config.base, base, model)
+    warm_up_steps = config.warm_up_steps if base is None else 0
+    check_task(task, "DPO", demonstrations=warm_up_steps > 0)
 
     def init(hypers: DPOHypers, key: jax.Array) -> DPOState:
-        params = start.first_params(task, model, base, config.warm_up_steps, config.warm_up_batch_size, hypers, key)
+        params = start.first_params(task, model, base, warm_up_steps, config.warm_up_batch_size, hypers, key)
         opt_state = optimizers.adam(hypers.max_grad_norm, hypers.adam_epsilon).init(params)
         return DPOState(params, opt_state, start.kept_reference(base, params))
 
@@ -147,10 +154,11 @@ def dpo(
         "dpo",
         2 * config.batch_size * config.num_gradient_steps,
         evaluation(task, act),
-        {"env": task.name, **dataclasses.asdict(config), **start.record(base)},
-        env_steps_of_init=config.warm_up_steps * config.warm_up_batch_size if base is None else 0,
+        {"env": task.name, **dataclasses.asdict(config), **start.record(base=start.fingerprint(base))},
+        env_steps_of_init=warm_up_steps * config.warm_up_batch_size,
         hypers_class=DPOHypers,
         evaluated_in="answers",
+        words=words(task),
     )
     update = dataset_update(learn, lambda hypers, state: state, config.num_gradient_steps)
     return Algorithm(init, update, no_carry, act, spec)

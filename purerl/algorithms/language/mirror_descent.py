@@ -39,7 +39,7 @@ from purerl.algorithms.language.answers import (
     worth,
 )
 from purerl.algorithms.language.partial_rollouts import Texts
-from purerl.algorithms.language.start import base_of, fingerprint, first_params
+from purerl.algorithms.language.start import base_of, fingerprint, first_params, record
 from purerl.config_checks import check_config, config_or_default
 from purerl.kernels.language import aggregation, rewards, sequences, surrogates
 from purerl.kernels.surrogates import approximate_kl
@@ -184,9 +184,8 @@ def mirror_descent(
         name,
         num_prompts * num_samples,
         evaluation(task, act),
-        {"env": task.name, **dataclasses.asdict(config)},
+        {"env": task.name, **dataclasses.asdict(config), **record(base=fingerprint(base))},
         warm_up_steps * config.warm_up_batch_size,
-        {} if base is None else {"base": fingerprint(base)},
         hypers_class=MirrorDescentHypers,
         evaluated_in="answers",
         words=words(task),

@@ -80,6 +80,8 @@ class ProcessRewardConfig:
     """Answers that the agent draws to give the best of them, N."""
     stop_after: int = setting(0, low=0)
     """After so many tokens the agent drops the worse half of them; 0: never."""
+    base: str | None = None
+    """File of the agent to begin with, of any learner of language; None: a network of its own."""
     warm_up_steps: int = setting(0, low=0)
     """Steps of imitation before, where no base is given; it is their policy that writes the answers."""
     warm_up_batch_size: int = 64
@@ -137,25 +139,26 @@ def process_reward(
         task: what is asked, with one reward in [0, 1], the chance that an answer is held to be right.
         config: sizes and choices.
         model: policy and trunk, instead of the config's transformer.
-        base: parameters of the policy, and of the trunk at first; None: the network's own, after the config's steps of
+        base: parameters of the policy, and of the trunk at first, instead of those in ``config.base`` or after steps of
             imitation.
         head: on the trunk; None: linear.
 
     Raises:
         ValueError: if the task lacks demonstrations or marks of steps that the config asks for, or its answers are too
-            short to stop there, or have several rewards.
+            short to stop there, or have several rewards; or as :func:`~purerl.algorithms.language.start.base_of`.
     """
     config = config_or_default(config, ProcessRewardConfig)
-    check_task(task, "a process reward model", demonstrations=base is None and config.warm_up_steps > 0)
+    check_task(task, "a process reward model")
     _check_fits(task, config)
     model = model_of(task, config.decoder, model)
+    base = start.base_of(config.base, base, model)
+    warm_up_steps = config.warm_up_steps if base is None else 0
+    check_task(task, "a process reward model", demonstrations=warm_up_steps > 0)
     scalar = ScalarModel(model, head or linear_head())
 
     def init(hypers: ProcessRewardHypers, key: jax.Array) -> ProcessRewardState:
         params_key, head_key = jax.random.split(key)
-        trunk = start.first_params(
-            task, model, base, config.warm_up_steps, config.warm_up_batch_size, hypers, params_key
-        )
+        trunk = start.first_params(task, model, base, warm_up_steps, config.warm_up_batch_size, hypers, params_key)
         params = scalar.init(head_key, trunk)
         opt_state = optimizers.adam(hypers.max_grad_norm, hypers.adam_epsilon).init(params)
         return ProcessRewardState(params, opt_state, start.kept_reference(base, trunk))
@@ -191,8 +194,8 @@ def process_reward(
         "prm",
         config.num_drawn(task.max_tokens),
         evaluation(task, act),
-        {"env": task.name, **dataclasses.asdict(config), **start.record(base)},
-        env_steps_of_init=config.warm_up_steps * config.warm_up_batch_size if base is None else 0,
+        {"env": task.name, **dataclasses.asdict(config), **start.record(base=start.fingerprint(base))},
+        env_steps_of_init=warm_up_steps * config.warm_up_batch_size,
         hypers_class=ProcessRewardHypers,
         evaluated_in="answers",
         words=words(task),

@@ -72,6 +72,8 @@ class RewardModelConfig:
     """Gradient steps an update."""
     num_micro_batches: int = 1
     """Parts of a batch that are gone through one after another; divides batch_size."""
+    base: str | None = None
+    """File of the agent to begin with, of any learner of language; None: a network of its own."""
     warm_up_steps: int = setting(0, low=0)
     """Steps of imitation before, where no base is given; it is their policy that writes the answers."""
     warm_up_batch_size: int = 64
@@ -127,24 +129,26 @@ def reward_model(
         task: what is asked.
         config: sizes and choices.
         model: the trunk, instead of the config's transformer.
-        base: parameters of a policy to begin with, such as those of SFT, which also writes the answers; None: the
-            network's own, after the config's steps of imitation.
+        base: parameters of a policy to begin with, such as those of SFT, instead of those in ``config.base`` or after
+            steps of imitation; it also writes the answers.
         head: on the trunk; None: linear.
 
     Raises:
-        ValueError: if the task lacks demonstrations or judges that the config asks for.
+        ValueError: if the task lacks demonstrations or judges that the config asks for; or as
+            :func:`~purerl.algorithms.language.start.base_of`.
     """
     config = config_or_default(config, RewardModelConfig)
-    check_task(task, "a reward model", demonstrations=base is None and config.warm_up_steps > 0)
-    model, head = model_of(task, config.decoder, model), head or REWARD_HEAD
-    scalar = ScalarModel(model, head)
+    check_task(task, "a reward model")
+    model = model_of(task, config.decoder, model)
+    base = start.base_of(config.base, base, model)
+    warm_up_steps = config.warm_up_steps if base is None else 0
+    check_task(task, "a reward model", demonstrations=warm_up_steps > 0)
+    scalar = ScalarModel(model, head or REWARD_HEAD)
     judges = judges_of(task, config)
 
     def init(hypers: RewardModelHypers, key: jax.Array) -> RewardModelState:
         params_key, head_key = jax.random.split(key)
-        trunk = start.first_params(
-            task, model, base, config.warm_up_steps, config.warm_up_batch_size, hypers, params_key
-        )
+        trunk = start.first_params(task, model, base, warm_up_steps, config.warm_up_batch_size, hypers, params_key)
         params = jax.vmap(scalar.init, (0, None))(jax.random.split(head_key, config.num_members), trunk)
         opt_state = jax.vmap(optimizers.adam(hypers.max_grad_norm, hypers.adam_epsilon).init)(params)
         return RewardModelState(params, opt_state, start.kept_reference(base, trunk))
@@ -174,13 +178,13 @@ def reward_model(
         truth, told = (x.reshape(num_episodes, -1) for x in (worth(task, answers), told))
         return Episodes(pairs_in_order(told, truth), jnp.ones(num_episodes, jnp.int32))
 
-    settings = {"env": task.name, **dataclasses.asdict(config), **start.record(base)}
+    settings = {"env": task.name, **dataclasses.asdict(config), **start.record(base=start.fingerprint(base))}
     spec = Spec(
         "reward_model",
         config.env_steps_per_update,
         evaluate,
         settings,
-        env_steps_of_init=config.warm_up_steps * config.warm_up_batch_size if base is None else 0,
+        env_steps_of_init=warm_up_steps * config.warm_up_batch_size,
         hypers_class=RewardModelHypers,
         evaluated_in="rankings",
     )

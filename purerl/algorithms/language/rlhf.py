@@ -37,6 +37,7 @@ from purerl.algorithms.language.answers import (
     evaluation,
     model_of,
     score_answers,
+    words,
     worth,
 )
 from purerl.algorithms.language.answers import reward as reward_of
@@ -53,6 +54,12 @@ from purerl.ranges import hyper, setting
 from purerl.recipes import recorded
 from purerl.types import Mean, Metrics, PyTree, Scalar
 from purerl.update import descend, mean_gradient, minibatch_epochs, rollout_update
+
+_COMBINED: dict[str, Callable] = {
+    "sum": functools.partial(jnp.sum, axis=-1),
+    "mean": rewards.ensemble_mean,
+    "min": rewards.ensemble_min,
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -83,6 +90,8 @@ class RLHFConfig:
     """Mix in the likelihood of demonstrations, one for each answer: PPO-ptx."""
     normalize_advantage: bool = True
     """Standardise the advantages of an update's tokens."""
+    base: str | None = None
+    """File of the agent to begin with, of any learner of language; None: a network of its own."""
     warm_up_steps: int = setting(100, low=0)
     """Steps of imitation before, where no base is given."""
     warm_up_batch_size: int = 64
@@ -160,27 +169,29 @@ def rlhf(
         task: what is asked.
         config: sizes and choices.
         model: what writes, instead of the config's transformer.
-        base: parameters to begin with, such as those of SFT, which are the reference too; None: the network's own,
-            after the config's steps of imitation.
+        base: parameters to begin with, such as those of SFT, instead of those in ``config.base`` or after steps of
+            imitation; they are the reference too.
         reward: ``(answers [B]) -> [B]`` or ``[B, K]``, such as a
             :func:`~purerl.algorithms.language.reward_model.frozen_reward`; None: what the config says. Evaluation is by
             the task's reward all the same.
         head: of the critic; None: linear.
 
     Raises:
-        ValueError: if the task lacks demonstrations or judges that the config asks for.
+        ValueError: if the task lacks demonstrations or judges that the config asks for; or as
+            :func:`~purerl.algorithms.language.start.base_of`.
     """
     config = config_or_default(config, RLHFConfig)
-    check_task(task, "RLHF", demonstrations=config.ptx or (base is None and config.warm_up_steps > 0))
+    check_task(task, "RLHF")
     model = model_of(task, config.decoder, model)
+    base = start.base_of(config.base, base, model)
+    warm_up_steps = config.warm_up_steps if base is None else 0
+    check_task(task, "RLHF", demonstrations=config.ptx or warm_up_steps > 0)
     critic = ScalarModel(model, head or linear_head())
     judge = judge_of(task, config, reward)
 
     def init(hypers: RLHFHypers, key: jax.Array) -> RLHFState:
         params_key, head_key = jax.random.split(key)
-        params = start.first_params(
-            task, model, base, config.warm_up_steps, config.warm_up_batch_size, hypers, params_key
-        )
+        params = start.first_params(task, model, base, warm_up_steps, config.warm_up_batch_size, hypers, params_key)
         values, optimizer = critic.init(head_key, params), optimizers.adam(hypers.max_grad_norm, hypers.adam_epsilon)
         reference = start.kept_reference(base, params)
         return RLHFState(
@@ -188,14 +199,16 @@ def rlhf(
         )
 
     act = answering(task, model)
+    given = start.record(base=start.fingerprint(base), reward=_name_of(reward))
     spec = Spec(
         "rlhf",
         config.batch_size,
         evaluation(task, act),
-        {"env": task.name, **dataclasses.asdict(config), **start.record(base), **_record(reward)},
-        env_steps_of_init=config.warm_up_steps * config.warm_up_batch_size if base is None else 0,
+        {"env": task.name, **dataclasses.asdict(config), **given},
+        env_steps_of_init=warm_up_steps * config.warm_up_batch_size,
         hypers_class=RLHFHypers,
         evaluated_in="answers",
+        words=words(task),
     )
     update = rollout_update(
         functools.partial(collect, task, model, critic, judge, config, base),
@@ -275,11 +288,10 @@ def judge_of(
     if reward is None and config.reward == "proxy":
         check_proxy(task, "RLHFConfig.reward")
     source = reward or functools.partial({"task": reward_of, "proxy": proxy}[config.reward], task)
-    combine = {"sum": _sum, "mean": rewards.ensemble_mean, "min": rewards.ensemble_min}[config.combine]
 
     def judge(answers: Answers) -> jax.Array:
         said = source(answers)
-        return combine(said) if said.ndim == 2 else said
+        return _COMBINED[config.combine](said) if said.ndim == 2 else said
 
     return judge
 
@@ -380,11 +392,7 @@ def told(task: Task, answers: Answers, said: jax.Array, log_ratio: jax.Array, re
     return {name: aggregation.batch_mean(x, mask) for name, x in each.items()}
 
 
-def _sum(reward: jax.Array) -> jax.Array:
-    return jnp.sum(reward, axis=-1)
-
-
-def _record(reward: Callable | None) -> dict[str, str]:
+def _name_of(reward: Callable | None) -> str | None:
     """What the settings of a run say of a reward that it was given."""
     name = str(getattr(reward, "fingerprint", None) or getattr(reward, "__name__", type(reward).__name__))
-    return {} if reward is None else {"given_reward": name}
+    return None if reward is None else name

@@ -102,9 +102,13 @@ def reference(base: PyTree | None, kept: PyTree) -> PyTree:
     return kept if base is None else jax.tree.map(jnp.asarray, base)
 
 
-def record(base: PyTree | None) -> dict[str, str | None]:
-    """What the settings of a run say of the base, if it was given one."""
-    return {} if base is None else {"base": fingerprint(base)}
+def record(**fingerprints: str | None) -> dict[str, dict[str, str]]:
+    """What the settings of a run say of what it was given, by name: fingerprints, without those that are None.
+
+    A run that goes on with another base, from the same file even, is refused by them.
+    """
+    given = {name: text for name, text in fingerprints.items() if text is not None}
+    return {"given": given} if given else {}
 
 
 def fingerprint(params: PyTree | None) -> str | None:

@@ -58,6 +58,7 @@ class Experiment(NamedTuple):
         """
         settings = dict(record["settings"])
         env = settings.pop("env", self.default_env)
+        settings.pop("given", None)  # of no config: what it must be like is seen when the run is made again
         return env, filled(self.fallback.config, settings), filled(self.fallback.hypers, record["hypers"])
 
 

@@ -180,10 +180,10 @@ def test_a_given_teacher_is_shared_and_named_by_its_fingerprint_and_otherwise_ea
     s = setting()
     given = distill(table_task(), None, table_model(), teacher=s.ref, teacher_model=table_model())
     state = given.init(DistillationHypers(), jax.random.key(0))
-    assert state.teacher == () and given.spec.facts["teacher"] == fingerprint(s.ref)
+    assert state.teacher == () and given.spec.settings["given"] == {"teacher": fingerprint(s.ref)}
     own = distill(table_task(), DistillationConfig(teacher_steps=2), table_model(), teacher_model=table_model())
     states = [own.init(DistillationHypers(), jax.random.key(i)) for i in range(2)]
-    assert np.any(states[0].teacher != states[1].teacher) and "teacher" not in own.spec.facts
+    assert np.any(states[0].teacher != states[1].teacher) and "given" not in own.spec.settings
     after, _ = jax.jit(own.update)(DistillationHypers(), states[0], jax.random.key(2))
     np.testing.assert_array_equal(after.teacher, states[0].teacher)
     assert np.any(after.params != states[0].params) and own.spec.env_steps_of_init == 2 * 64

@@ -135,4 +135,4 @@ def test_warm_up_counts_and_a_base_needs_none():
     assert grpo(task, config).spec.env_steps_of_init == 24
     base = decoder_model(DECODER, len(task.vocab)).init(jax.random.key(0))
     spec = grpo(task, config, base=base).spec
-    assert spec.env_steps_of_init == 0 and len(spec.facts["base"]) == 64
+    assert spec.env_steps_of_init == 0 and len(spec.settings["given"]["base"]) == 64

@@ -239,4 +239,4 @@ def test_what_a_task_lacks_is_refused():
     with pytest.raises(ValueError, match="the task addition has no right answers"):
         rlhf(task._replace(answer=None), RLHFConfig())
     record = rlhf(task, RLHFConfig(warm_up_steps=0), reward=judge_of(task, RLHFConfig())).spec.settings
-    assert record["reward"] == "task" and record["given_reward"] == "judge"
+    assert record["reward"] == "task" and record["given"] == {"reward": "judge"}
