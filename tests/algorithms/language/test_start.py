@@ -112,7 +112,7 @@ def test_the_record_of_a_run_holds_it_to_its_base(name, tmp_path):
     model = bigram_model(len(TASK.vocab))
     base = np.ones((len(TASK.vocab) + 1, len(TASK.vocab)), np.float32)
     algorithm = factory(TASK, config(), model=model, base=base)
-    assert algorithm.spec.env_steps_of_init == 0
+    assert algorithm.spec.env_steps_of_init == 0 and (algorithm.spec.words is None) == (algorithm.act is None)
     options, key = RunOptions(num_env_steps=algorithm.spec.env_steps_per_update), jax.random.key(0)
     record = json.loads(json.dumps(files.plain(settings(Job.of(algorithm, hypers(), key, options), key, options))))
     assert record["settings"]["given"] == {"base": fingerprint(base)}
