@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from purerl.algorithms.policy import ppo as parts
-from purerl.algorithms.policy.ppo import PPOConfig, ppo
+from purerl.algorithms.policy import collect as parts
+from purerl.algorithms.policy.ppo import PPOConfig, learn, ppo
 from purerl.envs import Environment
 from purerl.envs.wrappers import scale_actions
 from purerl.nets.actor_critic import ActorCritic
@@ -76,7 +76,7 @@ def observed_update(env, config, hypers, state, key):
     state, transitions, _ = parts.collect(scale_actions(env), net, config, hypers, state, collect_key)
     obs, next_obs = (parts.normalize(config, state.obs_moments, x) for x in (transitions.obs, transitions.next_obs))
     gae = {
-        "reward": parts.scale_reward(config, hypers, state, transitions)[0],
+        "reward": parts.scale_reward(config, hypers.gamma, state, transitions)[0],
         "value": net.apply(state.params, obs, method="value"),
         "next_value": net.apply(state.params, next_obs, method="value"),
         "terminated": transitions.terminated,
@@ -84,7 +84,7 @@ def observed_update(env, config, hypers, state, key):
         "gamma": hypers.gamma,
         "lambda_": hypers.gae_lambda,
     }
-    state, metrics = parts.learn(net, config, hypers, state, transitions, learn_key)
+    state, metrics = learn(net, config, hypers, state, transitions, learn_key)
     return state, metrics, {"transitions": transitions, "gae": gae}
 
 

@@ -21,18 +21,19 @@ from flax import struct
 from purerl import optimizers, rollout
 from purerl.agent import no_carry
 from purerl.algorithm import Algorithm, Spec
-from purerl.algorithms.policy.ppo_loss import Batch, loss, make_batch, normalize, with_old_policy
+from purerl.algorithms.policy import collect
+from purerl.algorithms.policy.collect import Batch
+from purerl.algorithms.policy.ppo_loss import loss
 from purerl.config_checks import check_config, check_minibatches, config_or_default
 from purerl.envs.base import Environment
 from purerl.envs.learnable import check_learnable
-from purerl.envs.wrappers import scale_actions, scale_to_box
+from purerl.envs.wrappers import scale_actions
 from purerl.kernels import moments, surrogates
-from purerl.kernels.recurrence import forward_linear_recurrence
 from purerl.nets.actor_critic import ActorCritic
 from purerl.ranges import hyper
 from purerl.recipes import recorded
 from purerl.spaces import Box, Discrete
-from purerl.types import Metrics, PyTree, Seen, Transition
+from purerl.types import Metrics, PyTree, Transition
 from purerl.update import gradient_step, minibatch_epochs, rollout_update
 
 
@@ -163,12 +164,12 @@ def ppo(env: Environment, config: PPOConfig | None = None) -> Algorithm:
     """
     config = config_or_default(config, PPOConfig)
     check_learnable(env, "PPO", actions=(Discrete, Box))
-    net = make_network(env, config)
+    net = collect.make_network(env, config)
     scaled_env = scale_actions(env)
 
     def init(hypers: PPOHypers, key: jax.Array) -> PPOState:
         params_key, env_key, moments_key = jax.random.split(key, 3)
-        params = init_params(net, env, hypers, params_key)
+        params = collect.init_params(net, env, hypers.initial_log_std, params_key)
         state = PPOState(
             params=params,
             opt_state=optimizers.adam(hypers.max_grad_norm, hypers.adam_epsilon).init(params),
@@ -179,16 +180,11 @@ def ppo(env: Environment, config: PPOConfig | None = None) -> Algorithm:
             kl_coef=jnp.asarray(hypers.initial_kl_coef, jnp.float32),
             num_optimizer_steps=jnp.zeros((), jnp.int32),
         )
-        return first_moments(scaled_env, net, config, hypers, state, moments_key) if config.normalize_obs else state
+        return collect.first_moments(scaled_env, net, config, hypers, state, moments_key)
 
-    def act(
-        hypers: PPOHypers, state: PPOState, carry: tuple, seen: Seen, key: jax.Array, sample: bool = False
-    ) -> tuple[tuple, jax.Array]:
-        pi, parameters = net.distribution, policy(net, config, state, seen.obs)
-        action = pi.sample(parameters, pi.noise(key, parameters)) if sample else pi.mode(parameters)
-        return carry, scale_to_box(action, env.action_space) if isinstance(env.action_space, Box) else action
-
-    update = rollout_update(functools.partial(collect, scaled_env, net, config), functools.partial(learn, net, config))
+    play = functools.partial(collect.collect, scaled_env, net, config)
+    act = functools.partial(collect.act, env, net, config)
+    update = rollout_update(play, functools.partial(learn, net, config))
     settings = {"env": env.name, **dataclasses.asdict(config)}
     spec = Spec(
         "ppo",
@@ -199,96 +195,6 @@ def ppo(env: Environment, config: PPOConfig | None = None) -> Algorithm:
         hypers_class=PPOHypers,
     )
     return Algorithm(init, update, no_carry, act, spec)
-
-
-def make_network(env: Environment, config: PPOConfig) -> ActorCritic:
-    """The actor-critic network that a config means.
-
-    Raises:
-        ValueError: if one-hot observations are to be normalised.
-    """
-    if config.normalize_obs and not isinstance(env.observation_space, Box):
-        raise ValueError(f"PPOConfig.normalize_obs = True: {env.observation_space} enters one-hot; set it to False.")
-    return ActorCritic(
-        action_space=env.action_space,
-        observation=tuple(env.observation_space.shape) if config.normalize_obs else env.observation_space,
-        torso=config.torso,
-        hidden_sizes=config.hidden_sizes,
-        activation=config.activation,
-        shared_torso=config.shared_torso,
-    )
-
-
-def init_params(net: ActorCritic, env: Environment, hypers: PPOHypers, key: jax.Array) -> PyTree:
-    """Parameters at the start, with the standard deviation of continuous actions that the hyperparameters ask for."""
-    obs = jnp.zeros((1, *env.observation_space.shape), env.observation_space.dtype)
-    params = net.init(key, obs)
-    if isinstance(env.action_space, Discrete):
-        return params
-    log_std = jnp.full_like(params["params"]["log_std"], hypers.initial_log_std)
-    return {"params": {**params["params"], "log_std": log_std}}
-
-
-def policy(net: ActorCritic, config: PPOConfig, state: PPOState, obs: PyTree) -> PyTree:
-    """Parameters of the action distribution for observations ``[..., *obs_shape]``."""
-    return net.apply(state.params, normalize(config, state.obs_moments, obs), method="policy")
-
-
-def uninformed_policy(net: ActorCritic, config: PPOConfig, state: PPOState, obs: PyTree) -> PyTree:
-    """The policy at an observation of 0, which is the mean of normalised ones, whatever is observed."""
-    return net.apply(state.params, jnp.zeros_like(obs, jnp.float32), method="policy")
-
-
-def collect(
-    env: Environment,
-    net: ActorCritic,
-    config: PPOConfig,
-    hypers: PPOHypers,
-    state: PPOState,
-    key: jax.Array,
-    policy: Callable = policy,
-) -> tuple[PPOState, Transition, Metrics]:
-    """Collect a rollout ``[T, B]`` with the policy; values and log-probabilities are computed afterwards."""
-    noise_key, env_key = jax.random.split(key)
-    act, pi = functools.partial(policy, net, config, state), net.distribution
-    noise = pi.noise(noise_key, jax.eval_shape(act, state.envs.obs), (config.num_steps,))
-
-    def sampled(carry: tuple, seen: Seen, noise: jax.Array) -> tuple[tuple, jax.Array, tuple]:
-        return carry, pi.sample(act(seen.obs), noise), ()
-
-    envs, transitions, metrics = rollout.rollout(env, sampled, state.envs, env_key, noise, config.num_steps)
-    return state.replace(envs=envs), transitions, metrics
-
-
-def first_moments(
-    env: Environment, net: ActorCritic, config: PPOConfig, hypers: PPOHypers, state: PPOState, key: jax.Array
-) -> PPOState:
-    """The state with moments of observations, from a rollout whose actions do not depend on their scale."""
-    state, transitions, _ = collect(env, net, config, hypers, state, key, uninformed_policy)
-    return state.replace(obs_moments=moments.update(state.obs_moments, transitions.obs))
-
-
-def scale_reward(
-    config: PPOConfig, hypers: PPOHypers, state: PPOState, transitions: Transition
-) -> tuple[jax.Array, PPOState]:
-    """Rewards divided by the running standard deviation of the discounted return, where the config asks for it.
-
-    ``r / std(R)`` with ``R_t = r_t + gamma R_{t-1}`` within an episode; the mean is not subtracted.
-
-    Returns:
-        The rewards to learn from ``[T, B]``, and the state with its statistics of the discounted return.
-
-    Source: Engstrom et al. 2020 (arXiv 2005.12729).
-    """
-    if not config.normalize_reward:
-        return transitions.reward, state
-    ended = transitions.terminated | transitions.truncated
-    continues = jnp.concatenate([jnp.ones_like(ended[:1]), ~ended[:-1]])
-    totals = forward_linear_recurrence(hypers.gamma * continues, transitions.reward, state.discounted_return)
-    running = jnp.where(ended[-1], 0.0, totals[-1])
-    return_moments = moments.update(state.return_moments, totals)
-    state = state.replace(discounted_return=running, return_moments=return_moments)
-    return moments.scale(return_moments, transitions.reward), state
 
 
 def minibatch_step(
@@ -327,11 +233,11 @@ def learn(
     key: jax.Array,
 ) -> tuple[PPOState, Metrics]:
     """Learn from a rollout ``[T, B]``: advantages, epochs of minibatches, running statistics and the KL penalty."""
-    reward, state = scale_reward(config, hypers, state, transitions)
-    batch = make_batch(net, config, hypers, state, transitions, reward)
+    reward, state = collect.scale_reward(config, hypers.gamma, state, transitions)
+    batch = collect.make_batch(net, config, hypers, state, transitions, reward, config.num_minibatches)
 
     def step(carry: tuple, minibatch: Batch) -> tuple[tuple, Metrics]:
-        minibatch = with_old_policy(net, state.params, minibatch)
+        minibatch = collect.with_old_policy(net, state.params, minibatch)
         return minibatch_step(functools.partial(loss, net, config), config, hypers, state.kl_coef, carry, minibatch)
 
     (params, opt_state, num_steps, _), terms = minibatch_epochs(
@@ -343,8 +249,7 @@ def learn(
         config.num_minibatches,
     )
     state = state.replace(params=params, opt_state=opt_state, num_optimizer_steps=num_steps)
-    if config.normalize_obs:  # from raw observations, and only after learning: acting and learning agree
-        state = state.replace(obs_moments=moments.update(state.obs_moments, transitions.obs))
+    state = collect.next_moments(config, state, transitions)
     if config.objective != "clip":
         last_epoch_kl = jnp.mean(terms["kl"][-config.num_minibatches :])
         kl_coef = surrogates.adapt_kl_coefficient(state.kl_coef, last_epoch_kl, hypers.target_kl)

@@ -1,21 +1,18 @@
 """PPO's minibatches: the policy that acted is kept with them, or worked out again where actions are too many."""
 
 import functools
-import types
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from purerl.algorithms.policy import ppo as parts
-from purerl.algorithms.policy.ppo import PPOConfig, PPOHypers, make_network, ppo
-from purerl.algorithms.policy.ppo_loss import make_batch
+from purerl.algorithms.policy.collect import collect
+from purerl.algorithms.policy.ppo import PPOConfig, PPOHypers, learn, ppo
 from purerl.envs import Environment
 from purerl.nets import actor_critic
 from purerl.spaces import Box, Discrete
-from purerl.types import Transition
-from tests.support.ppo_setup import busy_env, jit, learner, small_config
+from tests.support.ppo_setup import jit, learner
 
 KEY = jax.random.key(0)
 
@@ -26,43 +23,17 @@ def test_a_policy_worked_out_again_is_the_one_that_was_kept(monkeypatch):
     ratio of the first minibatch being exactly 1."""
     agent, hypers = learner(num_epochs=2, objective="both"), PPOHypers(learning_rate=1e-2)
     state = agent.init(hypers, KEY)
-    state, transitions, _ = jit(functools.partial(parts.collect, agent.env, agent.net, agent.config))(
-        hypers, state, KEY
-    )
+    state, transitions, _ = jit(functools.partial(collect, agent.env, agent.net, agent.config))(hypers, state, KEY)
 
     def learnt(most):
         monkeypatch.setattr(actor_critic, "MANY_ACTIONS", most)
-        state_after, metrics = jit(functools.partial(parts.learn, agent.net, agent.config))(
-            hypers, state, transitions, KEY
-        )
+        state_after, metrics = jit(functools.partial(learn, agent.net, agent.config))(hypers, state, transitions, KEY)
         return state_after.params, metrics
 
     (kept, kept_metrics), (again, metrics) = learnt(3), learnt(2)
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-6), kept, again)
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-3, atol=1e-6), kept_metrics, metrics)
     assert metrics["ratio"] == kept_metrics["ratio"] == 1.0
-
-
-def test_activations_of_a_rollout_take_the_memory_of_a_minibatch():
-    """Compiled, not run: half of it with twice the minibatches."""
-    env, num_envs, num_steps, size = busy_env(), 4, 64, 256
-    net = make_network(env, small_config(hidden_sizes=(size,)))
-    params = jax.eval_shape(net.init, KEY, jnp.zeros((1, 2)))
-    moment = jnp.zeros((num_steps, num_envs))
-    obs = jnp.zeros((num_steps, num_envs, 2))
-    transitions = Transition(obs, moment.astype(int), moment, moment > 0, moment > 0, obs, {})
-
-    def scratch(num_minibatches):
-        config = small_config(num_envs=num_envs, num_steps=num_steps, num_minibatches=num_minibatches)
-
-        def batch(params):
-            state = types.SimpleNamespace(params=params, obs_moments=None)
-            return make_batch(net, config, PPOHypers(), state, transitions, moment)
-
-        return jit(batch).lower(params).compile().memory_analysis().temp_size_in_bytes
-
-    activations = num_envs * num_steps * size * 4
-    assert scratch(16) < scratch(8) < activations < scratch(1)
 
 
 def test_memory_does_not_grow_with_actions_times_steps():

@@ -4,7 +4,7 @@ from purerl import envs
 from purerl.algorithms.policy.ppo import PPOConfig, PPOHypers, ppo
 from tests.conformance.case import Case, at_least_one, params, unknown_choice
 
-_SOURCES = ("policy/ppo.py", "policy/ppo_loss.py")
+_SOURCES = ("policy/ppo.py", "policy/ppo_loss.py", "policy/collect.py")
 _SIZES = {"num_envs": 4, "num_steps": 8, "num_epochs": 2, "num_minibatches": 2, "hidden_sizes": (4,)}
 _OTHER = PPOHypers(
     learning_rate=1e-2,

@@ -1,0 +1,310 @@
+"""What learners of a policy share: acting, playing a rollout, scales of what is seen, and what a network makes of it.
+
+Their configs have the fields of :class:`Config`, their states those of :class:`State`; whatever else these have is
+nobody's business here.
+"""
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+import jax
+import jax.numpy as jnp
+
+from purerl import rollout
+from purerl.envs.base import Environment
+from purerl.envs.wrappers import scale_to_box
+from purerl.kernels import moments, returns
+from purerl.kernels.distributions import categorical_by_inversion
+from purerl.kernels.recurrence import forward_linear_recurrence
+from purerl.nets.actor_critic import ActorCritic
+from purerl.spaces import Box, Discrete
+from purerl.types import Metrics, PyTree, Scalar, Seen, Transition
+
+
+class Config(Protocol):
+    """What a config says of networks and of rollouts."""
+
+    @property
+    def num_envs(self) -> int:
+        """Environments stepped side by side, B."""
+
+    @property
+    def num_steps(self) -> int:
+        """Steps of each environment per update, T."""
+
+    @property
+    def torso(self) -> Any:
+        """Of the network, as of :class:`~purerl.nets.actor_critic.ActorCritic`."""
+
+    @property
+    def hidden_sizes(self) -> tuple[int, ...]:
+        """Likewise."""
+
+    @property
+    def activation(self) -> Any:
+        """Likewise."""
+
+    @property
+    def shared_torso(self) -> bool:
+        """Likewise."""
+
+    @property
+    def normalize_obs(self) -> bool:
+        """Whether observations are standardised with running statistics, kept in the state and frozen in evaluation."""
+
+    @property
+    def normalize_reward(self) -> bool:
+        """Whether rewards are divided by the running standard deviation of the discounted return."""
+
+
+class State(Protocol):
+    """What a state has of these."""
+
+    params: PyTree
+    envs: rollout.Envs  # [B, ...]
+    obs_moments: moments.Moments  # [*obs_shape]
+    return_moments: moments.Moments  # [] of the discounted return that scales rewards
+    discounted_return: jax.Array  # [B] running discounted return
+
+    def replace(self, **changes: Any) -> Any:
+        """The state with other values of some fields."""
+
+
+AnyState = TypeVar("AnyState", bound=State)
+
+
+class Batch(NamedTuple):
+    """What a gradient step learns from. Leading axes ``[T, B]`` of a rollout, or ``[M]`` of a minibatch."""
+
+    obs: PyTree  # [M, ...] normalised
+    action: jax.Array  # [M, ...]
+    old_policy: PyTree  # [M, ...] parameters of the distribution that acted; () until :func:`with_old_policy`
+    log_prob: PyTree  # [M] of the action under it, likewise
+    value: jax.Array  # [M]
+    advantage: jax.Array  # [M]
+    target: jax.Array  # [M] of the value
+
+
+def make_network(env: Environment, config: Config) -> ActorCritic:
+    """The actor-critic network that a config means.
+
+    Raises:
+        ValueError: if one-hot observations are to be normalised.
+    """
+    if config.normalize_obs and not isinstance(env.observation_space, Box):
+        name = type(config).__name__
+        raise ValueError(f"{name}.normalize_obs = True: {env.observation_space} enters one-hot; set it to False.")
+    return ActorCritic(
+        action_space=env.action_space,
+        observation=tuple(env.observation_space.shape) if config.normalize_obs else env.observation_space,
+        torso=config.torso,
+        hidden_sizes=config.hidden_sizes,
+        activation=config.activation,
+        shared_torso=config.shared_torso,
+    )
+
+
+def init_params(net: ActorCritic, env: Environment, initial_log_std: Scalar, key: jax.Array) -> PyTree:
+    """Parameters at the start, with the standard deviation of continuous actions that the hyperparameters ask for."""
+    obs = jnp.zeros((1, *env.observation_space.shape), env.observation_space.dtype)
+    params = net.init(key, obs)
+    if isinstance(env.action_space, Discrete):
+        return params
+    log_std = jnp.full_like(params["params"]["log_std"], initial_log_std)
+    return {"params": {**params["params"], "log_std": log_std}}
+
+
+def normalize(config: Config, obs_moments: moments.Moments, obs: PyTree) -> PyTree:
+    """Observations as the network gets them: standardised by running statistics, where the config asks for it."""
+    return moments.normalize(obs_moments, obs) if config.normalize_obs else obs
+
+
+def policy(net: ActorCritic, config: Config, state: State, obs: PyTree) -> PyTree:
+    """Parameters of the action distribution for observations ``[..., *obs_shape]``."""
+    return net.apply(state.params, normalize(config, state.obs_moments, obs), method="policy")
+
+
+def uninformed_policy(net: ActorCritic, config: Config, state: State, obs: PyTree) -> PyTree:
+    """The policy at an observation of 0, which is the mean of normalised ones, whatever is observed."""
+    return net.apply(state.params, jnp.zeros_like(obs, jnp.float32), method="policy")
+
+
+def act(
+    env: Environment,
+    net: ActorCritic,
+    config: Config,
+    hypers: PyTree,
+    state: State,
+    carry: tuple,
+    seen: Seen,
+    key: jax.Array,
+    sample: bool = False,
+) -> tuple[tuple, jax.Array]:
+    """``Algorithm.act`` of a reactive agent: the mode of the policy, or a draw from it, within the action space."""
+    pi, parameters = net.distribution, policy(net, config, state, seen.obs)
+    action = pi.sample(parameters, pi.noise(key, parameters)) if sample else pi.mode(parameters)
+    return carry, scale_to_box(action, env.action_space) if isinstance(env.action_space, Box) else action
+
+
+def collect(
+    env: Environment,
+    net: ActorCritic,
+    config: Config,
+    hypers: PyTree,
+    state: AnyState,
+    key: jax.Array,
+    policy: Callable = policy,
+) -> tuple[AnyState, Transition, Metrics]:
+    """Collect a rollout ``[T, B]`` with the policy; values and log-probabilities are computed afterwards.
+
+    Args:
+        env: with actions in units of the network, by :func:`purerl.envs.wrappers.scale_actions`.
+        net: the network.
+        config: sizes and choices.
+        hypers: not looked at.
+        state: of the learner.
+        key: of actions and environments.
+        policy: ``(net, config, state, obs) -> parameters`` of the distribution that acts.
+    """
+    noise_key, env_key = jax.random.split(key)
+    act, pi = functools.partial(policy, net, config, state), net.distribution
+    noise = pi.noise(noise_key, jax.eval_shape(act, state.envs.obs), (config.num_steps,))
+
+    def sampled(carry: tuple, seen: Seen, noise: jax.Array) -> tuple[tuple, jax.Array, tuple]:
+        return carry, pi.sample(act(seen.obs), noise), ()
+
+    envs, transitions, metrics = rollout.rollout(env, sampled, state.envs, env_key, noise, config.num_steps)
+    return state.replace(envs=envs), transitions, metrics
+
+
+def first_moments(
+    env: Environment, net: ActorCritic, config: Config, hypers: PyTree, state: AnyState, key: jax.Array
+) -> AnyState:
+    """The state with moments of observations, where the config asks for them: of a rollout whose actions do not depend
+    on their scale."""
+    if not config.normalize_obs:
+        return state
+    state, transitions, _ = collect(env, net, config, hypers, state, key, uninformed_policy)
+    return state.replace(obs_moments=moments.update(state.obs_moments, transitions.obs))
+
+
+def next_moments(config: Config, state: AnyState, transitions: Transition) -> AnyState:
+    """The state with a rollout's raw observations in their moments, where the config asks for them: once it was learnt
+    from, so that acting and learning agree."""
+    if not config.normalize_obs:
+        return state
+    return state.replace(obs_moments=moments.update(state.obs_moments, transitions.obs))
+
+
+def scale_reward(config: Config, gamma: Scalar, state: AnyState, transitions: Transition) -> tuple[jax.Array, AnyState]:
+    """Rewards divided by the running standard deviation of the discounted return, where the config asks for it.
+
+    ``r / std(R)`` with ``R_t = r_t + gamma R_{t-1}`` within an episode; the mean is not subtracted.
+
+    Returns:
+        The rewards to learn from ``[T, B]``, and the state with its statistics of the discounted return.
+
+    Source: Engstrom et al. 2020 (arXiv 2005.12729).
+    """
+    if not config.normalize_reward:
+        return transitions.reward, state
+    ended = transitions.terminated | transitions.truncated
+    continues = jnp.concatenate([jnp.ones_like(ended[:1]), ~ended[:-1]])
+    totals = forward_linear_recurrence(gamma * continues, transitions.reward, state.discounted_return)
+    running = jnp.where(ended[-1], 0.0, totals[-1])
+    return_moments = moments.update(state.return_moments, totals)
+    state = state.replace(discounted_return=running, return_moments=return_moments)
+    return moments.scale(return_moments, transitions.reward), state
+
+
+def keeps_policies(net: ActorCritic) -> bool:
+    """Whether a rollout keeps the distributions that acted: not those of many actions, whose logits are too large."""
+    return net.distribution is not categorical_by_inversion
+
+
+def look(
+    net: ActorCritic, config: Config, state: State, transitions: Transition, num_parts: int = 1
+) -> tuple[PyTree, PyTree, jax.Array, jax.Array]:
+    """What the network says of a rollout ``[T, B]``, in parts, whose activations take no more memory than one of them.
+
+    Args:
+        net: the network.
+        config: sizes and choices.
+        state: whose parameters and moments.
+        transitions: ``[T, B]``.
+        num_parts: in how many the T steps are looked at, or fewer if T cannot be so divided; static.
+
+    Returns:
+        Observations as the network gets them, parameters of the policy, which are ``()`` where a rollout does not keep
+        them (:func:`keeps_policies`), values, and values of what the steps led to, ``[T, B, ...]``.
+    """
+    obs = normalize(config, state.obs_moments, transitions.obs)
+
+    def part(obs_and_next: tuple[PyTree, PyTree]) -> tuple[PyTree, jax.Array, jax.Array]:
+        obs, next_obs = obs_and_next
+        next_values = net.apply(state.params, normalize(config, state.obs_moments, next_obs), method="value")
+        if keeps_policies(net):
+            return *net.apply(state.params, obs), next_values
+        return (), net.apply(state.params, obs, method="value"), next_values
+
+    num_steps = transitions.reward.shape[0]
+    size = num_steps // math.gcd(num_steps, num_parts)
+    return obs, *jax.lax.map(part, (obs, transitions.next_obs), batch_size=size)
+
+
+def make_batch(
+    net: ActorCritic,
+    config: Config,
+    hypers: PyTree,
+    state: State,
+    transitions: Transition,
+    reward: jax.Array,
+    num_parts: int = 1,
+) -> Batch:
+    """Values, log-probabilities, GAE advantages and value targets of a rollout ``[T, B]``.
+
+    Args:
+        net: the network.
+        config: sizes and choices.
+        hypers: with ``gamma`` and ``gae_lambda``.
+        state: of the learner, whose policy acted.
+        transitions: ``[T, B]``.
+        reward: to learn from, ``[T, B]``, of :func:`scale_reward`.
+        num_parts: as of :func:`look`; as many as minibatches take no more memory than a gradient step.
+    """
+    obs, old_policy, values, next_values = look(net, config, state, transitions, num_parts)
+    log_prob = net.distribution.log_prob(old_policy, transitions.action) if keeps_policies(net) else ()
+    advantage = returns.gae(
+        reward,
+        values,
+        next_values,
+        transitions.terminated,
+        transitions.truncated,
+        hypers.gamma,
+        hypers.gae_lambda,
+    )
+    return Batch(
+        obs=obs,
+        action=transitions.action,
+        old_policy=old_policy,
+        log_prob=log_prob,
+        value=values,
+        advantage=advantage,
+        target=advantage + values,
+    )
+
+
+def with_old_policy(net: ActorCritic, params: PyTree, batch: Batch) -> Batch:
+    """The batch with the distributions that acted, worked out again where the rollout did not keep them.
+
+    Args:
+        net: the network.
+        params: that acted.
+        batch: ``[M, ...]``.
+    """
+    if keeps_policies(net):
+        return batch
+    old_policy = net.apply(params, batch.obs, method="policy")
+    return batch._replace(old_policy=old_policy, log_prob=net.distribution.log_prob(old_policy, batch.action))
