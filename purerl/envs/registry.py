@@ -13,6 +13,7 @@ from purerl.envs.gymnax import from_gymnax, gymnax_names
 from purerl.envs.language import token_by_token
 from purerl.envs.matrix_games import MATRIX_GAMES, repeated
 from purerl.envs.mdp import environment
+from purerl.envs.memory import repeat_first, repeat_previous, t_maze
 from purerl.envs.pgx import from_pgx, pgx_names
 from purerl.envs.probes import PROBES
 from purerl.envs.textbook import TEXTBOOK
@@ -20,10 +21,12 @@ from purerl.language.tasks import TASKS
 from purerl.names import near
 from purerl.recipes import attach, name_of, recorded
 
+_POSITIONS = {"Acrobot-v1": (0, 1, 2, 3), "CartPole-v1": (0, 2), "MountainCar-v0": (0,), "Pendulum-v1": (0, 1)}
 
-def _cart_pole_positions(**kwargs: Any) -> Environment:
+
+def _positions(name: str, **kwargs: Any) -> Environment:
     """Without the velocities, which only a memory can make up for."""
-    return all_wrappers.select_observation(from_gymnax("CartPole-v1", **kwargs), (0, 2))
+    return all_wrappers.select_observation(from_gymnax(name, **kwargs), _POSITIONS[name])
 
 
 def _textbook(name: str, max_steps: int | None = None, **kwargs: Any) -> Environment:
@@ -40,7 +43,16 @@ _factories: dict[str, Callable[..., Any]] = {  # what they make has an Environme
     "bandit/bernoulli": bandits.bernoulli,
     "bandit/random-walk": bandits.random_walk,
     "bandit/linear": bandits.linear,
-    "CartPole-v1/positions": _cart_pole_positions,
+    **{f"{name}/positions": functools.partial(_positions, name) for name in _POSITIONS},
+    "RepeatPrevious": repeat_previous,
+    "RepeatPreviousEasy": functools.partial(repeat_previous, 1, 4),
+    "RepeatPreviousMedium": functools.partial(repeat_previous, 2, 32),
+    "RepeatPreviousHard": functools.partial(repeat_previous, 3, 64),
+    "RepeatFirst": repeat_first,
+    "RepeatFirstEasy": functools.partial(repeat_first, 1),
+    "RepeatFirstMedium": functools.partial(repeat_first, 8),
+    "RepeatFirstHard": functools.partial(repeat_first, 16),
+    "TMaze": t_maze,
     **{name: functools.partial(_textbook, name) for name in TEXTBOOK},
     **{f"matrix/{name}": functools.partial(_matrix_game, name) for name in MATRIX_GAMES},
     **{f"pgx/{name}": functools.partial(from_pgx, name) for name in pgx_names()},

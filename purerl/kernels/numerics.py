@@ -112,8 +112,8 @@ def safe_multiply(coefficient: jax.Array, x: jax.Array) -> jax.Array:
     """Safe product: ``coefficient x``, and 0 where the coefficient is 0, also for an ``x`` that is not finite.
 
     Args:
-        coefficient: ``[...]`` float.
-        x: ``[...]`` float, may be NaN or infinite.
+        coefficient: ``[...]`` float or complex.
+        x: ``[...]`` likewise, may be NaN or infinite.
 
     Returns:
         ``[...]``.

@@ -1,6 +1,5 @@
 """First-order linear recurrences, on which every return rests: backwards in time, or forwards."""
 
-import chex
 import jax
 import jax.numpy as jnp
 
@@ -15,14 +14,14 @@ def reverse_linear_recurrence(coefficient: jax.Array, offset: jax.Array, final: 
 
     Args:
         coefficient: array that broadcasts to ``[T, ...]``; where it is 0, no NaN or infinity comes through.
-        offset: ``[T, ...]`` float; its dtype is the result's.
+        offset: ``[T, ...]`` float or complex; its dtype is the result's.
         final: ``x_T``, broadcasts to ``[...]``.
 
     Returns:
         ``x_0 .. x_{T-1}``, ``[T, ...]``.
 
     Raises:
-        AssertionError: if ``offset`` is a scalar or not floating.
+        AssertionError: if ``offset`` is a scalar or neither floating nor complex.
     """
     solve = associative if _prefers_associative(offset.shape) else sequential
     return solve(coefficient, offset, final)
@@ -35,7 +34,7 @@ def forward_linear_recurrence(coefficient: jax.Array, offset: jax.Array, initial
 
     Args:
         coefficient: array that broadcasts to ``[T, ...]``.
-        offset: ``[T, ...]`` float; its dtype is the result's.
+        offset: ``[T, ...]`` float or complex; its dtype is the result's.
         initial: ``x_{-1}``, broadcasts to ``[...]``.
 
     Returns:
@@ -86,7 +85,8 @@ def associative(coefficient: jax.Array, offset: jax.Array, final: Scalar = 0.0) 
 
 def _prepare(coefficient, offset, final) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Broadcast and cast everything to the shape and dtype of ``offset``."""
-    chex.assert_type(offset, float)
+    if not jnp.issubdtype(offset.dtype, jnp.inexact):
+        raise AssertionError(f"a recurrence needs offsets that are floats or complex numbers, not {offset.dtype}")
     if offset.ndim == 0:
         raise AssertionError("a recurrence needs a time axis; offset is a scalar")
     coefficient = jnp.broadcast_to(coefficient, offset.shape).astype(offset.dtype)

@@ -12,9 +12,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from purerl.nets.noisy import NoisyDense
-from purerl.nets.recurrent import LSTMState, Memory
 from purerl.nets.torsos import MLP, dense, make_torso
 from purerl.spaces import Space
+from purerl.types import PyTree
 
 Dueling = Literal["none", "mean", "max"]
 """Whether value and advantages are apart, and what of the advantages is 0."""
@@ -123,29 +123,30 @@ class QNetwork(nn.Module):
 class RecurrentQNetwork(nn.Module):
     """Recurrent action-value network: ``carry, obs [T, B, *obs_shape], start [T, B] -> carry, [T, B, A, N]``.
 
-    A memory between torso and head. Where ``start[t]``, ``obs[t]`` is the first of an episode, and the memory is reset.
+    A memory (:mod:`purerl.nets.recurrent`) between torso and head. Where ``start[t]``, ``obs[t]`` is the first of an
+    episode, and the memory is reset.
 
     Source: Kapturowski et al. 2019, section 2.3.
     """
 
     torso: nn.Module
-    memory: Memory
+    memory: nn.Module
     head: nn.Module
 
-    def __call__(self, carry: LSTMState, obs: jax.Array, start: jax.Array) -> tuple[LSTMState, jax.Array]:
+    def __call__(self, carry: PyTree, obs: jax.Array, start: jax.Array) -> tuple[PyTree, jax.Array]:
         carry, features = self.memory(carry, (self.torso(obs), start))
         return carry, self.head(features)
 
     def with_next(
-        self, carry: LSTMState, obs: jax.Array, start: jax.Array, next_obs: jax.Array
+        self, carry: PyTree, obs: jax.Array, start: jax.Array, next_obs: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
         """Outputs for the observations and for their next observations, ``[T, B, A, N]`` each.
 
         Inside an episode the second is the first one step later. Where an episode ends, or the sequence does, its input
         is ``next_obs[t]``, which is before any reset, with the memory of that episode.
         """
-        _, carries = self.memory.unroll(carry, (self.torso(obs), start))
-        return self.head(carries[1]), self.head(self.memory.peek(carries, self.torso(next_obs)))
+        _, now, following = self.memory.with_next(carry, (self.torso(obs), start), self.torso(next_obs))
+        return self.head(now), self.head(following)
 
 
 def make_q_network(
@@ -161,7 +162,7 @@ def make_q_network(
     dueling: str = "none",
     noisy: bool = False,
     noise_scale: float = 0.5,
-    memory_size: int = 0,
+    memory: nn.Module | None = None,
 ) -> QNetwork | RecurrentQNetwork:
     """Action-value network by its parts: torso, memory, dueling, noise, atoms or quantile levels.
 
@@ -180,10 +181,10 @@ def make_q_network(
         dueling: ``"none"``, ``"mean"`` or ``"max"``.
         noisy: whether the head's layers are :class:`NoisyDense`.
         noise_scale: their deviation at first, times ``sqrt(inputs)``.
-        memory_size: cells of a recurrent memory; 0 for none.
+        memory: one of :mod:`purerl.nets.recurrent`, or none.
 
     Returns:
-        The network; a :class:`RecurrentQNetwork` where ``memory_size`` is above 0.
+        The network; a :class:`RecurrentQNetwork` where there is a memory.
 
     Raises:
         ValueError: for an unknown form of dueling, or choices that exclude each other.
@@ -195,12 +196,10 @@ def make_q_network(
             f"num_atoms={num_atoms} fixes the number of quantiles, num_cosines={num_cosines} leaves it to the caller; "
             "set num_atoms=1 or num_cosines=0."
         )
-    if num_cosines and memory_size:
-        raise ValueError(
-            f"num_cosines={num_cosines} and memory_size={memory_size} have no network together; set one of them to 0."
-        )
+    if num_cosines and memory is not None:
+        raise ValueError(f"num_cosines={num_cosines} and a memory have no network together; leave one of them out.")
     body = make_torso(torso, observation, hidden_sizes[:-1], activation, layer_norm)
     head = QHead(num_actions, num_atoms, hidden_sizes[-1:], activation, layer_norm, dueling, noisy, noise_scale)
-    if memory_size:
-        return RecurrentQNetwork(body, Memory(memory_size), head)
+    if memory is not None:
+        return RecurrentQNetwork(body, memory, head)
     return QNetwork(body, head, num_cosines)

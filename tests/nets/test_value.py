@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from purerl.kernels.distributional import q_values
+from purerl.nets.recurrent import make_memory
 from purerl.nets.value import CosineEmbedding, QHead, RecurrentQNetwork, make_q_network
 
 KEY = jax.random.key(0)
@@ -112,7 +113,7 @@ def test_images_share_the_small_convolution():
     [
         ({"dueling": "sum"}, r"dueling='sum' must be one of 'none', 'mean', 'max'"),
         ({"num_atoms": 8, "num_cosines": 16}, r"set num_atoms=1 or num_cosines=0"),
-        ({"num_cosines": 16, "memory_size": 4}, r"num_cosines=16 and memory_size=4"),
+        ({"num_cosines": 16, "memory": make_memory("gru", 4)}, r"num_cosines=16 and a memory have no network"),
     ],
     ids=["dueling", "atoms-and-levels", "levels-and-memory"],
 )
@@ -196,7 +197,7 @@ START = jnp.zeros((T, B), bool).at[0].set(True).at[3, 1].set(True)
 @functools.cache
 def recurrent():
     """A recurrent network, its parameters, and what it makes of a sequence in which lane 1 starts anew at step 3."""
-    net = make_q_network((5,), 4, hidden_sizes=(8, 6), num_atoms=2, dueling="mean", memory_size=7)
+    net = make_q_network((5,), 4, hidden_sizes=(8, 6), num_atoms=2, dueling="mean", memory=make_memory("lstm", 7))
     assert isinstance(net, RecurrentQNetwork)
     carry = net.memory.start(B)
     params = random_params(net, carry, SEQUENCE, START)
@@ -232,7 +233,7 @@ def test_values_of_what_a_step_led_to():
 
     Inside an episode, where it is the observation of the next step, that is the output of the next step.
     """
-    net = make_q_network((5,), 4, hidden_sizes=(8, 6), num_atoms=2, dueling="mean", memory_size=7)
+    net = make_q_network((5,), 4, hidden_sizes=(8, 6), num_atoms=2, dueling="mean", memory=make_memory("lstm", 7))
     apply, params, carry, _, output = recurrent()
     before_reset = jax.random.normal(jax.random.key(7), (B, 5))
     next_obs = jnp.concatenate([SEQUENCE[1:], before_reset[None]]).at[2, 1].set(before_reset[1])

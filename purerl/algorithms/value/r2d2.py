@@ -1,4 +1,4 @@
-"""R2D2: recurrent replay distributed DQN, Q-learning with an LSTM from sequences (Kapturowski et al. 2019).
+"""R2D2: recurrent replay distributed DQN, Q-learning with a memory from sequences (Kapturowski et al. 2019).
 
 One update: collect ``num_steps`` steps in ``num_envs`` environments, add them to the replay with the memory before
 each, then take ``num_gradient_steps`` steps on
@@ -31,7 +31,7 @@ from purerl.data.transitions import first_steps, sequences
 from purerl.envs.base import Environment
 from purerl.envs.learnable import num_actions
 from purerl.kernels import exploration, returns, targets
-from purerl.nets.recurrent import LSTMState
+from purerl.nets.recurrent import make_memory
 from purerl.nets.value import RecurrentQNetwork, make_q_network
 from purerl.recipes import recorded
 from purerl.sharding import shard
@@ -46,7 +46,7 @@ class R2D2State(struct.PyTreeNode):
     target_params: PyTree
     opt_state: optax.OptState
     envs: rollout.Envs  # [B, ...], whose carry is the memory
-    replay: ReplayState  # of transitions whose extras are the memory before the step
+    replay: ReplayState  # of transitions whose extras are the memory before the step, where the config stores it
     num_env_steps: jax.Array  # [] int
     target_clock: jax.Array  # [] int, environment steps, as :func:`purerl.target_network.update_target` keeps them
 
@@ -55,7 +55,7 @@ class SequenceBatch(struct.PyTreeNode):
     """Sequences from the replay, L steps each."""
 
     steps: Transition  # [L, M, ...]
-    memory: LSTMState  # [M, size] each, stored before the first step
+    memory: PyTree  # [M, ...] before the first step: as it was stored, or of a fresh episode
 
 
 @recorded
@@ -77,7 +77,9 @@ def r2d2(env: Environment, config: R2D2Config | None = None) -> Algorithm:
         envs = rollout.reset(env, env_key, config.num_envs, initial_memory(net))
         params = net.init(params_key, envs.carry, envs.obs[None], jnp.zeros((1, config.num_envs), bool))
         always, num_steps = jnp.ones(config.num_envs), config.num_warmup_steps // config.num_envs
-        envs, transitions, _ = collect_rollout(env, net, params, envs, warmup_key, always, num_steps)
+        envs, transitions, _ = collect_rollout(
+            env, net, params, envs, warmup_key, always, num_steps, config.stored_memory
+        )
         return R2D2State(
             params=params,
             target_params=jax.tree.map(jnp.copy, params),
@@ -90,13 +92,15 @@ def r2d2(env: Environment, config: R2D2Config | None = None) -> Algorithm:
 
     def collect(hypers: R2D2Hypers, state: R2D2State, key: jax.Array) -> tuple[R2D2State, Transition, Metrics]:
         epsilon = epsilons(hypers, state.num_env_steps, config.num_envs)
-        envs, transitions, metrics = collect_rollout(env, net, state.params, state.envs, key, epsilon, config.num_steps)
+        envs, transitions, metrics = collect_rollout(
+            env, net, state.params, state.envs, key, epsilon, config.num_steps, config.stored_memory
+        )
         replay_state = replay.with_alpha(state.replay, hypers.priority_alpha)
         return state.replace(envs=envs, replay=replay_state), transitions, metrics
 
     def act(
-        hypers: R2D2Hypers, state: R2D2State, carry: LSTMState, seen: Seen, key: jax.Array, sample: bool = False
-    ) -> tuple[LSTMState, jax.Array]:
+        hypers: R2D2Hypers, state: R2D2State, carry: PyTree, seen: Seen, key: jax.Array, sample: bool = False
+    ) -> tuple[PyTree, jax.Array]:
         """With ``sample`` agents side by side explore as differently from each other as in training."""
         epsilon = epsilons(hypers, state.num_env_steps, len(seen.obs)) if sample else 0.0
         return epsilon_greedy(net, state.params, carry, seen.obs, epsilon, jax.random.uniform(key, (len(seen.obs),)))
@@ -129,7 +133,7 @@ def make_network(env: Environment, config: R2D2Config) -> RecurrentQNetwork:
         hidden_sizes=config.hidden_sizes,
         activation=config.activation,
         dueling=config.dueling,
-        memory_size=config.memory_size,
+        memory=make_memory(config.memory, config.memory_size, config.memory_window),
     )
     assert isinstance(net, RecurrentQNetwork)
     return net
@@ -147,8 +151,8 @@ def make_replay(config: R2D2Config) -> Replay:
     return proportional(sizes) if config.prioritized else uniform(sizes)
 
 
-def initial_memory(net: RecurrentQNetwork) -> LSTMState:
-    """The memory at the start of one episode, ``[size]`` each."""
+def initial_memory(net: RecurrentQNetwork) -> PyTree:
+    """The memory at the start of one episode, leaves without an axis of environments."""
     return jax.tree.map(lambda x: x[0], net.memory.start(1))
 
 
@@ -160,19 +164,19 @@ def epsilons(hypers: R2D2Hypers, num_env_steps: jax.Array, number: int) -> jax.A
 
 
 def epsilon_greedy(
-    net: RecurrentQNetwork, params: PyTree, memory: LSTMState, obs: jax.Array, epsilon: Scalar, uniform: jax.Array
-) -> tuple[LSTMState, jax.Array]:
+    net: RecurrentQNetwork, params: PyTree, memory: PyTree, obs: jax.Array, epsilon: Scalar, uniform: jax.Array
+) -> tuple[PyTree, jax.Array]:
     """The memory after an observation, and the epsilon-greedy action; resets are the caller's.
 
     Args:
         net, params: the network.
-        memory: before the observation, ``[B, size]`` each.
+        memory: before the observation, leaves ``[B, ...]``.
         obs: ``[B, ...]``.
         epsilon: share of uniform actions, ``[B]`` or one for all; with 0 the action is greedy.
         uniform: random numbers that choose the actions, ``[B]`` in [0, 1).
 
     Returns:
-        The memory ``[B, size]`` each, and actions ``[B]``.
+        The memory ``[B, ...]``, and actions ``[B]``.
     """
     memory, output = net.apply(params, memory, obs[None], jnp.zeros((1, len(obs)), bool))
     probability = exploration.epsilon_greedy(output[0, ..., 0], jnp.broadcast_to(epsilon, (len(obs),))[:, None])
@@ -187,21 +191,25 @@ def collect_rollout(
     key: jax.Array,
     epsilon: jax.Array,
     num_steps: int,
+    stored_memory: bool = True,
 ) -> tuple[rollout.Envs, Transition, Metrics]:
-    """Collect transitions ``[T, B]`` without ``info``, epsilon-greedy, whose extras are the memory before the step."""
+    """Collect transitions ``[T, B]`` without ``info``, epsilon-greedy; extras are the memory before, or nothing."""
     uniform_key, env_key = jax.random.split(key)
     uniform = jax.random.uniform(uniform_key, (num_steps, len(epsilon)))
 
-    def choose(memory: LSTMState, obs: jax.Array, uniform: jax.Array) -> tuple[LSTMState, jax.Array, LSTMState]:
-        return *epsilon_greedy(net, params, memory, obs, epsilon, uniform), memory
+    def choose(memory: PyTree, obs: jax.Array, uniform: jax.Array) -> tuple[PyTree, jax.Array, PyTree]:
+        return *epsilon_greedy(net, params, memory, obs, epsilon, uniform), memory if stored_memory else ()
 
     return off_policy.play(env, choose, envs, uniform, env_key, num_steps, initial_memory(net))
 
 
-def read_sequences(config: R2D2Config, ring: Ring, indices: SampleIndices) -> SequenceBatch:
-    """The sequences that start at sample indices, and the memory stored with their first step."""
+def read_sequences(net: RecurrentQNetwork, config: R2D2Config, ring: Ring, indices: SampleIndices) -> SequenceBatch:
+    """The sequences that start at sample indices, and the memory that they begin with."""
     steps = sequences(ring, indices, config.length, lambda step: step.replace(extras=()))
-    memory = first_steps(ring, indices, lambda step: step.extras)
+    if config.stored_memory:
+        memory = first_steps(ring, indices, lambda step: step.extras)
+    else:
+        memory = net.memory.start(config.batch_size)
     return SequenceBatch(steps=shard(steps, axis=1), memory=shard(memory))
 
 
@@ -278,7 +286,7 @@ def learn(
         state.opt_state,
         hypers,
         state.target_params,
-        read_sequences(config, state.replay.ring, indices),
+        read_sequences(net, config, state.replay.ring, indices),
         shard(indices.weight),
     )
     replay_state = replay.update_priorities(state.replay, indices, priority + hypers.priority_epsilon)

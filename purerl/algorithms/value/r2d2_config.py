@@ -5,6 +5,7 @@ import dataclasses
 from flax import struct
 
 from purerl.config_checks import check_config, check_multiples
+from purerl.nets.recurrent import Memory, make_memory
 from purerl.nets.torsos import Activation, Torso
 from purerl.nets.value import Dueling
 from purerl.ranges import hyper, setting
@@ -51,13 +52,22 @@ class R2D2Config:
     """Multilayer perceptron, or a 3x3 convolution in front of one (for images such as MinAtar's)."""
     hidden_sizes: tuple[int, ...] = (64, 64)
     """Sizes of the hidden dense layers, of which the last one comes after the memory."""
+    memory: Memory = "lstm"
+    """LSTM, GRU, linear recurrent unit, or causal attention."""
     memory_size: int = 64
-    """Cells of the memory, an LSTM."""
+    """Size of the memory's output; of attention a multiple of 4."""
+    memory_window: int = 32
+    """Steps that attention looks back."""
+    stored_memory: bool = True
+    """Keep the memory before each step in the replay, for sequences to begin with. Else they begin with that of a fresh
+    episode, as those of attention should: it keeps a window at every step, and a burn-in of as many steps restores it.
+    """
     activation: Activation = "relu"
     """Nonlinearity between layers."""
 
     def __post_init__(self) -> None:
         check_config(self)
+        make_memory(self.memory, self.memory_size, self.memory_window)  # or refuse
         if self.overlap >= self.sequence_length:
             raise ValueError(
                 f"R2D2Config.overlap = {self.overlap} must be less than sequence_length = {self.sequence_length}."

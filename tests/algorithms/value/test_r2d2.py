@@ -1,5 +1,6 @@
 """R2D2: values that need a memory, a gradient step by hand, stored memories, epsilons, and refused settings."""
 
+import dataclasses
 import functools
 from typing import Any
 
@@ -187,7 +188,7 @@ class Busy:
         replay = parts.make_replay(BUSY)
         indices = replay.sample(state.replay, key, HYPERS.priority_beta)
         after, metrics = parts.learn(NET, BUSY, replay, HYPERS, state, key)
-        batch = parts.read_sequences(BUSY, state.replay.ring, indices)
+        batch = parts.read_sequences(NET, BUSY, state.replay.ring, indices)
         return off_policy.finish_update(BUSY, HYPERS, after), metrics, batch, indices
 
 
@@ -310,6 +311,40 @@ def test_no_gradient_reaches_the_burn_in():
     assert float(loss_and_slope(still.at[:4].set(2.0))[0]) != pytest.approx(float(value), rel=1e-3)
     np.testing.assert_array_equal(slope[:4], 0)
     assert np.all(np.abs(slope[4:]).max(axis=(1, 2)) > 1e-6)
+
+
+@pytest.mark.covers("rnnstate")
+def test_attention_needs_no_stored_memory():
+    """After a burn-in as long as its window, values from a fresh memory are those from the one that was stored.
+
+    Without ``stored_memory`` nothing but steps is in the replay, and sequences begin with a fresh memory.
+    """
+    config = dataclasses.replace(BUSY, memory="attention", memory_size=8, memory_window=4, replay_capacity=90)
+    net = parts.make_network(busy_env(), config)
+
+    def run(key):
+        envs = rollout.reset(busy_env(), key, 3, parts.initial_memory(net))
+        params = net.init(key, envs.carry, envs.obs[None], jnp.zeros((1, 3), bool))
+        play = functools.partial(parts.collect_rollout, busy_env(), net, params)
+        envs, _, _ = play(envs, jax.random.key(1), jnp.ones(3), 10)
+        _, steps, _ = play(envs, jax.random.key(2), jnp.ones(3), 10)
+        stored = jax.tree.map(lambda x: x[0], steps.extras)
+        values = [
+            parts.sequence_values(net, config, params, parts.SequenceBatch(steps.replace(extras=()), memory))
+            for memory in (stored, net.memory.start(3))
+        ]
+        return values, stored.held
+
+    (stored, fresh), held = jit(run)(KEY)
+    assert np.asarray(held).any()
+    for ours, theirs in zip(stored, fresh, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+    forgetful = dataclasses.replace(config, stored_memory=False)
+    algorithm = r2d2(busy_env(), forgetful)
+    assert jax.eval_shape(lambda: algorithm.init(HYPERS, KEY).replay.ring.items).extras == ()
+    state = jax.eval_shape(algorithm.init, HYPERS, KEY)
+    after, _ = jax.eval_shape(algorithm.update, HYPERS, state, KEY)
+    assert jax.tree.structure(after) == jax.tree.structure(state)
 
 
 # --- how it behaves ---------------------------------------------------------------------------------------

@@ -200,7 +200,8 @@ CASES = {
         unused=_HARD,
         refused=(
             *at_least_one("num_envs", "memory_size", "n_step", "batch_size"),
-            *unknown_choice("dueling", "target_update", "torso", "activation"),
+            *unknown_choice("dueling", "target_update", "torso", "activation", "memory"),
+            ({"memory": "attention", "memory_size": 6}, r"4 heads, which do not divide memory_size = 6; .* is 8"),
             ({"burn_in": -1}, r"R2D2Config.burn_in = -1: it must be at least 0"),
             ({"overlap": -1}, r"R2D2Config.overlap = -1: it must be at least 0"),
             ({"overlap": 3}, r"R2D2Config.overlap = 3 must be less than sequence_length = 3"),
