@@ -58,6 +58,16 @@ class Tree(NamedTuple):
     deals: np.ndarray
     num_nodes: int
 
+    @property
+    def max_moves(self) -> int:
+        """The longest game, of both players' moves together, is no longer than this."""
+        return sum(len(side.levels) - 1 for side in self.sides)
+
+    @property
+    def obs(self) -> np.ndarray:
+        """What is seen in the information sets of player 0 and then of player 1, ``[I0 + I1, ...]``."""
+        return np.concatenate([side.obs for side in self.sides])
+
 
 def extract(game: Game, *, max_nodes: int = 20_000, batch_size: int = 256) -> Tree:
     """Extract the tree of a small game: every move is tried at every node, from every deal.
@@ -77,6 +87,26 @@ def extract(game: Game, *, max_nodes: int = 20_000, batch_size: int = 256) -> Tr
     """
     with jax.ensure_compile_time_eval():  # also where an algorithm is made while another function is traced
         return _extracted(game, max_nodes, batch_size)
+
+
+def extract_known(game: Game, who: str, *, max_nodes: int = 20_000) -> Tree:
+    """As :func:`extract`, of a game in which an observation tells the information set, so that one can act by it.
+
+    Args:
+        game: as there.
+        who: needs that, for the message of an error.
+        max_nodes: as there.
+
+    Raises:
+        ValueError: as there; if it is no game; or if two information sets look alike.
+    """
+    if not isinstance(game, Game):
+        raise ValueError(f"{game.name} is not a game of two players, and {who} needs one, such as pgx/kuhn_poker.")
+    tree = extract(game, max_nodes=max_nodes)
+    known = tree.obs.reshape(len(tree.obs), -1)
+    if len(np.unique(known, axis=0)) < len(known):
+        raise ValueError(f"{game.name}: observations do not tell all that was seen and done: nobody can act by them.")
+    return tree
 
 
 def _extracted(game: Game, max_nodes: int, batch_size: int) -> Tree:

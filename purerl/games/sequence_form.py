@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from purerl.games.extensive import Side, Tree
+from purerl.kernels import exploration
 from purerl.kernels.numerics import safe_divide
 
 Plans = Sequence[jax.Array]  # [L] of player 0 and of player 1
@@ -57,6 +58,23 @@ def behaviour(side: Side, plan: jax.Array) -> jax.Array:
     weight = plan[1:].reshape(side.legal.shape)
     total = jnp.sum(weight, axis=-1, keepdims=True)
     return jnp.where(total > 0, safe_divide(weight, total), uniform(side).astype(plan.dtype))
+
+
+def act(tree: Tree, policies: Sequence[jax.Array], obs: jax.Array, key: jax.Array) -> jax.Array:
+    """Actions drawn by the policies of both players, in the information sets that the observations tell.
+
+    Args:
+        tree: of a game whose observations tell them (:func:`~purerl.games.extensive.extract_known`).
+        policies: ``[I, A]`` of each player.
+        obs: ``[B, ...]``, of whoever is to move.
+        key: of the draws.
+
+    Returns:
+        ``[B]`` int32.
+    """
+    known, policy = tree.obs, jnp.concatenate(list(policies))
+    alike = jnp.all((obs[:, None] == known).reshape(len(obs), len(known), -1), axis=-1)
+    return exploration.sample(policy[jnp.argmax(alike, axis=-1)], jax.random.uniform(key, (len(obs),), policy.dtype))
 
 
 def end_values(side: Side, other_plan: jax.Array, deal_weight: jax.Array | None = None) -> jax.Array:

@@ -22,7 +22,6 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import struct
 
 from purerl.agent import no_carry
@@ -30,7 +29,7 @@ from purerl.algorithm import Algorithm, Spec
 from purerl.config_checks import check_config, config_or_default
 from purerl.envs.games import Game
 from purerl.games import match, sequence_form
-from purerl.games.extensive import Side, Tree, extract
+from purerl.games.extensive import Side, Tree, extract_known
 from purerl.games.players import random_player
 from purerl.kernels import exploration, game_dynamics
 from purerl.kernels.numerics import safe_divide
@@ -116,12 +115,7 @@ def cfr(game: Game, config: CFRConfig | None = None) -> Algorithm:
             information sets apart, so that nobody could act by them.
     """
     config = config_or_default(config, CFRConfig)
-    if not isinstance(game, Game):
-        raise ValueError(f"{game.name} is not a game of two players, and CFR needs one, such as pgx/kuhn_poker.")
-    tree = extract(game, max_nodes=config.max_nodes)
-    known = np.concatenate([side.obs for side in tree.sides])
-    if len(np.unique(known.reshape(len(known), -1), axis=0)) < len(known):
-        raise ValueError(f"{game.name}: observations do not tell all that was seen and done: nobody can act by them.")
+    tree = extract_known(game, "CFR", max_nodes=config.max_nodes)
 
     def init(hypers: CFRHypers, key: jax.Array) -> CFRState:
         first, second = tree.sides
@@ -142,17 +136,13 @@ def cfr(game: Game, config: CFRConfig | None = None) -> Algorithm:
     def act(
         hypers: CFRHypers, state: CFRState, carry: tuple, seen: Seen, key: jax.Array, sample: bool = False
     ) -> tuple[tuple, jax.Array]:
-        policy = jnp.concatenate(average_policies(tree, state))
-        alike = jnp.all((seen.obs[:, None] == known).reshape(len(seen.obs), len(known), -1), axis=-1)
-        uniform = jax.random.uniform(key, (len(seen.obs),), policy.dtype)
-        return carry, exploration.sample(policy[jnp.argmax(alike, axis=-1)], uniform)
+        return carry, sequence_form.act(tree, average_policies(tree, state), seen.obs, key)
 
-    most = sum(len(side.levels) - 1 for side in tree.sides)
     settings = {"env": game.name, **dataclasses.asdict(config)}
     spec = Spec(
         "cfr",
         config.num_iterations,
-        match.evaluation(game, no_carry, act, random_player(game), most),
+        match.evaluation(game, no_carry, act, random_player(game), tree.max_moves),
         settings,
         hypers_class=CFRHypers,
         evaluated_in="games against uniform moves",

@@ -6,6 +6,7 @@ from purerl import envs
 from purerl.algorithm import Algorithm
 from purerl.algorithms.games.alphazero import AlphaZeroConfig, AlphaZeroHypers, alphazero
 from purerl.algorithms.games.cfr import CFRConfig, CFRHypers, cfr
+from purerl.algorithms.games.mmd import MMDConfig, MMDHypers, mmd
 from tests.conformance.case import Case, at_least_one, unknown_choice
 
 
@@ -13,6 +14,12 @@ from tests.conformance.case import Case, at_least_one, unknown_choice
 def _cfr(config: CFRConfig) -> Algorithm:
     """Of Kuhn's poker, whose tree is extracted once; how its games end is part of that."""
     return cfr(envs.make("pgx/kuhn_poker"), config)
+
+
+@functools.cache
+def _mmd(config: MMDConfig) -> Algorithm:
+    """As :func:`_cfr`."""
+    return mmd(envs.make("pgx/kuhn_poker"), config)
 
 
 def _cfr_case(config: CFRConfig, unused: dict[str, str], **others: str) -> Case:
@@ -39,6 +46,19 @@ CASES = {
         deterministic="regrets begin at 0, and all of the tree is looked at",
     ),
     "cfr-outcome": _cfr_case(CFRConfig(num_iterations=2, sampling="outcome"), {}, begins_alike="regrets begin at 0"),
+    "mmd": Case(
+        factory=lambda env, config: _mmd(config),
+        env=envs.make("pgx/kuhn_poker"),
+        config=MMDConfig(num_iterations=2),
+        hypers=MMDHypers(),
+        other_hypers=MMDHypers(temperature=0.5, temperature_decay=0.3, step_size=2.0, step_decay=0.2),
+        kind="tabular",
+        sources=("games/mmd.py",),
+        learned=None,
+        no_bootstrap="values are those of the whole tree, in which nothing is truncated",
+        refused=at_least_one("num_iterations", "max_nodes"),
+        deterministic="policies begin uniform, and all of the tree is looked at",
+    ),
     "alphazero": Case(
         factory=alphazero,
         env=envs.make("pgx/tic_tac_toe"),
