@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
 from purerl.kernels.numerics import safe_divide
-from purerl.types import PyTree
+from purerl.types import PyTree, Scalar
 
 
 def conjugate_gradient(
@@ -15,7 +15,7 @@ def conjugate_gradient(
     b: PyTree,
     num_iterations: int,
     tolerance: float = 1e-10,
-    damping: float = 0.0,
+    damping: Scalar = 0.0,
 ) -> tuple[PyTree, jax.Array]:
     """Conjugate gradient method for a symmetric positive definite ``A`` known only through products.
 
@@ -39,6 +39,7 @@ def conjugate_gradient(
     Source: Hestenes & Stiefel 1952, (3:1).
     """
     b, unravel = ravel_pytree(b)
+    damping = jnp.asarray(damping, b.dtype)
 
     def apply(v):
         return ravel_pytree(matvec(unravel(v)))[0] + damping * v

@@ -67,8 +67,8 @@ def natural_step(
     """
     x, _ = conjugate_gradient(product, gradient, num_iterations, damping=damping)
     curvature = _dot(x, product(x)) + damping * _dot(x, x)
-    size = jnp.sqrt(safe_divide(2 * radius, jnp.maximum(curvature, 0)))
-    return jax.tree.map(lambda leaf: size * leaf, x)
+    size = jnp.sqrt(safe_divide(2 * jnp.asarray(radius), jnp.maximum(curvature, 0)))
+    return jax.tree.map(lambda leaf: size.astype(leaf.dtype) * leaf, x)
 
 
 class Search(NamedTuple):
@@ -114,7 +114,7 @@ def backtrack(
 
     def trial(now: tuple) -> tuple:
         k, _, fraction, *_ = now
-        fraction = jnp.where(k == 0, fraction, fraction * shrink)
+        fraction = jnp.where(k == 0, fraction, (fraction * shrink).astype(fraction.dtype))
         objective, divergence = evaluate(moved(fraction))
         gain = objective - before
         return k + 1, (gain > 0) & (divergence <= radius), fraction, gain, divergence

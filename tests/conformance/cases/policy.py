@@ -2,6 +2,7 @@
 
 from purerl import envs
 from purerl.algorithms.policy.ppo import PPOConfig, PPOHypers, ppo
+from purerl.algorithms.policy.trust_region import TrustRegionConfig, TrustRegionHypers, trust_region
 from tests.conformance.case import Case, at_least_one, params, unknown_choice
 
 _SOURCES = ("policy/ppo.py", "policy/ppo_loss.py", "policy/collect.py")
@@ -20,6 +21,18 @@ _OTHER = PPOHypers(
     max_grad_norm=0.1,
     target_kl=1e-4,
     initial_kl_coef=0.5,
+    initial_log_std=-0.5,
+    adam_epsilon=1e-4,
+)
+
+_OTHER_REGION = TrustRegionHypers(
+    max_kl=0.003,
+    damping=0.03,
+    shrink=0.5,
+    learning_rate=1e-2,
+    gamma=0.9,
+    gae_lambda=0.8,
+    max_grad_norm=0.1,
     initial_log_std=-0.5,
     adam_epsilon=1e-4,
 )
@@ -65,5 +78,33 @@ CASES = {
         kind="on-policy",
         sources=_SOURCES,
         learned=params,
+    ),
+    "trpo": Case(
+        factory=trust_region,
+        env=envs.make("Pendulum-v1", max_steps_in_episode=20),
+        config=TrustRegionConfig(
+            **_SIZES, num_cg_iterations=3, num_backtracks=4, normalize_obs=True, normalize_reward=True
+        ),
+        hypers=TrustRegionHypers(),
+        other_hypers=_OTHER_REGION,
+        kind="on-policy",
+        sources=("policy/trust_region.py", "policy/collect.py"),
+        learned=params,
+        refused=(
+            *at_least_one("num_envs", "num_steps", "num_cg_iterations", "num_backtracks"),
+            *unknown_choice("torso", "activation"),
+            ({"num_envs": 3, "num_steps": 10, "num_minibatches": 4}, r"num_minibatches = 4 does not divide num_envs"),
+        ),
+    ),
+    "npg": Case(
+        factory=trust_region,
+        env=envs.make("CartPole-v1", max_steps_in_episode=20),
+        config=TrustRegionConfig(**_SIZES, num_cg_iterations=3, line_search=False),
+        hypers=TrustRegionHypers(),
+        other_hypers=_OTHER_REGION,
+        kind="on-policy",
+        sources=("policy/trust_region.py", "policy/collect.py"),
+        learned=params,
+        unused={"shrink": "no line_search", "initial_log_std": "discrete actions"},
     ),
 }
