@@ -10,7 +10,11 @@ from purerl.driver.command_line import Preset
 
 PRESETS = {
     "CartPole-v1": Preset(TrustRegionConfig(num_envs=8), TrustRegionHypers(), num_env_steps=100_000),
-    "Acrobot-v1": Preset(TrustRegionConfig(normalize_obs=True), TrustRegionHypers(), num_env_steps=100_000),
+    "Acrobot-v1": Preset(
+        TrustRegionConfig(num_envs=8, num_steps=64, num_minibatches=4, normalize_obs=True),
+        TrustRegionHypers(),
+        num_env_steps=100_000,
+    ),
     "Pendulum-v1": Preset(
         TrustRegionConfig(normalize_obs=True, normalize_reward=True),
         TrustRegionHypers(gamma=0.9),

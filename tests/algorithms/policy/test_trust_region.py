@@ -1,4 +1,4 @@
-"""TRPO part by part: what a step moves and what it leaves, the trust region, the failed search, the natural gradient."""
+"""TRPO part by part: what a step moves and leaves, the trust region, the failed search, the natural gradient."""
 
 import functools
 
@@ -88,7 +88,7 @@ def test_failed_search_keeps_the_policy_bit_for_bit():
 
 @pytest.mark.covers("trpo")
 def test_divergence_is_of_the_old_policy_from_the_new():
-    """KL(old;new), not KL(new;old): a Gaussian of half the deviation is 3/2 - log 2 away on each axis, the wider less."""
+    """KL(old;new), not KL(new;old): half the deviation of a Gaussian is 3/2 - log 2 away on each axis, twice it not."""
     net, params, batch = setup(CONTINUOUS)
     kl = []
     for shift in (-np.log(2), np.log(2)):

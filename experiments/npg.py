@@ -1,0 +1,10 @@
+"""NPG as ``purerl train npg`` runs it: a copy of this file is the place for a variation of your own.
+
+python -m experiments.npg --env CartPole-v1 --num-seeds 8
+"""
+
+from purerl.driver import command_line
+from purerl.presets.npg import EXPERIMENT
+
+if __name__ == "__main__":
+    command_line.main(EXPERIMENT)
