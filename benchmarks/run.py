@@ -13,6 +13,7 @@ BENCHMARKS = (
     ("benchmarks.ppo", "--threads", "1"),
     ("benchmarks.dqn",),
     ("benchmarks.dqn", "--threads", "1"),
+    ("benchmarks.sac", "--threads", "1"),
     ("benchmarks.tabular",),
     ("benchmarks.value_iteration",),
     ("benchmarks.replay",),

@@ -66,8 +66,18 @@ METHODS = (
     Method(
         "PPO", "control", "none", "both", "on-policy", _BOTH, "batch", "policy.ppo", "cheap samples; the first to try"
     ),
-    Method("TD3", "control", "none", "both", "off-policy", _CONTINUOUS, "batch", "", "costly samples"),
-    Method("SAC", "control", "none", "both", "off-policy", _BOTH, "batch", "", "costly samples, broad exploration"),
+    Method("TD3", "control", "none", "both", "off-policy", _CONTINUOUS, "batch", "continuous.td3", "costly samples"),
+    Method(
+        "SAC",
+        "control",
+        "none",
+        "both",
+        "off-policy",
+        _BOTH,
+        "batch",
+        "continuous.sac",
+        "costly samples, broad exploration",
+    ),
     # Games.
     Method("AlphaZero", "game", "known", "both", "self-play", _DISCRETE, "batch", "games.alphazero", "board games"),
     Method("CFR", "game", "known", "policy", "none", _DISCRETE, "batch", "games.cfr", "small games, hidden cards"),

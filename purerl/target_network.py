@@ -15,6 +15,12 @@ TargetUpdate = Literal["hard", "polyak"]
 """Copy the parameters to the target network now and then, or move it a little with every update."""
 
 
+def polyak(target_params: PyTree, params: PyTree, tau: Scalar) -> PyTree:
+    """Polyak average: ``theta' + tau (theta - theta')``, with tau in [0, 1]."""
+    # In single precision, as parameters are.
+    return optax.incremental_update(params, target_params, jnp.asarray(tau, jnp.float32))
+
+
 def update_target(
     target_params: PyTree,
     params: PyTree,
@@ -47,8 +53,7 @@ def update_target(
     Source: Mnih et al. 2015; Lillicrap et al. 2016, section 3.
     """
     if rule == "polyak":
-        # In single precision, as parameters are.
-        return optax.incremental_update(params, target_params, jnp.asarray(tau, jnp.float32)), clock
+        return polyak(target_params, params, tau), clock
     now = count_up(clock, num_steps)
     # The clock crosses a multiple, whatever an update adds to it. Chosen leaf by leaf: a branch would be both of
     # them under vmap, and copying parameters is nothing beside a gradient step.

@@ -61,7 +61,8 @@ def num_actions(env: Environment | Game, learner: str, *, games: bool = False) -
 def _check_actions(name: str, space: Any, learner: str, kinds: tuple[type, ...]) -> None:
     if isinstance(space, kinds) and (not isinstance(space, Box) or len(space.shape) == 1):
         return
-    needs = "Discrete actions or a Box of one axis" if Box in kinds else "Discrete actions"
+    words = {Discrete: "Discrete actions", Box: "a Box of one axis"}
+    needs = " or ".join(words[kind] for kind in kinds)
     remedy = "choose another learner, or an environment with such actions"
     if isinstance(space, MultiDiscrete):
         remedy = "number the combinations, and let env.step divide the number again: Discrete(n_1 n_2 ...), jnp.divmod"
@@ -72,6 +73,8 @@ def _check_actions(name: str, space: Any, learner: str, kinds: tuple[type, ...])
         )
     elif isinstance(space, Box) and Box in kinds:
         remedy = "let env.step reshape a vector"
+    elif isinstance(space, Discrete):
+        remedy = "use SAC, PPO or DQN, which take discrete actions"
     elif isinstance(space, Box):
-        remedy = "use PPO, which takes Box actions, or let env.step look a few actions up in a table"
+        remedy = "use SAC, TD3 or PPO, which take Box actions, or let env.step look a few actions up in a table"
     raise ValueError(f"{name}: {learner} needs {needs}, but the action space is {space}; {remedy}.")

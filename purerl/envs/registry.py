@@ -11,6 +11,7 @@ from purerl.envs import wrappers as all_wrappers
 from purerl.envs.base import Environment
 from purerl.envs.gymnax import from_gymnax, gymnax_names
 from purerl.envs.language import token_by_token
+from purerl.envs.lqr import lqr
 from purerl.envs.matrix_games import MATRIX_GAMES, repeated
 from purerl.envs.mdp import environment
 from purerl.envs.memory import repeat_first, repeat_previous, t_maze
@@ -53,6 +54,7 @@ _factories: dict[str, Callable[..., Any]] = {  # what they make has an Environme
     "RepeatFirstMedium": functools.partial(repeat_first, 8),
     "RepeatFirstHard": functools.partial(repeat_first, 16),
     "TMaze": t_maze,
+    "lqr": lqr,
     **{name: functools.partial(_textbook, name) for name in TEXTBOOK},
     **{f"matrix/{name}": functools.partial(_matrix_game, name) for name in MATRIX_GAMES},
     **{f"pgx/{name}": functools.partial(from_pgx, name) for name in pgx_names()},

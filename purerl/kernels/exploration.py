@@ -133,6 +133,27 @@ def spread(epsilon: Scalar, exponent: Scalar, number: int) -> jax.Array:
     return epsilon ** jnp.linspace(1.0, 1.0 + exponent, number)
 
 
+def coloured_noise(noise: jax.Array, normal: jax.Array, theta: Scalar, std: Scalar) -> jax.Array:
+    """Noise that forgets: one step of an Ornstein-Uhlenbeck process, or of white noise where ``theta`` is 1.
+
+    ``x' = (1 - theta) x + std sqrt(1 - (1 - theta)^2) z``, so that ``std`` is its deviation in the long run, and
+    ``(1 - theta)^k`` the correlation of two values k steps apart
+
+    Args:
+        noise: x, ``[...]``; 0 at the start of an episode.
+        normal: z, standard normal, ``[...]``.
+        theta: share that a step forgets, in (0, 1].
+        std: in units of the action, at least 0.
+
+    Returns:
+        ``[...]``.
+
+    Source: Uhlenbeck & Ornstein 1930; Lillicrap et al. 2016, section 3, whose sigma is ``std sqrt(1 - (1 - theta)^2)``.
+    """
+    kept = 1 - theta
+    return kept * noise + std * jnp.sqrt(1 - kept**2) * normal
+
+
 def sample(probability: jax.Array, uniform: jax.Array) -> jax.Array:
     """Sample an action by the inverse of the cumulative distribution; one of probability 0 never.
 

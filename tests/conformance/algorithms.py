@@ -1,7 +1,7 @@
 """Every algorithm of purerl, as the conformance suite sees it. Adding one is adding an entry to its family's cases."""
 
 from tests.conformance.case import Case
-from tests.conformance.cases import bandits, games, language, model_based, planning, policy, tabular, value
+from tests.conformance.cases import bandits, continuous, games, language, model_based, planning, policy, tabular, value
 
 CASES: dict[str, Case] = {
     **policy.CASES,
@@ -9,6 +9,7 @@ CASES: dict[str, Case] = {
     **tabular.CASES,
     **model_based.CASES,
     **value.CASES,
+    **continuous.CASES,
     **planning.CASES,
     **games.CASES,
     **language.CASES,

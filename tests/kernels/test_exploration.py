@@ -108,3 +108,17 @@ def test_no_uniform_samples_what_a_long_sparse_policy_forbids(monkeypatch, way):
         for length in (9, 40, 441, 1500):
             policies = draws.sparse_distributions(length)
             assert draws.impossible_draws(exploration.sample, policies, draws.SUMS[way]) == 0
+
+
+@pytest.mark.covers("ddpg")
+def test_coloured_noise_keeps_its_deviation_and_forgets():
+    """Variance and correlation by the exact recursion of second moments: the deviation in the long run is the one asked
+    for at any rate of forgetting, values k steps apart have correlation ``(1 - theta)^k``, and 1 is white noise."""
+    for theta in (0.1, 0.5, 1.0):
+        step = jax.jacfwd(lambda v, theta=theta: exploration.coloured_noise(v[0], v[1], theta, 0.7))(jnp.zeros(2))
+        variance = 0.0
+        for _ in range(400):
+            variance = step[0] ** 2 * variance + step[1] ** 2
+        np.testing.assert_allclose(variance, 0.49, rtol=1e-12)
+        np.testing.assert_allclose(step[0], 1 - theta, rtol=1e-12)
+    np.testing.assert_allclose(exploration.coloured_noise(jnp.float64(5.0), jnp.float64(1.0), 1.0, 0.7), 0.7)

@@ -1,0 +1,10 @@
+"""TD3 as ``purerl train td3`` runs it: a copy of this file is the place for a variation of your own.
+
+python -m experiments.td3 --env Pendulum-v1 --num-seeds 10
+"""
+
+from purerl.driver import command_line
+from purerl.presets.td3 import EXPERIMENT
+
+if __name__ == "__main__":
+    command_line.main(EXPERIMENT)
