@@ -151,7 +151,7 @@ def coloured_noise(noise: jax.Array, normal: jax.Array, theta: Scalar, std: Scal
     Source: Uhlenbeck & Ornstein 1930; Lillicrap et al. 2016, section 3, whose sigma is ``std sqrt(1 - (1 - theta)^2)``.
     """
     kept = 1 - theta
-    return kept * noise + std * jnp.sqrt(1 - kept**2) * normal
+    return (kept * noise + std * jnp.sqrt(1 - kept**2) * normal).astype(noise.dtype)
 
 
 def sample(probability: jax.Array, uniform: jax.Array) -> jax.Array:

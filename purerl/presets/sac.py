@@ -3,6 +3,8 @@
 purerl train sac --env Pendulum-v1 --num-seeds 10
 """
 
+import dataclasses
+
 from purerl import envs
 from purerl.algorithms.continuous.sac import sac
 from purerl.algorithms.continuous.sac_config import SACConfig, SACHypers
@@ -25,6 +27,13 @@ SMALL_HYPERS = SACHypers(learning_rate=2e-3, actor_learning_rate=1e-3, temperatu
 
 PRESETS = {
     "Pendulum-v1": Preset(SMALL, SMALL_HYPERS, num_env_steps=20_000, schedule=FALLING),
+    # The goal is found by noise that pushes one way for long; what is drawn anew at each step only shakes the car.
+    "MountainCarContinuous-v0": Preset(
+        dataclasses.replace(SMALL, num_steps=4, num_gradient_steps=4, replay_capacity=50_000),
+        SMALL_HYPERS.replace(gamma=0.995, noise_std=0.5, noise_theta=0.05, initial_temperature=0.1),
+        num_env_steps=50_000,
+        schedule=FALLING,
+    ),
 }
 
 EXPERIMENT = command_line.Experiment(

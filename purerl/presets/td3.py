@@ -3,6 +3,8 @@
 purerl train td3 --env Pendulum-v1 --num-seeds 10
 """
 
+import dataclasses
+
 from purerl import envs
 from purerl.algorithms.continuous.td3 import td3
 from purerl.algorithms.continuous.td3_config import TD3Config, TD3Hypers
@@ -25,6 +27,13 @@ SMALL_HYPERS = TD3Hypers(learning_rate=2e-3, actor_learning_rate=1e-3, tau=0.01)
 
 PRESETS = {
     "Pendulum-v1": Preset(SMALL, SMALL_HYPERS, num_env_steps=20_000, schedule=FALLING),
+    # The goal is found by noise that pushes one way for long.
+    "MountainCarContinuous-v0": Preset(
+        dataclasses.replace(SMALL, num_steps=4, num_gradient_steps=2, replay_capacity=100_000),
+        SMALL_HYPERS.replace(gamma=0.995, noise_std=0.5, noise_theta=0.05),
+        num_env_steps=100_000,
+        schedule=FALLING,
+    ),
 }
 
 EXPERIMENT = command_line.Experiment(

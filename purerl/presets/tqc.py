@@ -29,7 +29,9 @@ def tqc(config: SACConfig) -> SACConfig:
 
 
 PRESETS = {
-    env: preset._replace(config=dataclasses.replace(tqc(preset.config), num_quantiles=10, num_dropped=1))
+    env: preset._replace(
+        config=dataclasses.replace(tqc(preset.config), num_quantiles=10, num_dropped=1, num_gradient_steps=1)
+    )
     for env, preset in plain.PRESETS.items()
     if env == "Pendulum-v1"
 }

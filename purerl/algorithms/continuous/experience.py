@@ -29,7 +29,7 @@ def warm_up(
     if isinstance(space, Discrete):
         actions = jax.random.randint(action_key, shape, 0, space.n, jnp.int32)
     else:
-        actions = jax.random.uniform(action_key, shape, minval=-1.0, maxval=1.0)
+        actions = jax.random.uniform(action_key, shape, jnp.float32, minval=-1.0, maxval=1.0)
     return off_policy.play(
         env, lambda noise, obs, action: (noise, action, ()), envs, actions, env_key, num_steps, quiet(env)
     )

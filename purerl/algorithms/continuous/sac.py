@@ -188,7 +188,7 @@ def squashed_policy(net: Actor) -> Policy:
         return Gaussian(mean, -1.5 + 3.5 * jnp.tanh(raw))
 
     def noise(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-        return jax.random.normal(key, (*shape, net.num_outputs // 2))
+        return jax.random.normal(key, (*shape, net.num_outputs // 2), jnp.float32)
 
     def sample(params: PyTree, obs: jax.Array, noise: jax.Array) -> jax.Array:
         return tanh_gaussian.sample(parameters(params, obs), noise)
@@ -207,7 +207,7 @@ def discrete_policy(net: Actor) -> Policy:
     """``softmax(logits)``. Source: Christodoulou 2019 (arXiv 1910.07207)."""
 
     def noise(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-        return jax.random.gumbel(key, (*shape, net.num_outputs))
+        return jax.random.gumbel(key, (*shape, net.num_outputs), jnp.float32)
 
     def sample(params: PyTree, obs: jax.Array, noise: jax.Array) -> jax.Array:
         return categorical.sample(net.apply(params, obs), noise)
@@ -228,7 +228,7 @@ def collect(
     """Play what the policy draws, on continuous axes with noise that may last longer than a step on top."""
     action_key, noise_key, env_key = jax.random.split(key, 3)
     shape, is_box = (config.num_steps, config.num_envs), isinstance(env.action_space, Box)
-    normal = jax.random.normal(noise_key, (*shape, *env.action_space.shape)) if is_box else ()
+    normal = jax.random.normal(noise_key, (*shape, *env.action_space.shape), jnp.float32) if is_box else ()
 
     def choose(noise: PyTree, obs: jax.Array, chance: tuple) -> tuple[PyTree, jax.Array, tuple]:
         action = policy.sample(state.actor_params, obs, chance[0])
@@ -363,7 +363,7 @@ def actor_step(
     if config.learn_temperature:
         log_temperature, opt_state, _ = gradient_step(
             temperature_loss,
-            optimizer,
+            optimizers.adam(jnp.inf, hypers.adam_epsilon),  # a number: clipped, it would be its sign
             hypers.temperature_learning_rate,
             state.log_temperature,
             state.temperature_opt_state,

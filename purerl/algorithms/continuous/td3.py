@@ -120,7 +120,7 @@ def td3(env: Environment, config: TD3Config | None = None) -> Algorithm:
     ) -> tuple[tuple, jax.Array]:
         """With ``sample`` the noise of a step is drawn apart from that of the one before."""
         action = actor.best(state.actor_params, seen.obs)
-        noise = hypers.noise_std * jax.random.normal(key, action.shape) if sample else 0.0
+        noise = hypers.noise_std * jax.random.normal(key, action.shape, action.dtype) if sample else 0.0
         return carry, scale_to_box(action + noise, space)
 
     update = replay_update(
@@ -158,7 +158,7 @@ def collect(
 ) -> tuple[TD3State, Transition, Metrics]:
     """Play the policy with noise on top, white or such as lasts longer than a step."""
     noise_key, env_key = jax.random.split(key)
-    normal = jax.random.normal(noise_key, (config.num_steps, config.num_envs, *env.action_space.shape))
+    normal = jax.random.normal(noise_key, (config.num_steps, config.num_envs, *env.action_space.shape), jnp.float32)
 
     def choose(noise: jax.Array, obs: jax.Array, normal: jax.Array) -> tuple[jax.Array, jax.Array, tuple]:
         noise = exploration.coloured_noise(noise, normal, hypers.noise_theta, hypers.noise_std)
@@ -190,7 +190,7 @@ def bellman_target(
     """Target of the critics, ``r + d min_i Q'_i(s', a')``, or what the config says of the ensemble, ``[M, N']``."""
     noise_key, dropout_key = jax.random.split(key)
     best = actor.best(target_actor_params, batch.next_obs)
-    action = smoothed(hypers, best, jax.random.normal(noise_key, best.shape))
+    action = smoothed(hypers, best, jax.random.normal(noise_key, best.shape, best.dtype))
     value = critics.values(target_critic_params, batch.next_obs, action, dropout_key)
     return distributional.backup(batch.reward, batch.discount, reduced(config, value)[:, 0])
 

@@ -75,7 +75,15 @@ CASES = {
     "td3": Case(
         factory=td3,
         env=_PENDULUM,
-        config=TD3Config(**_SIZES, law="quantile", reduce="mean", num_quantiles=3, num_dropped=1),
+        config=TD3Config(
+            **_SIZES,
+            num_gradient_steps=1,
+            policy_delay=1,
+            law="quantile",
+            reduce="mean",
+            num_quantiles=3,
+            num_dropped=1,
+        ),
         hypers=TD3Hypers(),
         other_hypers=TD3Hypers(**_OTHER, smoothing_std=0.3, smoothing_clip=0.1),
         kind="replay",
