@@ -25,7 +25,7 @@ _OTHER: dict[str, Any] = {
     "tau": 0.1,
     "noise_std": 0.3,
     "noise_theta": 0.4,
-    "huber_kappa": 0.5,
+    "huber_kappa": 20.0,  # wide enough for the size of an error to matter
     "max_grad_norm": 0.1,
     "adam_epsilon": 1e-4,
 }
