@@ -2,7 +2,7 @@
 
 An algorithm gives the parts, each a function of ``(hypers, state, ...)``, and gets the ``update`` of its record:
 
-    on-policy     collect -> batch -> epochs of minibatches -> finish           rollout_update     PPO, PQN
+    on-policy     collect -> batch -> epochs of minibatches -> finish           rollout_update     PPO, A2C, PQN
     off-policy    collect -> add to the replay -> gradient steps -> finish      replay_update      DQN, R2D2, AlphaZero
     offline       gradient steps -> finish                                      dataset_update     offline DQN
 """

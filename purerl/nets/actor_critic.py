@@ -15,6 +15,8 @@ MANY_ACTIONS = 1024
 class ActorCritic(nn.Module):
     """Actor-critic network: ``policy(obs)`` are parameters of an action distribution, ``value(obs)`` is a scalar.
 
+    With ``action_values`` the critic has one for each discrete action, and the value is their mean over the policy.
+
     Discrete actions: logits ``[..., A]``. Continuous actions: a :class:`Gaussian` whose standard deviation does
     not depend on the observation. Orthogonal weights: gain sqrt(2) in the torso, 0.01 in the policy's last layer
     (so that the first policy is close to uniform), 1 in the value's.
@@ -28,6 +30,7 @@ class ActorCritic(nn.Module):
     hidden_sizes: tuple[int, ...] = (64, 64)
     activation: str = "tanh"
     shared_torso: bool = False
+    action_values: bool = False
 
     @property
     def distribution(self) -> Distribution:
@@ -42,7 +45,8 @@ class ActorCritic(nn.Module):
 
         self.policy_torso = torso()
         self.value_torso = self.policy_torso if self.shared_torso else torso()
-        self.value_head = dense(1, scale=1.0)
+        num_values = self.action_space.n if self.action_values and isinstance(self.action_space, Discrete) else 1
+        self.value_head = dense(num_values, scale=1.0)
         if isinstance(self.action_space, Discrete):
             self.policy_head = dense(self.action_space.n, scale=0.01)
         else:
@@ -58,8 +62,16 @@ class ActorCritic(nn.Module):
         return Gaussian(mean=out, log_std=jnp.broadcast_to(self.log_std, out.shape))
 
     def value(self, obs: jax.Array) -> jax.Array:
-        """Critic: ``[..., *obs_shape]`` to ``[...]``."""
-        return self.value_head(self.value_torso(obs)).squeeze(-1)
+        """Critic: ``[..., *obs_shape]`` to ``[...]``; with action values ``sum_a pi(a) Q(a)``."""
+        if self.action_values:
+            logits = self.policy(obs)
+            assert not isinstance(logits, Gaussian)
+            return jnp.sum(jax.nn.softmax(logits) * self.action_value(obs), axis=-1)
+        return self.action_value(obs).squeeze(-1)
+
+    def action_value(self, obs: jax.Array) -> jax.Array:
+        """Critic of actions: ``[..., *obs_shape]`` to ``[..., A]``; without action values to ``[..., 1]``."""
+        return self.value_head(self.value_torso(obs))
 
     def __call__(self, obs: jax.Array) -> tuple[jax.Array | Gaussian, jax.Array]:
         """Both; a shared torso is evaluated once."""

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from purerl.kernels.distributions import Gaussian, categorical, categorical_by_inversion, gaussian
 from purerl.nets.actor_critic import MANY_ACTIONS, ActorCritic
@@ -75,3 +76,17 @@ def test_continuous_policy_is_a_gaussian_of_constant_deviation():
     assert isinstance(policy, Gaussian) and policy.mean.shape == (3, 4, 2)
     assert np.abs(policy.mean).max() < 0.1
     np.testing.assert_array_equal(policy.log_std, np.broadcast_to([0.5, -0.5], (3, 4, 2)))
+
+
+@pytest.mark.covers("q-ac")
+def test_value_of_a_critic_of_actions_is_their_mean_over_the_policy():
+    """One value an action, and ``sum_a pi(a) Q(a)`` of them; a plain critic has one in all."""
+    obs = jax.random.normal(jax.random.key(0), (5, 2))
+    for action_values, size in ((True, 3), (False, 1)):
+        net = ActorCritic(action_space=Discrete(3), observation=(2,), hidden_sizes=(4,), action_values=action_values)
+        params = net.init(jax.random.key(1), obs)
+        logits, value = net.apply(params, obs)
+        of_actions = net.apply(params, obs, method="action_value")
+        assert of_actions.shape == (5, size)
+        weight = jax.nn.softmax(logits) if action_values else 1.0
+        np.testing.assert_allclose(value, jnp.sum(weight * of_actions, axis=-1), rtol=1e-5, atol=1e-6)

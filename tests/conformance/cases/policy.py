@@ -1,6 +1,7 @@
 """Policy gradient methods."""
 
 from purerl import envs
+from purerl.algorithms.policy.policy_gradient import PolicyGradientConfig, PolicyGradientHypers, policy_gradient
 from purerl.algorithms.policy.ppo import PPOConfig, PPOHypers, ppo
 from purerl.algorithms.policy.trust_region import TrustRegionConfig, TrustRegionHypers, trust_region
 from tests.conformance.case import Case, at_least_one, params, unknown_choice
@@ -106,5 +107,43 @@ CASES = {
         sources=("policy/trust_region.py", "policy/collect.py"),
         learned=params,
         unused={"shrink": "no line_search", "initial_log_std": "discrete actions"},
+    ),
+    # All that a policy gradient can have: actors behind the learner, V-trace, both scales, numbers of steps.
+    "impala": Case(
+        factory=policy_gradient,
+        env=envs.make("Pendulum-v1", max_steps_in_episode=20),
+        config=PolicyGradientConfig(
+            num_envs=4,
+            num_steps=8,
+            hidden_sizes=(4,),
+            psi="vtrace",
+            delay=2,
+            discount_weight=True,
+            normalize_obs=True,
+            normalize_reward=True,
+        ),
+        hypers=PolicyGradientHypers(),
+        other_hypers=PolicyGradientHypers(
+            learning_rate=1e-2,
+            gamma=0.9,
+            gae_lambda=0.8,
+            entropy_coef=0.1,
+            value_coef=0.3,
+            max_grad_norm=0.1,
+            clip_rho=1.05,
+            clip_c=1.02,
+            initial_log_std=-0.5,
+            adam_epsilon=1e-4,
+        ),
+        kind="on-policy",
+        sources=("policy/policy_gradient.py", "policy/weights.py", "policy/collect.py"),
+        learned=params,
+        refused=(
+            *at_least_one("num_envs", "num_steps", "n_step"),
+            *unknown_choice("psi", "baseline", "torso", "activation"),
+            ({"delay": -1}, "delay = -1: it must be at least 0"),
+            ({"baseline": "mean"}, 'baseline = mean must be "value"'),
+            ({"psi": "return", "baseline": "mean", "num_envs": 1}, "num_envs = 1 must be 2 or more"),
+        ),
     ),
 }

@@ -1,0 +1,10 @@
+"""IMPALA as ``purerl train impala`` runs it: a copy of this file is the place for a variation of your own.
+
+python -m experiments.impala --env CartPole-v1 --num-seeds 8
+"""
+
+from purerl.driver import command_line
+from purerl.presets.impala import EXPERIMENT
+
+if __name__ == "__main__":
+    command_line.main(EXPERIMENT)
