@@ -46,6 +46,7 @@ from tests.conformance.runs import (
 from tests.support.toy import assert_same
 
 ALGORITHMS = pathlib.Path(__file__).parents[2] / "purerl" / "algorithms"
+UNNAMED = ("dataset", "model", "teacher_model")  # arguments that a record cannot name: they are given again
 
 
 @pytest.fixture(params=sorted(CASES), scope="module")
@@ -282,7 +283,7 @@ def test_agent_survives_a_file(runs, tmp_path):
     leaves = [jnp.full(leaf.shape, i % 2, leaf.dtype) for i, leaf in enumerate(jax.tree.leaves(like))]
     agent = algorithm.agent(runs.hypers, jax.tree.unflatten(jax.tree.structure(like), leaves))
     agent.save(tmp_path / "agent.safetensors")
-    given = {name: value for name, value in algorithm.spec.recipe.arguments if name in ("dataset", "model")}
+    given = {name: value for name, value in algorithm.spec.recipe.arguments if name in UNNAMED}
     read = agent_file.read(tmp_path / "agent.safetensors", given={"env": case.env, **given})
     assert_same(read.hypers, agent.source.hypers)
     seen = agent_file.example(algorithm, case.env)

@@ -1,5 +1,6 @@
 """Answers in rows are what the generator wrote, and their score is what they were drawn with."""
 
+import functools
 import re
 
 import jax
@@ -13,7 +14,6 @@ from purerl.algorithms.language.answers import (
     demonstrate,
     draw,
     evaluation,
-    model_of,
     reward,
     score_answers,
     words,
@@ -21,14 +21,14 @@ from purerl.algorithms.language.answers import (
 from purerl.algorithms.language.sft import SFTState
 from purerl.spaces import Tokens
 from purerl.types import Seen
-from tests.conformance.cases.language import DECODER
+from tests.support.bigram import bigram_model
 
 
 @pytest.mark.parametrize("sampling", [{}, {"top_p": 0.8, "temperature": 1.5}], ids=["all", "truncated"])
 def test_score_is_what_answers_were_drawn_with(sampling):
     """Of every token, whatever was truncated: the ratio of a first gradient step is 1."""
     task = envs.make("addition")
-    model = model_of(task, DECODER, None)
+    model = bigram_model(len(task.vocab))
 
     @jax.jit
     def drawn_and_scored(key):
@@ -46,15 +46,21 @@ def test_score_is_what_answers_were_drawn_with(sampling):
 def test_demonstrations_are_right():
     """Each is worth 1, and ends with the stop token."""
     task = envs.make("addition")
-    answers = demonstrate(task, jax.random.key(0), 20)
-    assert np.all(np.asarray(reward(task, answers)) == 1) and np.all(np.asarray(answers.stopped))
+
+    @jax.jit
+    def shown(key):
+        answers = demonstrate(task, key, 20)
+        return reward(task, answers), answers.stopped
+
+    rewards, stopped = map(np.asarray, shown(jax.random.key(0)))
+    assert np.all(rewards == 1) and np.all(stopped)
 
 
 def test_agent_answers_with_the_most_likely_tokens():
     """As deployed the same whatever the key; a sampling one differs from key to key."""
     task = envs.make("addition")
-    model = model_of(task, DECODER, None)
-    act, state = answering(task, model), SFTState(jax.jit(model.init)(jax.random.key(0)), ())
+    model = bigram_model(len(task.vocab))
+    act, state = answering(task, model), SFTState(model.init(jax.random.key(0)), ())
     seen = Seen(jax.jit(lambda key: task.draw(key, 8))(jax.random.key(2)))
 
     @jax.jit
@@ -75,10 +81,14 @@ def test_evaluation_counts_tokens_and_shows_answers():
         tokens, mask = task.answer(total)
         return carry, Tokens(tokens.T, mask.T)
 
-    episodes = evaluation(task, act)((), (), jax.random.key(0), 8)
+    @functools.partial(jax.jit, static_argnums=0)
+    def evaluated(attempts):
+        return evaluation(task, act)((), (), jax.random.key(0), 8, attempts=attempts)
+
+    episodes = evaluated(1)
     assert np.all(np.asarray(episodes.returns) == 1) and np.all(np.asarray(episodes.solved))
     assert set(np.asarray(episodes.lengths)) == {2, 3}
-    prompts = evaluation(task, act)((), (), jax.random.key(0), 8, attempts=4).shown[0].ids
+    prompts = evaluated(4).shown[0].ids
     np.testing.assert_array_equal(prompts[0], prompts[2])  # the same one, answered again
     lines = words(task)(jax.device_get(episodes.shown))
     assert len(lines) == NUM_SHOWN

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from purerl import envs
-from purerl.algorithms.language.answers import draw, model_of, worth
+from purerl.algorithms.language.answers import draw, worth
 from purerl.algorithms.language.comparisons import check_proxy, proxy, ranked, rankings
 from purerl.kernels.language import preferences
-from tests.conformance.cases.language import DECODER
+from tests.support.bigram import bigram_model
 from tests.support.tabular_scalars import answers_of
 
 REWARD, NOISE = np.array([0.3, -0.5, 1.0], np.float32), 0.7
@@ -37,7 +37,7 @@ def test_orders_have_their_probabilities(num_answers):
 def test_answers_keep_to_their_prompts():
     """All answers of a group are to one prompt, with little noise they are sorted by their reward."""
     task = envs.make("addition")
-    model = model_of(task, DECODER, None)
+    model = bigram_model(len(task.vocab))
 
     def judge(answers):
         return answers.tokens[:, 0].astype(jnp.float32)
@@ -56,11 +56,16 @@ def test_answers_keep_to_their_prompts():
 def test_worth_adds_rewards_and_judges_are_the_tasks():
     """[B, K] rewards in one number; a task without judges is refused by name."""
     task = envs.make("overrated")
-    model = model_of(task, DECODER, None)
-    answers = jax.jit(lambda key: draw(task, model.policy(model.init(key)), key, 6))(jax.random.key(0))
-    judges = np.asarray(proxy(task, answers))
-    assert judges.shape == (6, 3) and np.all(judges.min(axis=1) >= np.asarray(worth(task, answers)) - 1e-6)
-    np.testing.assert_allclose(worth(task._replace(reward=task.proxy), answers), judges.sum(axis=1), rtol=1e-6)
+    model = bigram_model(len(task.vocab))
+
+    @jax.jit
+    def said(key):
+        answers = draw(task, model.policy(model.init(key)), key, 6)
+        return proxy(task, answers), worth(task, answers), worth(task._replace(reward=task.proxy), answers)
+
+    judges, reward, added = map(np.asarray, said(jax.random.key(0)))
+    assert judges.shape == (6, 3) and np.all(judges.min(axis=1) >= reward - 1e-6)
+    np.testing.assert_allclose(added, judges.sum(axis=1), rtol=1e-6)
     check_proxy(task, "reward")
     with pytest.raises(ValueError, match=r"X.reward = 'proxy': the task addition has no judges"):
         check_proxy(envs.make("addition"), "X.reward")

@@ -10,14 +10,11 @@ import pytest
 from purerl import envs
 from purerl.algorithms.language.grpo import GRPOConfig, GRPOHypers, collect, grpo
 from purerl.algorithms.language.grpo_loss import loss_of, make_batch
-from purerl.kernels.language import kl
-from purerl.language import enumeration, tasks
-from purerl.nets.decoder import DecoderConfig
-from purerl.nets.language_model import LanguageModel, decoder_model
+from purerl.language import tasks
+from purerl.nets.language_model import LanguageModel
+from tests.support.bigram import bigram_model
 from tests.support.tabular_task import table_model, table_task
-from tests.support.tiny_language import SEQUENCES, setting
-
-DECODER = DecoderConfig(size=8, num_layers=1, num_heads=2, num_kv_heads=1, head_size=4, feed_forward_size=8)
+from tests.support.tiny_language import sequence_of, setting
 
 
 def run(algorithm, hypers, rates, seed=0):
@@ -41,10 +38,10 @@ def test_it_arrives_at_the_optimum_of_the_penalised_objective():
     algorithm = grpo(table_task(reward=s.reward), config, table_model(s.ref))
     rates = 0.1 * np.minimum(1, 2 - np.arange(160) / 80)
     start, state, metrics = run(algorithm, GRPOHypers(beta=beta), rates)
-    ref_log_prob = enumeration.log_probs(SEQUENCES, jnp.asarray(s.ref, jnp.float32))
-    optimum = np.exp(np.asarray(kl.optimum(ref_log_prob, jnp.asarray(s.reward, jnp.float32), beta)))
-    learnt = np.exp(np.asarray(enumeration.log_probs(SEQUENCES, state.params)))
-    assert np.abs(learnt - optimum).sum() / 2 < 0.03 < np.abs(np.exp(ref_log_prob) - optimum).sum() / 2
+    ref, learnt = (np.exp(sequence_of(x)) for x in (s.ref, state.params))
+    tilted = ref * np.exp(s.reward / beta)
+    optimum = tilted / tilted.sum()
+    assert np.abs(learnt - optimum).sum() / 2 < 0.03 < np.abs(ref - optimum).sum() / 2
     np.testing.assert_array_equal(state.reference, start.params)
     assert np.all(np.asarray(metrics["ratio"]) == 1)
 
@@ -58,7 +55,7 @@ def test_first_ratio_is_one(top_k, top_p):
     """Prompts of several lengths, a temperature, a truncated vocabulary: sampler and learner have one law. A learner
     that scores with another temperature has not."""
     task = tasks.copy(3, min_length=1)
-    model = decoder_model(DECODER, len(task.vocab))
+    model = bigram_model(len(task.vocab))
     config = GRPOConfig(num_prompts=3, group_size=4, top_k=top_k, top_p=top_p, num_minibatches=2)
 
     @jax.jit
@@ -130,9 +127,7 @@ def test_tasks_that_do_not_fit_are_refused():
 
 
 def test_warm_up_counts_and_a_base_needs_none():
-    """Demonstrations are steps of ``init``; with a base there are none, and its fingerprint is in the record."""
-    task, config = envs.make("addition"), GRPOConfig(decoder=DECODER, warm_up_steps=3, warm_up_batch_size=8)
-    assert grpo(task, config).spec.env_steps_of_init == 24
-    base = decoder_model(DECODER, len(task.vocab)).init(jax.random.key(0))
-    spec = grpo(task, config, base=base).spec
-    assert spec.env_steps_of_init == 0 and len(spec.settings["given"]["base"]) == 64
+    """Demonstrations are steps of ``init``; with a base there are none."""
+    task, config = table_task(), GRPOConfig(warm_up_steps=3, warm_up_batch_size=8)
+    assert grpo(task, config, table_model()).spec.env_steps_of_init == 24
+    assert grpo(task, config, table_model(), base=setting().ref).spec.env_steps_of_init == 0

@@ -11,7 +11,7 @@ from purerl.algorithms.language.answers import Answers
 from purerl.algorithms.language.grpo import GRPOConfig, GRPOHypers
 from purerl.algorithms.language.grpo_loss import advantages, loss_of, make_batch
 from purerl.algorithms.language.grpo_sampling import Judged, weights
-from purerl.kernels.language import groups, kl
+from purerl.kernels.language import kl
 from purerl.language import enumeration
 from purerl.language.policy import Prompts
 from purerl.update import mean_gradient
@@ -102,13 +102,14 @@ def test_mean_gradient_of_a_group_is_the_policy_gradient(advantage, surrogate, s
 
 
 @pytest.mark.covers("gspo")
-@pytest.mark.parametrize("surrogate", ["gspo", "gspo_token"])
-def test_gspo_is_grpo_at_the_old_policy(surrogate):
-    """For a batch of all texts."""
+def test_gspo_is_grpo_at_the_old_policy():
+    """For a batch of all texts, by sequence and by token."""
     chosen, hypers = np.arange(NUM_SEQUENCES - 1), GRPOHypers(clip_low=3e-4, clip_high=4e-4)
-    both = [config(aggregate="sequence", surrogate=name, num_prompts=7) for name in (surrogate, "clip")]
-    gspo, grpo = (jax.jit(lambda x: gradient(c, hypers, batch_of(c, hypers, x)))(chosen) for c in both)  # noqa: B023
-    np.testing.assert_allclose(gspo, grpo, **EXACT)
+    names = ("gspo", "gspo_token", "clip")
+    setups = [config(aggregate="sequence", surrogate=name, num_prompts=7) for name in names]
+    *gspo, grpo = jax.jit(lambda: [gradient(setup, hypers, batch_of(setup, hypers, chosen)) for setup in setups])()
+    for one in gspo:
+        np.testing.assert_allclose(one, grpo, **EXACT)
 
 
 @pytest.mark.covers("ti-gap")
@@ -132,12 +133,18 @@ def test_off_policy_mask_takes_out_bad_answers_that_the_policy_left():
     """As if their advantage were 0, with the denominators as they were."""
     setup, hypers = config(num_prompts=7, off_policy_mask=True), GRPOHypers(off_policy_delta=0.2)
     plain = config(num_prompts=7)
-    batch = batch_of(plain, hypers, np.arange(14), sampler=S.old)
     moved = np.sum(tokens_of(S.old) - tokens_of(S.policy), axis=0)[:14] / LENGTH[:14] > 0.2
-    bad = np.asarray(batch.advantage[:, 0]) < 0
+
+    @jax.jit
+    def both():
+        batch = batch_of(plain, hypers, np.arange(14), sampler=S.old)
+        bad = batch.advantage[:, 0] < 0
+        without = batch._replace(advantage=jnp.where((moved & bad)[:, None], 0, batch.advantage))
+        return bad, gradient(setup, hypers, batch), gradient(plain, hypers, without)
+
+    bad, masked, without = map(np.asarray, both())
     assert np.any(moved & bad) and np.any(~moved & bad) and np.any(moved & ~bad)
-    without = batch._replace(advantage=jnp.where((moved & bad)[:, None], 0, batch.advantage))
-    np.testing.assert_allclose(gradient(setup, hypers, batch), gradient(plain, hypers, without), **EXACT)
+    np.testing.assert_allclose(masked, without, **EXACT)
 
 
 # --- the KL penalty ---------------------------------------------------------------------------------------
@@ -160,7 +167,7 @@ def test_kl_to_go_against_loops(advantage):
     setup, hypers = config(advantage=advantage, kl="reward", group_size=5), GRPOHypers(beta=0.3, advantage_epsilon=0.1)
     chosen = np.array([0, 14, 3, 9, 6])
     ratio = (tokens_of(S.policy) - tokens_of(S.ref))[:, chosen]
-    given = advantages(setup, hypers, judged(chosen, S.policy), jnp.asarray(ratio))
+    given = np.asarray(jax.jit(lambda: advantages(setup, hypers, judged(chosen, S.policy), jnp.asarray(ratio)))())
     to_go = np.array([[S.reward[chosen[i]] - 0.3 * ratio[t:, i].sum() for i in range(5)] for t in range(MAX_TOKENS)])
     for i in range(5):
         others = [j for j in range(5) if j != i or advantage != "leave_one_out"]
@@ -183,8 +190,11 @@ def test_kl_as_a_loss_is_a_divergence_of_the_next_token(estimator, stale):
     sampler = S.old if stale else S.policy
     mean = expected_gradient(setup, GRPOHypers(beta=1.0), sampler=sampler, old=sampler)
     divergence = kl.forward if estimator == "k3" else kl.reverse
-    chance = enumeration.prefix_probs(SEQUENCES, jnp.asarray(sampler))
-    exact = jax.jit(jax.grad(lambda logits: chance @ divergence(logits, jnp.asarray(S.ref))))(jnp.asarray(S.policy))
+
+    def next_token(logits):
+        return enumeration.prefix_probs(SEQUENCES, jnp.asarray(sampler)) @ divergence(logits, jnp.asarray(S.ref))
+
+    exact = jax.jit(jax.grad(next_token))(jnp.asarray(S.policy))
     np.testing.assert_allclose(mean, exact, **EXACT)
 
 
@@ -197,20 +207,23 @@ def test_any_split_into_micro_batches_and_padding_gives_one_gradient():
     hypers = GRPOHypers()
     setups = [config(num_prompts=8, aggregate="token", kl="k2", num_micro_batches=n) for n in (1, 8)]
     chosen = np.arange(16) % NUM_SEQUENCES
-    batch = batch_of(setups[0], hypers, chosen)
-    batch = batch._replace(answers=batch.answers._replace(mask=batch.answers.mask.at[3:9].set(False)))
 
     def longer(x):
         return jnp.pad(x, ((0, 0), (0, 3)))
 
-    answers = batch.answers
-    prompts = Prompts(*(jnp.pad(x, ((0, 0), (3, 0))) for x in answers.prompts[:2]))
-    padded = answers._replace(
-        prompts=prompts, **{name: longer(getattr(answers, name)) for name in ("tokens", "mask", "log_prob")}
-    )
-    wide = batch._replace(answers=padded, advantage=longer(batch.advantage), reference=longer(batch.reference))
-    cases = [(setup, batch) for setup in setups] + [(setups[1], wide)]
-    first, *others = jax.jit(lambda: [gradient(setup, hypers, x) for setup, x in cases])()
+    @jax.jit
+    def gradients():
+        batch = batch_of(setups[0], hypers, chosen)
+        batch = batch._replace(answers=batch.answers._replace(mask=batch.answers.mask.at[3:9].set(False)))
+        answers = batch.answers
+        prompts = Prompts(*(jnp.pad(x, ((0, 0), (3, 0))) for x in answers.prompts[:2]))
+        padded = answers._replace(
+            prompts=prompts, **{name: longer(getattr(answers, name)) for name in ("tokens", "mask", "log_prob")}
+        )
+        wide = batch._replace(answers=padded, advantage=longer(batch.advantage), reference=longer(batch.reference))
+        return [gradient(setup, hypers, x) for setup, x in ((setups[0], batch), (setups[1], batch), (setups[1], wide))]
+
+    first, *others = gradients()
     assert np.max(np.abs(first)) > 0.01
     for other in others:
         np.testing.assert_allclose(other, first, **EXACT)
@@ -220,16 +233,23 @@ def test_any_split_into_micro_batches_and_padding_gives_one_gradient():
 @pytest.mark.parametrize("advantage", ["standardized", "standardized_each"])
 def test_groups_that_teach_nothing(advantage):
     """Exactly 0, not nearly; and with a NaN it is the gradient of the other group, whatever the average."""
-    hypers = GRPOHypers()
-    one, two = (config(advantage=advantage, num_prompts=n, aggregate="token") for n in (1, 2))
-    equal = np.full(NUM_SEQUENCES, 0.1)
-    assert np.all(gradient(one, hypers, batch_of(one, hypers, np.array([2, 9]), reward=equal)) == 0)
-    alone = config(advantage=advantage, group_size=1)
-    assert np.all(gradient(alone, hypers, batch_of(alone, hypers, np.array([9]))) == 0)
     spoilt = S.reward.copy()
     spoilt[4] = np.nan
-    both = gradient(two, hypers, batch_of(two, hypers, np.array([2, 9, 4, 5]), reward=spoilt))
-    np.testing.assert_allclose(both, gradient(one, hypers, batch_of(one, hypers, np.array([2, 9]))), **EXACT)
+
+    def of(chosen, reward=S.reward, **changes):
+        setup = config(advantage=advantage, aggregate="token", **changes)
+        return gradient(setup, HYPERS, batch_of(setup, HYPERS, np.array(chosen), reward=reward))
+
+    equal, alone, both, first = jax.jit(
+        lambda: (
+            of([2, 9], np.full(NUM_SEQUENCES, 0.1)),
+            of([9], group_size=1),
+            of([2, 9, 4, 5], spoilt, num_prompts=2),
+            of([2, 9]),
+        )
+    )()
+    assert np.all(equal == 0) and np.all(alone == 0)
+    np.testing.assert_allclose(both, first, **EXACT)
     assert np.max(np.abs(both)) > 0.01
 
 
@@ -237,8 +257,8 @@ def test_answers_that_were_cut_off_can_be_left_out():
     """Those that met the token limit: what is left has the gradient of a batch without them."""
     setup, hypers = config(drop_cut=True, num_prompts=2), GRPOHypers()
     chosen = np.array([0, 14, 1, 3])  # the second has no stop token
-    batch = batch_of(setup, hypers, chosen)
-    assert np.asarray(batch.answers.mask.any(axis=1)).tolist() == [True, False, True, True]
+    mask = jax.jit(lambda: batch_of(setup, hypers, chosen).answers.mask)()
+    assert np.asarray(mask).any(axis=1).tolist() == [True, False, True, True]
 
 
 # --- rewards ----------------------------------------------------------------------------------------------
@@ -246,17 +266,23 @@ def test_answers_that_were_cut_off_can_be_left_out():
 
 @pytest.mark.covers("multi-reward")
 def test_several_rewards_are_weighted_or_standardised_each():
-    """By the kernels, group by group; another number of weights is refused."""
+    """Group by group; another number of weights is refused."""
     rng = np.random.default_rng(0)
-    several = jnp.asarray(rng.normal(size=(6, 2)))
-    given = judged(np.arange(6), S.policy)._replace(rewards=several)
+    several, weight = rng.normal(size=(6, 2)), np.array([1.0, 0.25])
     hypers, setup = GRPOHypers(), {"group_size": 3, "num_prompts": 2, "reward_weights": (1.0, 0.25)}
-    mask = np.asarray(given.answers.mask.T)
-    summed = advantages(config(advantage="centered", **setup), hypers, given)
-    exact = groups.centered((several @ jnp.array([1.0, 0.25])).reshape(2, 3)).reshape(-1)
-    np.testing.assert_allclose(summed, np.where(mask, exact, 0), **EXACT)
-    each = advantages(config(advantage="standardized_each", **setup), hypers, given)
-    exact = groups.standardized_each(several.reshape(2, 3, 2), jnp.array([1.0, 0.25]), 0, 1e-6).reshape(-1)
-    np.testing.assert_allclose(each, np.where(mask, exact, 0), rtol=1e-6)
+
+    @jax.jit
+    def both():
+        given = judged(np.arange(6), S.policy)._replace(rewards=jnp.asarray(several))
+        return [
+            advantages(config(advantage=name, **setup), hypers, given) for name in ("centered", "standardized_each")
+        ]
+
+    summed, each = both()
+    mask, grouped = SEQUENCES.mask[:, :6], several.reshape(2, 3, 2)
+    exact = grouped @ weight - (grouped @ weight).mean(axis=1, keepdims=True)
+    np.testing.assert_allclose(summed, np.where(mask, exact.reshape(-1), 0), **EXACT)
+    exact = (grouped - grouped.mean(axis=1, keepdims=True)) / (grouped.std(axis=1, keepdims=True) + 1e-6) @ weight
+    np.testing.assert_allclose(each, np.where(mask, exact.reshape(-1), 0), rtol=1e-6)
     with pytest.raises(ValueError, match=r"reward_weights = \(1.0, 0.25\): the task has 3 reward"):
         weights(config(**setup), hypers, 3)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from purerl.algorithms.language.answers import Answers
-from purerl.algorithms.language.grpo import GRPOConfig, GRPOHypers, collect, grpo
+from purerl.algorithms.language.grpo import GRPOConfig, GRPOHypers, collect, grpo, learn
 from purerl.algorithms.language.grpo_sampling import judge, weights
 from purerl.language import tasks
 from purerl.language.policy import Prompts
@@ -26,9 +26,9 @@ def test_dynamic_sampling_draws_until_groups_differ_in_correctness():
     def one(reward, key):
         algorithm = grpo(table_task(reward=reward), config, model)
         first_key, collect_key, update_key = jax.random.split(key, 3)
-        state = algorithm.init(hypers, first_key)
-        _, judged, metrics = collect(table_task(reward=reward), model, config, hypers, state, collect_key)
-        after, _ = algorithm.update(hypers, state, update_key)
+        state, task = algorithm.init(hypers, first_key), table_task(reward=reward)
+        _, judged, metrics = collect(task, model, config, hypers, state, collect_key)
+        after, _ = learn(task, model, config, None, hypers, state, judged, update_key)
         return judged, metrics, after.params - state.params
 
     keys = jax.random.split(jax.random.key(0), 3)

@@ -12,13 +12,12 @@ import pytest
 from purerl.algorithms.language.answers import score_answers
 from purerl.algorithms.language.partial_rollouts import Texts, begin, ended, go_on, nothing_begun
 from purerl.kernels.language.rewards import first_loop
-from purerl.language import enumeration
 from purerl.language.generate import generate
 from purerl.nets.decoder import Decoder, DecoderPolicy
 from tests.support.tabular_language import TablePolicy
 from tests.support.tabular_task import table_task
 from tests.support.tiny_decoder import CONFIG, prompts
-from tests.support.tiny_language import SEQUENCES, STOP, setting
+from tests.support.tiny_language import SEQUENCES, STOP, setting, tokens_of
 
 G, NUM_PROMPTS = 2, 32
 TASK = table_task()
@@ -28,38 +27,35 @@ TASK = table_task()
 def piece(table, texts, num_tokens, key=None, stop_loops=()):
     """One update's writing: fresh prompts where there is room, if there is a key, and so many tokens more."""
     texts = texts if key is None else begin(TASK, texts, key, G)
-    return go_on(TASK, TablePolicy(table), texts, num_tokens, stop_loops=stop_loops)
+    return go_on(TASK, TablePolicy(jnp.asarray(table)), texts, num_tokens, stop_loops=stop_loops)
 
 
-def table(seed: int = 0) -> jax.Array:
-    return jnp.asarray(setting(seed).policy, jnp.float32)
+def table(seed: int = 0) -> np.ndarray:
+    return setting(seed).policy.astype(np.float32)
 
 
+@jax.jit
 def nothing() -> Texts:
-    return nothing_begun(TASK, TablePolicy(table()), NUM_PROMPTS, G)
+    return nothing_begun(TASK, TablePolicy(jnp.asarray(table())), NUM_PROMPTS, G)
 
 
 @pytest.mark.covers("partial-rollout", "rep-stop")
 @pytest.mark.parametrize(("num_tokens", "stop_loops"), [(1, ()), (2, ((1, 2),))], ids=["one", "two-and-loops"])
 def test_pieces_of_a_frozen_policy_are_the_uninterrupted_text(num_tokens, stop_loops):
     """Token for token and bit for bit, from the same keys, wherever texts are cut; also where repetition ends them."""
-    texts = piece(
-        table(),
-        nothing(),
-        num_tokens,
-        jax.random.key(0),
-        stop_loops=stop_loops,
-    )
-    for _ in range(-(-TASK.max_tokens // num_tokens) - 1):
-        texts = piece(table(), texts, num_tokens, stop_loops=stop_loops)
-    whole = generate(
-        TablePolicy(table()),
-        texts.answers.prompts,
-        jax.random.wrap_key_data(texts.key),
-        max_tokens=TASK.max_tokens,
-        stop_token=STOP,
-        stop_loops=stop_loops,
-    )
+    limits = {"max_tokens": TASK.max_tokens, "stop_token": STOP, "stop_loops": stop_loops}
+
+    @jax.jit
+    def both_ways(key):
+        def one(texts, _):
+            return piece(table(), texts, num_tokens, stop_loops=stop_loops), None
+
+        begun, num_pieces = begin(TASK, nothing(), key, G), -(-TASK.max_tokens // num_tokens)
+        texts, _ = jax.lax.scan(one, begun, None, num_pieces)
+        keys = jax.random.wrap_key_data(texts.key)
+        return texts, generate(TablePolicy(jnp.asarray(table())), texts.answers.prompts, keys, **limits)
+
+    texts, whole = both_ways(jax.random.key(0))
     for name in ("tokens", "mask", "log_prob"):
         np.testing.assert_array_equal(getattr(texts.answers, name), getattr(whole, name).T, err_msg=name)
     np.testing.assert_array_equal(texts.answers.stopped, whole.stopped)
@@ -73,15 +69,21 @@ def test_pieces_by_a_transformer_with_experts():
     """Prompts of different lengths, padded on the left, and pieces that do not fit the limit evenly: tokens, and the
     experts of each. Scored by a router that would choose others, the ratio is 1 with the experts that are kept."""
     decoder, asked = Decoder(dataclasses.replace(CONFIG, num_experts=3)), prompts()
-    params = jax.tree.map(lambda x: x * 3, decoder.init(jax.random.key(2), jnp.asarray(asked.ids), asked.mask))
-    policy: Any = DecoderPolicy(decoder, params)
     task = TASK._replace(prompt_length=4, max_tokens=5, stop_token=5, draw=lambda key, n: asked)
-    texts = begin(task, nothing_begun(task, policy, len(asked.ids), 1), jax.random.key(1), 1)
-    piece = jax.jit(lambda texts: go_on(task, policy, texts, 2))
-    for _ in range(3):
-        texts = piece(texts)
-    keys = jax.random.wrap_key_data(texts.key)
-    whole = jax.jit(lambda: generate(policy, asked, keys, max_tokens=5, stop_token=5))()
+
+    @jax.jit
+    def run(key):
+        params = jax.tree.map(lambda x: x * 3, decoder.init(key, jnp.asarray(asked.ids), asked.mask))
+        policy: Any = DecoderPolicy(decoder, params)
+        begun = begin(task, nothing_begun(task, policy, len(asked.ids), 1), jax.random.key(1), 1)
+        texts, _ = jax.lax.scan(lambda texts, _: (go_on(task, policy, texts, 2), None), begun, None, 3)
+        whole = generate(policy, asked, jax.random.wrap_key_data(texts.key), max_tokens=5, stop_token=5)
+        turned = jax.tree_util.tree_map_with_path(lambda at, x: -x if "router" in str(at) else x, params)
+        other = DecoderPolicy(decoder, turned)
+        as_written = (texts.answers, texts.answers._replace(routes=None))
+        return texts, whole, [score_answers(other, answers).log_prob.T for answers in as_written]
+
+    texts, whole, (kept, chosen) = run(jax.random.key(2))
     for name in ("tokens", "mask"):
         np.testing.assert_array_equal(getattr(texts.answers, name), getattr(whole, name).T, err_msg=name)
     np.testing.assert_allclose(texts.answers.log_prob, whole.log_prob.T, atol=1e-5)
@@ -90,10 +92,8 @@ def test_pieces_by_a_transformer_with_experts():
     np.testing.assert_array_equal(texts.answers.routes[read], whole.routes[read])
     assert texts.over.all() and len(np.unique(texts.answers.routes[read])) == 3
 
-    other = jax.tree_util.tree_map_with_path(lambda at, x: -x if "router" in str(at) else x, params)
-    score = jax.jit(lambda answers: score_answers(DecoderPolicy(decoder, other), answers).log_prob.T)
-    np.testing.assert_allclose(score(texts.answers), texts.answers.log_prob, atol=1e-5)
-    assert np.max(np.abs(score(texts.answers._replace(routes=None)) - texts.answers.log_prob)) > 1e-2
+    np.testing.assert_allclose(kept, texts.answers.log_prob, atol=1e-5)
+    assert np.max(np.abs(chosen - texts.answers.log_prob)) > 1e-2
 
 
 @pytest.mark.covers("partial-rollout")
@@ -104,9 +104,7 @@ def test_every_token_keeps_the_log_prob_of_the_policy_that_wrote_it_and_its_age(
     tokens, mask = np.asarray(texts.answers.tokens), np.asarray(texts.answers.mask)
     same = np.all(np.where(mask, tokens, -1)[:, :, None] == np.where(SEQUENCES.mask, SEQUENCES.tokens, -1), axis=1)
     assert np.all(same.sum(axis=1) == 1)
-    by_each = [
-        np.asarray(enumeration.token_log_probs(SEQUENCES, table(seed))).T[same.argmax(axis=1)] for seed in (0, 1)
-    ]
+    by_each = [tokens_of(table(seed)).T[same.argmax(axis=1)] for seed in (0, 1)]
     expected = np.concatenate([by_each[0][:, :1], by_each[1][:, 1:]], axis=1)
     np.testing.assert_allclose(texts.answers.log_prob, expected, atol=1e-6)
     np.testing.assert_array_equal(texts.age, mask * np.array([1, 0, 0]))
@@ -115,12 +113,12 @@ def test_every_token_keeps_the_log_prob_of_the_policy_that_wrote_it_and_its_age(
 @pytest.mark.covers("partial-rollout")
 def test_a_group_is_learned_from_once_when_all_of_it_have_ended():
     """Until then its texts are not there to learn from; then its place has fresh prompts, and no other."""
-    texts, seen = nothing(), []
+    texts, seen = jax.tree.map(np.asarray, nothing()), []
     for i in range(4):
         before: Texts = texts
         free = np.all(np.asarray(before.over).reshape(-1, G), axis=1).repeat(G)
-        texts = piece(table(), before, 1, jax.random.key(i))
-        answers, whole = ended(texts, G)
+        texts = jax.tree.map(np.asarray, piece(table(), before, 1, jax.random.key(i)))
+        answers, whole = jax.tree.map(np.asarray, jax.jit(ended, static_argnums=1)(texts, G))
         np.testing.assert_array_equal(whole, np.all(np.asarray(texts.over).reshape(-1, G), axis=1).repeat(G))
         np.testing.assert_array_equal(answers.mask.any(axis=1), whole)
         np.testing.assert_array_equal(np.all(texts.key == before.key, axis=1), ~free)

@@ -1,7 +1,5 @@
 """RLHF arrives at the KL-regularised optimum, by rewards that add up and a gradient that enumeration knows."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,7 +20,6 @@ from purerl.algorithms.language.rlhf import (
 )
 from purerl.algorithms.language.sft import loss_of as sft_loss_of
 from purerl.kernels.language import kl, sequences
-from purerl.language import enumeration
 from purerl.types import Mean
 from purerl.update import mean_gradient
 from tests.support import tiny_language as tiny
@@ -88,19 +85,22 @@ def exact_batch(critic=True, demonstrations=False) -> tuple[jnp.ndarray, Batch]:
 
 @pytest.mark.usefixtures("x64")
 @pytest.mark.covers("rlhf-ppo", "kl-opt", "k1")
-@pytest.mark.parametrize("critic", [False, True])
-def test_first_step_follows_the_gradient_of_the_objective(critic):
+def test_first_step_follows_the_gradient_of_the_objective():
     """Of E[R] - beta KL(pi ; ref), enumerated, to 1e-12, with any critic; stop tokens have theirs."""
-    logits, batch = exact_batch(critic)
     s = setting()
 
     def objective(logits):
         return tiny.expectation(logits, s.reward) - BETA * tiny.divergence(logits, s.ref)
 
-    gradient = jax.jit(lambda logits: mean_gradient(policy_loss_of(text_model(logits), 0.2), logits, batch))
-    grads, metrics = gradient(logits)
-    np.testing.assert_allclose(grads, -jax.jit(jax.grad(objective))(logits), atol=1e-12)
-    assert metrics["approximate_kl"].total == pytest.approx(0, abs=1e-20) and np.all(grads[:, tiny.STOP] != 0)
+    @jax.jit
+    def gradients(logits, batch):
+        found = mean_gradient(policy_loss_of(text_model(logits), 0.2), logits, batch)
+        return found, -jax.grad(objective)(logits)
+
+    for critic in (False, True):
+        (grads, metrics), exact = gradients(*exact_batch(critic))
+        np.testing.assert_allclose(grads, exact, atol=1e-12)
+        assert metrics["approximate_kl"].total == pytest.approx(0, abs=1e-20) and np.all(grads[:, tiny.STOP] != 0)
 
 
 @pytest.mark.usefixtures("x64")
@@ -109,13 +109,6 @@ def test_ptx_adds_the_gradient_of_the_likelihood():
     """Any split into micro-batches, and three more columns of padding, give the sum of the two gradients, to 1e-12."""
     logits, batch = exact_batch(demonstrations=True)
     model, hypers = text_model(logits), RLHFHypers(ptx_coef=0.7)
-
-    @jax.jit
-    def apart(logits):
-        alone, _ = mean_gradient(policy_loss_of(model, hypers.clip_epsilon), logits, batch)
-        return alone, mean_gradient(sft_loss_of(model, "token"), logits, batch.demonstrations)[0]
-
-    alone, shown = apart(logits)
 
     def padded(answers: Answers) -> Answers:
         longer = {name: jnp.pad(getattr(answers, name), ((0, 0), (0, 3))) for name in ("tokens", "mask", "log_prob")}
@@ -126,13 +119,17 @@ def test_ptx_adds_the_gradient_of_the_likelihood():
         *(jnp.pad(x, ((0, 0), (0, 3)), constant_values=9.0) for x in (batch.advantage, batch.target)),
         padded(batch.demonstrations),
     )
-    for parts, given in ((1, batch), (4, wide)):
-        config = RLHFConfig(ptx=True, num_micro_batches=parts)
-        together = jax.jit(functools.partial(policy_gradient, model, config, hypers))
-        grads, metrics = together(logits, given)
-        np.testing.assert_allclose(grads, alone + 0.7 * shown, atol=1e-12)
-        assert metrics["log_likelihood"].number == 64
-    assert np.max(np.abs(shown)) > 0.01
+
+    @jax.jit
+    def gradients(logits):
+        alone, _ = mean_gradient(policy_loss_of(model, hypers.clip_epsilon), logits, batch)
+        shown, _ = mean_gradient(sft_loss_of(model, "token"), logits, batch.demonstrations)
+        together = policy_gradient(model, RLHFConfig(ptx=True, num_micro_batches=4), hypers, logits, wide)
+        return alone, shown, together
+
+    alone, shown, (grads, metrics) = gradients(logits)
+    np.testing.assert_allclose(grads, alone + 0.7 * shown, atol=1e-12)
+    assert metrics["log_likelihood"].number == 64 and np.max(np.abs(shown)) > 0.01
 
 
 # --- where it arrives -------------------------------------------------------------------------------------
@@ -140,8 +137,8 @@ def test_ptx_adds_the_gradient_of_the_likelihood():
 
 @pytest.fixture(scope="module")
 def arrived():
-    """Runs with beta fixed and adapted: the policy, what the critic says at the start, and metrics of the last update.
-    The reward is the least of two, of which one is right and the other at times too high."""
+    """Runs with beta fixed, by a controller without gain, and adapted, side by side: states and metrics. The reward is
+    the least of two, of which one is right and the other at times too high."""
     s = setting()
     fooled = s.reward + np.where(np.arange(len(s.reward)) % 3 == 0, 2.0, 0.0)
     table = jnp.asarray(np.stack([fooled, s.reward], axis=1), jnp.float32)
@@ -149,23 +146,16 @@ def arrived():
     def reward(answers):
         return table[index(answers.tokens.T, answers.mask.T)]
 
-    def run(adapt_beta, hypers):
-        config = RLHFConfig(
-            batch_size=1024,
-            num_epochs=2,
-            num_minibatches=4,
-            combine="min",
-            adapt_beta=adapt_beta,
-            normalize_advantage=False,
-        )
-        algorithm = rlhf(
-            table_task(s.reward),
-            config,
-            text_model(s.ref),
-            base=s.ref.astype(np.float32),
-            reward=reward,
-            head=table_head(),
-        )
+    config = RLHFConfig(
+        batch_size=1024, num_epochs=2, num_minibatches=4, combine="min", adapt_beta=True, normalize_advantage=False
+    )
+    start = {"base": s.ref.astype(np.float32), "head": table_head()}
+    algorithm = rlhf(table_task(s.reward), config, text_model(s.ref), reward=reward, **start)
+
+    @jax.jit
+    @jax.vmap
+    def run(beta, kl_gain):
+        hypers = RLHFHypers(beta=beta, target_kl=0.2, kl_gain=kl_gain, value_learning_rate=0.05, gae_lambda=0.9)
 
         def step(state, inputs):
             rate, key = inputs
@@ -173,14 +163,12 @@ def arrived():
 
         rates = jnp.repeat(jnp.array([0.05, 0.01]), 40)
         keys = jax.random.split(jax.random.key(1), len(rates))
-        state, metrics = jax.lax.scan(step, algorithm.init(hypers, jax.random.key(0)), (rates, keys))
-        assert state.reference == ()
-        return state, {name: x.total / x.number if isinstance(x, Mean) else x for name, x in metrics.items()}
+        return jax.lax.scan(step, algorithm.init(hypers, jax.random.key(0)), (rates, keys))
 
-    hypers = RLHFHypers(value_learning_rate=0.05, gae_lambda=0.9)
-    fixed = jax.jit(lambda: run(False, hypers.replace(beta=BETA)))()
-    adapted = jax.jit(lambda: run(True, hypers.replace(beta=3.0, target_kl=0.2, kl_gain=0.25)))()
-    return fixed, adapted
+    state, metrics = run(jnp.array([BETA, 3.0]), jnp.array([0.0, 0.25]))
+    assert state.reference == ()
+    metrics = {name: x.total / x.number if isinstance(x, Mean) else x for name, x in metrics.items()}
+    return [jax.tree.map(lambda x: np.asarray(x)[i], (state, metrics)) for i in range(2)]  # noqa: B023
 
 
 @pytest.mark.covers("rlhf-ppo", "kl-opt", "rm-ensemble")
@@ -190,7 +178,7 @@ def test_it_arrives_at_the_closed_form(arrived):
     s, (state, metrics) = setting(), arrived[0]
     ref = sequence_of(s.ref)
     best, value = np.exp(kl.optimum(ref, s.reward, BETA)), float(kl.optimal_value(ref, s.reward, BETA))
-    learnt = np.exp(np.asarray(enumeration.log_probs(SEQUENCES, state.params)))
+    learnt = np.exp(sequence_of(state.params))
     assert np.abs(np.exp(ref) - best).sum() / 2 > 0.2
     assert np.abs(learnt - best).sum() / 2 < 0.02
     assert float(state.critic["head"][0]) == pytest.approx(value, abs=0.03)

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from purerl import envs
-from purerl.algorithms.language.answers import demonstrate, model_of
+from purerl.algorithms.language.answers import demonstrate
 from purerl.algorithms.language.scalars import ScalarModel
 from purerl.language.policy import Prompts
 from purerl.nets.heads import linear_head
-from tests.conformance.cases.language import DECODER
+from tests.support.bigram import bigram_model
 from tests.support.tabular_scalars import answers_of, table_head, text_model
 from tests.support.tiny_language import NUM_PREFIXES, NUM_SEQUENCES, SEQUENCES, setting
 
@@ -21,26 +21,27 @@ def test_before_after_and_whole():
     params = model.init(jax.random.key(0), jnp.zeros((NUM_PREFIXES, 3)))
     params["head"] = jnp.arange(NUM_PREFIXES + NUM_SEQUENCES, dtype=jnp.float32)
     answers, mask = answers_of(np.arange(NUM_SEQUENCES)), SEQUENCES.mask
-    np.testing.assert_array_equal(model.before(params, answers), np.where(mask, SEQUENCES.prefix, 0))
-    after = np.asarray(model.after(params, answers))
+    told = jax.jit(lambda: [of(params, answers) for of in (model.before, model.after, model.whole)])()
+    before, after, whole = map(np.asarray, told)
+    np.testing.assert_array_equal(before, np.where(mask, SEQUENCES.prefix, 0))
     np.testing.assert_array_equal(after[:-1][mask[1:]], SEQUENCES.prefix[1:][mask[1:]])
-    np.testing.assert_array_equal(model.whole(params, answers), NUM_PREFIXES + np.arange(NUM_SEQUENCES))
+    np.testing.assert_array_equal(whole, NUM_PREFIXES + np.arange(NUM_SEQUENCES))
 
 
 @pytest.mark.covers("rm")
 def test_padding_changes_no_score():
     """Seven more columns of anything before a prompt, and behind an answer; a fresh critic says 0."""
     task = envs.make("addition")
-    model = model_of(task, DECODER, None)
+    model = bigram_model(len(task.vocab))
     scalar = ScalarModel(model, linear_head(1.0))
-    answers = demonstrate(task, jax.random.key(0), 6)
-    prompts = Prompts(*(jnp.pad(x, ((0, 0), (7, 0))) for x in answers.prompts[:2]))
-    longer = {name: jnp.pad(getattr(answers, name), ((0, 0), (0, 5))) for name in ("tokens", "mask", "log_prob")}
-    longer["tokens"] = jnp.where(longer["mask"], longer["tokens"], 3)
-    padded = answers._replace(prompts=prompts, **longer)
 
     @jax.jit
     def scores(key):
+        answers = demonstrate(task, key, 6)
+        prompts = Prompts(*(jnp.pad(x, ((0, 0), (7, 0))) for x in answers.prompts[:2]))
+        longer = {name: jnp.pad(getattr(answers, name), ((0, 0), (0, 5))) for name in ("tokens", "mask", "log_prob")}
+        longer["tokens"] = jnp.where(longer["mask"], longer["tokens"], 3)
+        padded = answers._replace(prompts=prompts, **longer)
         params = scalar.init(key, model.init(key))
         silent = ScalarModel(model, linear_head()).init(key, params["trunk"])
         return scalar.whole(params, answers), scalar.whole(params, padded), scalar.before(silent, answers)

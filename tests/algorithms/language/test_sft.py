@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 
 from purerl import envs
-from purerl.algorithms.language.answers import Answers, demonstrate, model_of
+from purerl.algorithms.language.answers import Answers, demonstrate
 from purerl.algorithms.language.sft import SFTConfig, SFTHypers, loss_of, sft
 from purerl.language import enumeration
 from purerl.language.policy import Prompts
 from purerl.update import mean_gradient
-from tests.conformance.cases.language import DECODER
+from tests.support.bigram import bigram_model
 from tests.support.tabular_language import begin
 from tests.support.tabular_task import table_model, table_task
-from tests.support.tiny_language import NUM_SEQUENCES, SEQUENCES, setting
+from tests.support.tiny_language import NUM_SEQUENCES, SEQUENCES, sequence_of, setting
 
 
 def all_answers(times: np.ndarray) -> Answers:
@@ -27,22 +27,25 @@ def all_answers(times: np.ndarray) -> Answers:
 @pytest.mark.covers("sft")
 def test_it_arrives_at_the_distribution_of_the_data():
     """The table that it arrives at writes as the data are distributed, to .02 in total variation."""
-    law = np.exp(np.asarray(enumeration.log_probs(SEQUENCES, jnp.asarray(setting(1).policy))))
+    law = np.exp(sequence_of(setting(1).policy))
     algorithm = sft(table_task(law=law), SFTConfig(batch_size=512, num_gradient_steps=20), table_model())
-    hypers, update = SFTHypers(learning_rate=0.1), jax.jit(algorithm.update)
-    state = algorithm.init(hypers, jax.random.key(0))
-    for i in range(20):
-        rate = 0.1 if i < 10 else 0.01
-        state, metrics = update(hypers.replace(learning_rate=rate), state, jax.random.key(i))
-    learnt = np.exp(np.asarray(enumeration.log_probs(SEQUENCES, state.params)))
-    assert np.abs(learnt - law).sum() / 2 < 0.02
-    assert metrics["log_likelihood"] == pytest.approx(np.sum(law * np.log(law)), abs=0.1)
+
+    @jax.jit
+    def run(keys):
+        def step(state, inputs):
+            return algorithm.update(SFTHypers(learning_rate=inputs[0]), state, inputs[1])
+
+        rates = jnp.where(jnp.arange(20) < 10, 0.1, 0.01)
+        return jax.lax.scan(step, algorithm.init(SFTHypers(), keys[0]), (rates, keys))
+
+    state, metrics = run(jax.random.split(jax.random.key(0), 20))
+    assert np.abs(np.exp(sequence_of(state.params)) - law).sum() / 2 < 0.02
+    assert metrics["log_likelihood"][-1] == pytest.approx(np.sum(law * np.log(law)), abs=0.1)
 
 
 @pytest.mark.covers("sft")
 @pytest.mark.parametrize("average", ["token", "answer"])
-@pytest.mark.parametrize("num_micro_batches", [1, 2, 8])
-def test_gradient_is_the_likelihoods_however_the_batch_is_split(average, num_micro_batches):
+def test_gradient_is_the_likelihoods_however_the_batch_is_split(average):
     """All texts, each one to three times, over any split of a batch: the likelihood's, enumerated; that of the stop
     token's logits, too."""
     times = 1 + np.arange(NUM_SEQUENCES) % 3
@@ -56,23 +59,31 @@ def test_gradient_is_the_likelihoods_however_the_batch_is_split(average, num_mic
             return -jnp.sum(times * log_prob.sum(axis=0)) / np.sum(times * lengths)
         return -jnp.sum(times * log_prob.sum(axis=0) / lengths) / np.sum(times)
 
-    loss = loss_of(table_model(), average)
-    grads, metrics = jax.jit(lambda x: mean_gradient(loss, x, answers, num_micro_batches))(logits)
-    np.testing.assert_allclose(grads, jax.grad(exact)(logits), atol=1e-6)
-    assert metrics["log_likelihood"].number == times.sum()
+    @jax.jit
+    def gradients(logits):
+        loss = loss_of(table_model(), average)
+        return jax.grad(exact)(logits), [mean_gradient(loss, logits, answers, parts) for parts in (1, 8)]
+
+    truth, found = gradients(logits)
+    for grads, metrics in found:
+        np.testing.assert_allclose(grads, truth, atol=1e-6)
+        assert metrics["log_likelihood"].number == times.sum()
 
 
 def test_padding_changes_nothing():
     """Seven more columns of anything in front of a prompt, and behind an answer, that the masks leave out."""
     task = envs.make("addition")
-    answers = demonstrate(task, jax.random.key(0), 4)
-    prompts = Prompts(*(jnp.pad(x, ((0, 0), (7, 0))) for x in answers.prompts[:2]))
-    longer = {name: jnp.pad(getattr(answers, name), ((0, 0), (0, 5))) for name in ("tokens", "mask", "log_prob")}
-    model = model_of(task, DECODER, None)
-    params = jax.jit(model.init)(jax.random.key(1))
-    gradient = jax.jit(lambda answers: mean_gradient(loss_of(model, "token"), params, answers)[0])
-    both = [gradient(x) for x in (answers, answers._replace(prompts=prompts, **longer))]
-    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-6), *both)
+    model = bigram_model(len(task.vocab))
+
+    @jax.jit
+    def gradients(key):
+        answers, params = demonstrate(task, key, 4), model.init(key)
+        prompts = Prompts(*(jnp.pad(x, ((0, 0), (7, 0))) for x in answers.prompts[:2]))
+        longer = {name: jnp.pad(getattr(answers, name), ((0, 0), (0, 5))) for name in ("tokens", "mask", "log_prob")}
+        both = answers, answers._replace(prompts=prompts, **longer)
+        return [mean_gradient(loss_of(model, "token"), params, x)[0] for x in both]
+
+    np.testing.assert_allclose(*gradients(jax.random.key(0)), atol=1e-6)
 
 
 def test_only_tasks_with_answers():

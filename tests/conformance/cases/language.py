@@ -34,9 +34,13 @@ VARIED: Any = TASK._replace(reward=sum_of_tokens)
 CHAINS: Any = envs.make("running_sums", num_terms=2)  # whose steps are judged
 
 
-def _of_bigrams(factory: Callable) -> Callable:
-    """``(task, config) -> Algorithm`` of a model that compiles fast. What a transformer does is proved with ``sft``."""
-    return lambda task, config: factory(task, config, model=bigram_model(len(task.vocab)))
+def _of_bigrams(factory: Callable, *models: str) -> Callable:
+    """``(task, config) -> Algorithm`` of models that compile fast. What a transformer does is proved with ``sft``."""
+
+    def make(task: Any, config: Any) -> Any:
+        return factory(task, config, **dict.fromkeys(("model", *models), bigram_model(len(task.vocab))))
+
+    return make
 
 
 NOTHING_FOLLOWS = "an answer ends its episode, so there is nothing to bootstrap from"
@@ -206,10 +210,9 @@ CASES = {
         factory=_of_bigrams(process_reward),
         env=CHAINS,
         config=ProcessRewardConfig(
-            labels="tree",
+            labels="steps",
             batch_size=4,
             num_answers=2,
-            num_rollouts=1,
             num_candidates=2,
             num_gradient_steps=1,
             warm_up_steps=1,
@@ -285,11 +288,9 @@ CASES = {
         refused=at_least_one("tokens_per_update"),
     ),
     "distill": Case(
-        factory=distill,
+        factory=_of_bigrams(distill, "teacher_model"),
         env=TASK,
         config=DistillationConfig(
-            decoder=DECODER,
-            teacher_decoder=DECODER,
             teacher_steps=1,
             num_prompts=4,
             num_micro_batches=2,
@@ -310,10 +311,9 @@ CASES = {
         ),
     ),
     "kdrl": Case(
-        factory=distill,
+        factory=_of_bigrams(distill, "teacher_model"),
         env=envs.make("two_plus_two"),
         config=DistillationConfig(
-            decoder=DECODER,
             num_prompts=2,
             num_samples=4,
             divergence="token",
