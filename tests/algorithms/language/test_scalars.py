@@ -44,8 +44,10 @@ def test_padding_changes_no_score():
         padded = answers._replace(prompts=prompts, **longer)
         params = scalar.init(key, model.init(key))
         silent = ScalarModel(model, linear_head()).init(key, params["trunk"])
-        return scalar.whole(params, answers), scalar.whole(params, padded), scalar.before(silent, answers)
+        both = [(scalar.after(params, x), scalar.whole(params, x)) for x in (answers, padded)]
+        return *both, scalar.before(silent, answers)
 
-    short, long, silent = scores(jax.random.key(1))
-    np.testing.assert_allclose(short, long, atol=1e-5)
-    assert np.std(short) > 0.01 and not np.any(silent)
+    (after, whole), (long_after, long_whole), silent = jax.tree.map(np.asarray, scores(jax.random.key(1)))
+    np.testing.assert_allclose(long_after[: len(after)], after, atol=1e-5)
+    np.testing.assert_allclose(long_whole, whole, atol=1e-5)
+    assert np.std(after) > 0.01 and not np.any(long_after[len(after) :]) and not np.any(silent)
