@@ -4,6 +4,7 @@ Axis letters, used in every shape comment and docstring:
 
     T time    B batch (environments)    A actions or action dimensions    N nodes
     S seeds   P points of a sweep       V vocabulary                      ... any further axes
+    I agents of a team (in games with hidden cards: information sets)
     M trials of a run (P times S); in a gradient step, a minibatch
 
 Arrays of a rollout are time-major, ``[T, B, ...]``.

@@ -17,6 +17,7 @@ from purerl.envs.mdp import environment
 from purerl.envs.memory import repeat_first, repeat_previous, t_maze
 from purerl.envs.pgx import from_pgx, pgx_names
 from purerl.envs.probes import PROBES
+from purerl.envs.teams import climbing, joint, two_step
 from purerl.envs.textbook import TEXTBOOK
 from purerl.language.tasks import TASKS
 from purerl.names import near
@@ -57,6 +58,8 @@ _factories: dict[str, Callable[..., Any]] = {  # what they make has an Environme
     "lqr": lqr,
     **{name: functools.partial(_textbook, name) for name in TEXTBOOK},
     **{f"matrix/{name}": functools.partial(_matrix_game, name) for name in MATRIX_GAMES},
+    "team/two_step": lambda: joint(two_step()),
+    "team/climbing": lambda: joint(climbing()),
     **{f"pgx/{name}": functools.partial(from_pgx, name) for name in pgx_names()},
     **TASKS,
 }

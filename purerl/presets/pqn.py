@@ -1,6 +1,7 @@
-"""PQN on any registered environment.
+"""PQN on any registered environment, and on teams: QMIX, or VDN.
 
 purerl train pqn --env Breakout-MinAtar --num-seeds 2
+purerl train pqn --env team/two_step --mixer sum
 """
 
 from purerl import envs
@@ -16,10 +17,27 @@ _MINATAR = Preset(
     num_env_steps=10_000_000,
     schedule=_FALLING,
 )
+# Uniform play, by which the values of all joint actions are learnt.
+_TEAM = Preset(
+    PQNConfig(
+        num_envs=16,
+        num_steps=4,
+        num_epochs=2,
+        num_minibatches=2,
+        hidden_sizes=(16,),
+        layer_norm=False,
+        mixer="monotone",
+        mixing_size=8,
+    ),
+    PQNHypers(learning_rate=5e-3, gamma=1.0, lambda_=0.0, epsilon_end=1.0),
+    num_env_steps=40_000,
+    schedule=_FALLING,
+)
 
 PRESETS = {
     "CartPole-v1": Preset(PQNConfig(), PQNHypers(), num_env_steps=500_000, schedule=_FALLING),
     **{f"{name}-MinAtar": _MINATAR for name in ("Breakout", "Asterix", "Freeway", "SpaceInvaders")},
+    **{f"team/{name}": _TEAM for name in ("two_step", "climbing")},
 }
 
 EXPERIMENT = command_line.Experiment(

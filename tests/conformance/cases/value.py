@@ -172,6 +172,28 @@ CASES = {
             ({"num_envs": 3, "num_steps": 10, "num_minibatches": 4}, r"num_minibatches = 4 does not divide .* = 30\."),
         ),
     ),
+    "pqn-team": Case(
+        factory=pqn,
+        env=envs.make("team/two_step"),
+        config=PQNConfig(
+            num_envs=4, num_steps=4, num_epochs=1, num_minibatches=2, hidden_sizes=(4,), mixer="monotone", mixing_size=3
+        ),
+        hypers=PQNHypers(),
+        other_hypers=PQNHypers(
+            learning_rate=1e-2,
+            gamma=0.9,
+            lambda_=0.3,
+            epsilon_start=0.5,
+            epsilon_end=0.2,
+            exploration_steps=2000.0,
+            max_grad_norm=0.1,
+            adam_epsilon=1e-4,
+        ),
+        kind="on-policy",
+        sources=("value/pqn.py",),
+        learned=params,
+        refused=(*at_least_one("mixing_size"), *unknown_choice("mixer")),
+    ),
     "r2d2": Case(
         factory=r2d2,
         env=_CART_POLE,
