@@ -16,7 +16,7 @@ _CONFIG = PolicyGradientConfig(psi="vtrace", delay=8)
 PRESETS = {
     "CartPole-v1": Preset(
         _CONFIG,
-        PolicyGradientHypers(learning_rate=3e-3, gae_lambda=1.0),
+        PolicyGradientHypers(learning_rate=1e-3, gae_lambda=1.0),
         num_env_steps=500_000,
         schedule=_FALLING,
     ),
