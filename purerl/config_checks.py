@@ -111,10 +111,23 @@ def check_minibatches(config: Any) -> None:
         ValueError: if they are not, with the nearest number for which they would be.
     """
     batch_size = config.num_envs * config.num_steps
-    if batch_size % config.num_minibatches:
-        divisors = [n for n in range(1, batch_size + 1) if batch_size % n == 0]
+    _check_divides(config, f"num_envs * num_steps = {config.num_envs} * {config.num_steps} = {batch_size}", batch_size)
+
+
+def check_whole_environments(config: Any) -> None:
+    """Minibatches of whole environments are equal: ``num_minibatches`` divides ``num_envs``.
+
+    Raises:
+        ValueError: as :func:`check_minibatches`.
+    """
+    _check_divides(config, f"num_envs = {config.num_envs}, which a memory needs", config.num_envs)
+
+
+def _check_divides(config: Any, words: str, number: int) -> None:
+    if number % config.num_minibatches:
+        divisors = [n for n in range(1, number + 1) if number % n == 0]
         nearest = min(divisors, key=lambda n: abs(n - config.num_minibatches))
         raise ValueError(
-            f"{type(config).__name__}.num_minibatches = {config.num_minibatches} does not divide num_envs * num_steps "
-            f"= {config.num_envs} * {config.num_steps} = {batch_size}. The nearest number that does is {nearest}."
+            f"{type(config).__name__}.num_minibatches = {config.num_minibatches} does not divide {words}. The nearest "
+            f"number that does is {nearest}."
         )

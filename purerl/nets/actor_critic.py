@@ -1,4 +1,4 @@
-"""Actor-critic network, with separate torsos or a shared one."""
+"""Actor-critic networks: with separate torsos or a shared one, and with a memory."""
 
 import jax
 import jax.numpy as jnp
@@ -7,6 +7,7 @@ from flax import linen as nn
 from purerl.kernels.distributions import Distribution, Gaussian, categorical, categorical_by_inversion, gaussian
 from purerl.nets.torsos import dense, make_torso
 from purerl.spaces import Discrete, Space
+from purerl.types import PyTree
 
 MANY_ACTIONS = 1024
 """Of more discrete actions than these, a draw takes one number, and a rollout keeps no array with an axis of them."""
@@ -76,3 +77,36 @@ class ActorCritic(nn.Module):
     def __call__(self, obs: jax.Array) -> tuple[jax.Array | Gaussian, jax.Array]:
         """Both; a shared torso is evaluated once."""
         return self.policy(obs), self.value(obs)
+
+
+class RecurrentActorCritic(nn.Module):
+    """Actor-critic network with a memory: ``heads(memory(torso(obs)))`` over ``obs [T, B, *obs_shape]``.
+
+    Actor and critic share torso and memory (:mod:`purerl.nets.recurrent`). Where ``start[t]``, ``obs[t]`` is the first
+    of an episode, and the memory is reset.
+    """
+
+    torso: nn.Module
+    memory: nn.Module
+    heads: ActorCritic
+
+    @property
+    def distribution(self) -> Distribution:
+        """Of actions, whose parameters the policy gives."""
+        return self.heads.distribution
+
+    def policy(self, carry: PyTree, obs: jax.Array, start: jax.Array) -> tuple[PyTree, jax.Array | Gaussian]:
+        """Actor: the carry afterwards, and the distribution's parameters, ``[T, B, A]``."""
+        carry, features = self.memory(carry, (self.torso(obs), start))
+        return carry, self.heads.policy(features)
+
+    def __call__(self, carry: PyTree, obs: jax.Array, start: jax.Array) -> tuple[jax.Array | Gaussian, jax.Array]:
+        """Parameters ``[T, B, A]`` and values ``[T, B]``."""
+        return self.heads(self.memory(carry, (self.torso(obs), start))[1])
+
+    def with_next(
+        self, carry: PyTree, obs: jax.Array, start: jax.Array, next_obs: jax.Array
+    ) -> tuple[jax.Array | Gaussian, jax.Array, jax.Array]:
+        """The same, and values ``[T, B]`` of ``next_obs``, which is before any reset, with the memory so far."""
+        _, now, following = self.memory.with_next(carry, (self.torso(obs), start), self.torso(next_obs))
+        return *self.heads(now), self.heads.value(following)

@@ -12,6 +12,8 @@ from purerl.driver.command_line import Preset
 # a few runs at full length. Learning rates fall to zero over the run.
 _MINATAR = PPOConfig(num_envs=64, num_steps=128, num_minibatches=8, activation="relu")
 _MINATAR_HYPERS = PPOHypers(learning_rate=5e-3, learning_rate_decay=1.0)
+# The cheapest of the memories, which --memory replaces by another.
+_RECALL = PPOConfig(num_steps=64, hidden_sizes=(32, 32), memory="lru", memory_size=32, memory_window=8)
 
 PRESETS = {
     "CartPole-v1": Preset(
@@ -52,6 +54,27 @@ PRESETS = {
         _MINATAR, _MINATAR_HYPERS.replace(learning_rate=2e-3, gamma=0.995), num_env_steps=10_000_000
     ),
     "SpaceInvaders-MinAtar": Preset(_MINATAR, _MINATAR_HYPERS, num_env_steps=10_000_000),
+    "RepeatPreviousEasy": Preset(
+        _RECALL, PPOHypers(learning_rate=2e-3, learning_rate_decay=1.0), num_env_steps=400_000
+    ),
+    "CartPole-v1/positions": Preset(
+        PPOConfig(num_envs=8, memory="lru", memory_size=32),
+        PPOHypers(learning_rate=3e-3, learning_rate_decay=1.0),
+        num_env_steps=200_000,
+    ),
+    "Pendulum-v1/positions": Preset(
+        PPOConfig(
+            num_envs=16,
+            num_epochs=10,
+            num_minibatches=8,
+            normalize_obs=True,
+            normalize_reward=True,
+            memory="lru",
+            memory_size=32,
+        ),
+        PPOHypers(learning_rate=1e-3, learning_rate_decay=1.0, gamma=0.95, entropy_coef=0.0),
+        num_env_steps=500_000,
+    ),
 }
 
 FALLBACK = Preset(PPOConfig(), PPOHypers(), num_env_steps=1_000_000)

@@ -13,18 +13,23 @@ import jax
 import jax.numpy as jnp
 
 from purerl import rollout
+from purerl.algorithms.policy import memory
+from purerl.algorithms.policy.memory import Network
 from purerl.envs.base import Environment
 from purerl.envs.wrappers import scale_to_box
 from purerl.kernels import moments, returns
 from purerl.kernels.distributions import categorical_by_inversion
 from purerl.kernels.recurrence import forward_linear_recurrence
-from purerl.nets.actor_critic import ActorCritic
-from purerl.spaces import Box, Discrete
+from purerl.nets.actor_critic import ActorCritic, RecurrentActorCritic
+from purerl.nets.recurrent import make_memory
+from purerl.nets.torsos import make_torso
+from purerl.spaces import Box
 from purerl.types import Metrics, PyTree, Scalar, Seen, Transition
 
 
 class Config(Protocol):
-    """What a config says of networks and of rollouts."""
+    """What a config says of networks and of rollouts; one with a memory has ``memory``, ``memory_size`` and
+    ``memory_window`` besides."""
 
     @property
     def num_envs(self) -> int:
@@ -76,7 +81,8 @@ AnyState = TypeVar("AnyState", bound=State)
 
 
 class Batch(NamedTuple):
-    """What a gradient step learns from. Leading axes ``[T, B]`` of a rollout, or ``[M]`` of a minibatch."""
+    """What a gradient step learns from. Leading axes ``[T, B]`` of a rollout, or ``[M]`` of a minibatch; with a memory
+    that has sequences, ``[T, M]``."""
 
     obs: PyTree  # [M, ...] normalised
     action: jax.Array  # [M, ...]
@@ -85,10 +91,14 @@ class Batch(NamedTuple):
     value: jax.Array  # [M]
     advantage: jax.Array  # [M]
     target: jax.Array  # [M] of the value
+    start: PyTree = ()  # [T, M] bool, the first of an episode; of sequences alone
+    memory: PyTree = ()  # [M, ...] before the first step, likewise
 
 
-def make_network(env: Environment, config: Config) -> ActorCritic:
+def make_network(env: Environment, config: Config) -> Network:
     """The actor-critic network that a config means.
+
+    With a memory all hidden layers but the last are before it, and the last is after it.
 
     Raises:
         ValueError: if one-hot observations are to be normalised.
@@ -96,24 +106,27 @@ def make_network(env: Environment, config: Config) -> ActorCritic:
     if config.normalize_obs and not isinstance(env.observation_space, Box):
         name = type(config).__name__
         raise ValueError(f"{name}.normalize_obs = True: {env.observation_space} enters one-hot; set it to False.")
-    return ActorCritic(
-        action_space=env.action_space,
-        observation=tuple(env.observation_space.shape) if config.normalize_obs else env.observation_space,
-        torso=config.torso,
-        hidden_sizes=config.hidden_sizes,
-        activation=config.activation,
-        shared_torso=config.shared_torso,
+    observation = tuple(env.observation_space.shape) if config.normalize_obs else env.observation_space
+    make_heads = functools.partial(
+        ActorCritic, action_space=env.action_space, activation=config.activation, shared_torso=config.shared_torso
+    )
+    if getattr(config, "memory", "none") == "none":
+        return make_heads(observation=observation, torso=config.torso, hidden_sizes=config.hidden_sizes)
+    return RecurrentActorCritic(
+        torso=make_torso(config.torso, observation, config.hidden_sizes[:-1], config.activation),
+        memory=make_memory(config.memory, config.memory_size, config.memory_window),
+        heads=make_heads(observation=(config.memory_size,), hidden_sizes=config.hidden_sizes[-1:]),
     )
 
 
-def init_params(net: ActorCritic, env: Environment, initial_log_std: Scalar, key: jax.Array) -> PyTree:
+def init_params(net: Network, env: Environment, initial_log_std: Scalar, key: jax.Array) -> PyTree:
     """Parameters at the start, with the standard deviation of continuous actions that the hyperparameters ask for."""
     obs = jnp.zeros((1, *env.observation_space.shape), env.observation_space.dtype)
-    params = net.init(key, obs)
-    if isinstance(env.action_space, Discrete):
-        return params
-    log_std = jnp.full_like(params["params"]["log_std"], initial_log_std)
-    return {"params": {**params["params"], "log_std": log_std}}
+
+    def filled(path: tuple, x: jax.Array) -> jax.Array:
+        return jnp.full_like(x, initial_log_std) if path[-1].key == "log_std" else x
+
+    return jax.tree_util.tree_map_with_path(filled, memory.init(net, obs, key))
 
 
 def normalize(config: Config, obs_moments: moments.Moments, obs: PyTree) -> PyTree:
@@ -121,36 +134,37 @@ def normalize(config: Config, obs_moments: moments.Moments, obs: PyTree) -> PyTr
     return moments.normalize(obs_moments, obs) if config.normalize_obs else obs
 
 
-def policy(net: ActorCritic, config: Config, state: State, obs: PyTree) -> PyTree:
-    """Parameters of the action distribution for observations ``[..., *obs_shape]``."""
-    return net.apply(state.params, normalize(config, state.obs_moments, obs), method="policy")
+def policy(net: Network, config: Config, state: State, carry: PyTree, obs: PyTree) -> tuple[PyTree, PyTree]:
+    """The memory after observations ``[B, *obs_shape]``, and parameters of the action distribution."""
+    return memory.policy(net, state.params, carry, normalize(config, state.obs_moments, obs))
 
 
-def uninformed_policy(net: ActorCritic, config: Config, state: State, obs: PyTree) -> PyTree:
-    """The policy at an observation of 0, which is the mean of normalised ones, whatever is observed."""
-    return net.apply(state.params, jnp.zeros_like(obs, jnp.float32), method="policy")
+def uninformed_policy(net: Network, config: Config, state: State, carry: PyTree, obs: PyTree) -> tuple[PyTree, PyTree]:
+    """The policy at an observation of 0, which is the mean of normalised ones, whatever is observed and remembered."""
+    return carry, memory.policy(net, state.params, carry, jnp.zeros_like(obs, jnp.float32))[1]
 
 
 def act(
     env: Environment,
-    net: ActorCritic,
+    net: Network,
     config: Config,
     hypers: PyTree,
     state: State,
-    carry: tuple,
+    carry: PyTree,
     seen: Seen,
     key: jax.Array,
     sample: bool = False,
-) -> tuple[tuple, jax.Array]:
-    """``Algorithm.act`` of a reactive agent: the mode of the policy, or a draw from it, within the action space."""
-    pi, parameters = net.distribution, policy(net, config, state, seen.obs)
+) -> tuple[PyTree, jax.Array]:
+    """``Algorithm.act``: the mode of the policy, or a draw from it, within the action space."""
+    pi = net.distribution
+    carry, parameters = policy(net, config, state, carry, seen.obs)
     action = pi.sample(parameters, pi.noise(key, parameters)) if sample else pi.mode(parameters)
     return carry, scale_to_box(action, env.action_space) if isinstance(env.action_space, Box) else action
 
 
 def collect(
     env: Environment,
-    net: ActorCritic,
+    net: Network,
     config: Config,
     hypers: PyTree,
     state: AnyState,
@@ -166,21 +180,27 @@ def collect(
         hypers: not looked at.
         state: of the learner.
         key: of actions and environments.
-        policy: ``(net, config, state, obs) -> parameters`` of the distribution that acts.
+        policy: ``(net, config, state, carry, obs) -> (carry, parameters)`` of the distribution that acts.
+
+    Returns:
+        The state, the transitions, whose extras are the memory before the first of them, ``[B, ...]``, and metrics.
     """
     noise_key, env_key = jax.random.split(key)
     act, pi = functools.partial(policy, net, config, state), net.distribution
-    noise = pi.noise(noise_key, jax.eval_shape(act, state.envs.obs), (config.num_steps,))
+    _, parameters = jax.eval_shape(act, state.envs.carry, state.envs.obs)
+    noise = pi.noise(noise_key, parameters, (config.num_steps,))
 
-    def sampled(carry: tuple, seen: Seen, noise: jax.Array) -> tuple[tuple, jax.Array, tuple]:
-        return carry, pi.sample(act(seen.obs), noise), ()
+    def sampled(carry: PyTree, seen: Seen, noise: jax.Array) -> tuple[PyTree, jax.Array, tuple]:
+        carry, parameters = act(carry, seen.obs)
+        return carry, pi.sample(parameters, noise), ()
 
-    envs, transitions, metrics = rollout.rollout(env, sampled, state.envs, env_key, noise, config.num_steps)
-    return state.replace(envs=envs), transitions, metrics
+    fresh = memory.start(net)
+    envs, transitions, metrics = rollout.rollout(env, sampled, state.envs, env_key, noise, config.num_steps, fresh)
+    return state.replace(envs=envs), transitions.replace(extras=state.envs.carry), metrics
 
 
 def first_moments(
-    env: Environment, net: ActorCritic, config: Config, hypers: PyTree, state: AnyState, key: jax.Array
+    env: Environment, net: Network, config: Config, hypers: PyTree, state: AnyState, key: jax.Array
 ) -> AnyState:
     """The state with moments of observations, where the config asks for them: of a rollout whose actions do not depend
     on their scale."""
@@ -219,13 +239,13 @@ def scale_reward(config: Config, gamma: Scalar, state: AnyState, transitions: Tr
     return moments.scale(return_moments, transitions.reward), state
 
 
-def keeps_policies(net: ActorCritic) -> bool:
+def keeps_policies(net: Network) -> bool:
     """Whether a rollout keeps the distributions that acted: not those of many actions, whose logits are too large."""
     return net.distribution is not categorical_by_inversion
 
 
 def look(
-    net: ActorCritic, config: Config, state: State, transitions: Transition, num_parts: int = 1
+    net: Network, config: Config, state: State, transitions: Transition, num_parts: int = 1
 ) -> tuple[PyTree, PyTree, jax.Array, jax.Array]:
     """What the network says of a rollout ``[T, B]``, in parts, whose activations take no more memory than one of them.
 
@@ -234,13 +254,19 @@ def look(
         config: sizes and choices.
         state: whose parameters and moments.
         transitions: ``[T, B]``.
-        num_parts: in how many the T steps are looked at, or fewer if T cannot be so divided; static.
+        num_parts: in how many the T steps are looked at, or fewer if T cannot be so divided; static. With a memory
+            they are looked at together.
 
     Returns:
         Observations as the network gets them, parameters of the policy, which are ``()`` where a rollout does not keep
         them (:func:`keeps_policies`), values, and values of what the steps led to, ``[T, B, ...]``.
     """
     obs = normalize(config, state.obs_moments, transitions.obs)
+    if isinstance(net, RecurrentActorCritic):
+        next_obs = normalize(config, state.obs_moments, transitions.next_obs)
+        now = (transitions.extras, obs, memory.starts(transitions))
+        old_policy, values, next_values = net.apply(state.params, *now, next_obs, method="with_next")
+        return obs, old_policy if keeps_policies(net) else (), values, next_values
 
     def part(obs_and_next: tuple[PyTree, PyTree]) -> tuple[PyTree, jax.Array, jax.Array]:
         obs, next_obs = obs_and_next
@@ -255,7 +281,7 @@ def look(
 
 
 def make_batch(
-    net: ActorCritic,
+    net: Network,
     config: Config,
     hypers: PyTree,
     state: State,
@@ -293,18 +319,20 @@ def make_batch(
         value=values,
         advantage=advantage,
         target=advantage + values,
+        start=memory.starts(transitions) if isinstance(net, RecurrentActorCritic) else (),
+        memory=transitions.extras,
     )
 
 
-def with_old_policy(net: ActorCritic, params: PyTree, batch: Batch) -> Batch:
+def with_old_policy(net: Network, params: PyTree, batch: Batch) -> Batch:
     """The batch with the distributions that acted, worked out again where the rollout did not keep them.
 
     Args:
         net: the network.
         params: that acted.
-        batch: ``[M, ...]``.
+        batch: ``[M, ...]``, or of sequences ``[T, M, ...]``.
     """
     if keeps_policies(net):
         return batch
-    old_policy = net.apply(params, batch.obs, method="policy")
+    old_policy, _ = memory.read(net, params, batch)
     return batch._replace(old_policy=old_policy, log_prob=net.distribution.log_prob(old_policy, batch.action))

@@ -19,17 +19,17 @@ import optax
 from flax import struct
 
 from purerl import optimizers, rollout
-from purerl.agent import no_carry
 from purerl.algorithm import Algorithm, Spec
-from purerl.algorithms.policy import collect
+from purerl.algorithms.policy import collect, memory
 from purerl.algorithms.policy.collect import Batch
+from purerl.algorithms.policy.memory import Network
 from purerl.algorithms.policy.ppo_loss import loss
-from purerl.config_checks import check_config, check_minibatches, config_or_default
+from purerl.config_checks import check_config, check_minibatches, check_whole_environments, config_or_default
 from purerl.envs.base import Environment
 from purerl.envs.learnable import check_learnable
 from purerl.envs.wrappers import scale_actions
 from purerl.kernels import moments, surrogates
-from purerl.nets.actor_critic import ActorCritic
+from purerl.nets.recurrent import make_memory
 from purerl.ranges import hyper
 from purerl.recipes import recorded
 from purerl.spaces import Box, Discrete
@@ -52,7 +52,7 @@ class PPOConfig:
     num_epochs: int = 4
     """Passes over each rollout."""
     num_minibatches: int = 4
-    """Minibatches per pass; divides num_envs * num_steps."""
+    """Minibatches per pass; divides num_envs * num_steps, with a memory num_envs."""
     objective: Literal["clip", "kl", "both"] = "clip"
     """Clipped surrogate, adaptive KL penalty, or the clipped surrogate with the penalty."""
     torso: Literal["mlp", "cnn"] = "mlp"
@@ -62,7 +62,14 @@ class PPOConfig:
     activation: Literal["tanh", "relu", "silu", "gelu"] = "tanh"
     """Nonlinearity between layers."""
     shared_torso: bool = False
-    """One torso for actor and critic instead of one each."""
+    """One torso for actor and critic instead of one each; with a memory, one last hidden layer."""
+    memory: Literal["none", "lstm", "gru", "lru", "attention"] = "none"
+    """LSTM, GRU, linear recurrent unit or causal attention, between the last hidden layer and those before it, which
+    actor and critic then share. Minibatches are of whole environments."""
+    memory_size: int = 64
+    """Size of the memory's output; of attention a multiple of 4."""
+    memory_window: int = 32
+    """Steps that attention looks back."""
     normalize_obs: bool = False
     """Standardise observations with running statistics, kept in the state and frozen in evaluation. They begin with a
     rollout that ``init`` plays, so that nothing is ever learnt from observations in units of their own."""
@@ -79,6 +86,9 @@ class PPOConfig:
     def __post_init__(self) -> None:
         check_config(self)
         check_minibatches(self)
+        if self.memory != "none":
+            make_memory(self.memory, self.memory_size, self.memory_window)  # or refuse
+            check_whole_environments(self)
 
     @property
     def batch_size(self) -> int:
@@ -165,7 +175,7 @@ def ppo(env: Environment, config: PPOConfig | None = None) -> Algorithm:
     config = config_or_default(config, PPOConfig)
     check_learnable(env, "PPO", actions=(Discrete, Box))
     net = collect.make_network(env, config)
-    scaled_env = scale_actions(env)
+    scaled_env, start = scale_actions(env), functools.partial(memory.start, net)
 
     def init(hypers: PPOHypers, key: jax.Array) -> PPOState:
         params_key, env_key, moments_key = jax.random.split(key, 3)
@@ -173,7 +183,7 @@ def ppo(env: Environment, config: PPOConfig | None = None) -> Algorithm:
         state = PPOState(
             params=params,
             opt_state=optimizers.adam(hypers.max_grad_norm, hypers.adam_epsilon).init(params),
-            envs=rollout.reset(env, env_key, config.num_envs),
+            envs=rollout.reset(env, env_key, config.num_envs, start()),
             obs_moments=moments.init(tuple(env.observation_space.shape)),
             return_moments=moments.init(()),
             discounted_return=jnp.zeros(config.num_envs, jnp.float32),
@@ -189,12 +199,12 @@ def ppo(env: Environment, config: PPOConfig | None = None) -> Algorithm:
     spec = Spec(
         "ppo",
         config.batch_size,
-        rollout.evaluation(env, no_carry, act),
+        rollout.evaluation(env, start, act),
         settings,
         env_steps_of_init=config.env_steps_of_init,
         hypers_class=PPOHypers,
     )
-    return Algorithm(init, update, no_carry, act, spec)
+    return Algorithm(init, update, start, act, spec)
 
 
 def minibatch_step(
@@ -225,7 +235,7 @@ def minibatch_step(
 
 
 def learn(
-    net: ActorCritic,
+    net: Network,
     config: PPOConfig,
     hypers: PPOHypers,
     state: PPOState,
@@ -237,13 +247,13 @@ def learn(
     batch = collect.make_batch(net, config, hypers, state, transitions, reward, config.num_minibatches)
 
     def step(carry: tuple, minibatch: Batch) -> tuple[tuple, Metrics]:
-        minibatch = collect.with_old_policy(net, state.params, minibatch)
+        minibatch = collect.with_old_policy(net, state.params, memory.from_samples(net, minibatch))
         return minibatch_step(functools.partial(loss, net, config), config, hypers, state.kl_coef, carry, minibatch)
 
     (params, opt_state, num_steps, _), terms = minibatch_epochs(
         step,
         (state.params, state.opt_state, state.num_optimizer_steps, jnp.zeros((), bool)),
-        batch,
+        memory.as_samples(net, batch),
         key,
         config.num_epochs,
         config.num_minibatches,
@@ -255,6 +265,6 @@ def learn(
         kl_coef = surrogates.adapt_kl_coefficient(state.kl_coef, last_epoch_kl, hypers.target_kl)
         state = state.replace(kl_coef=kl_coef)
     return state, jax.tree.map(jnp.mean, terms) | {
-        "ratio": terms["ratio"][0],  # before any step of this update: exactly 1
+        "ratio": terms["ratio"][0],  # before any step of this update: exactly 1, with a memory up to rounding
         "explained_variance": surrogates.explained_variance(batch.value, batch.target),
     }

@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING
 import jax
 import jax.numpy as jnp
 
+from purerl.algorithms.policy import memory
 from purerl.algorithms.policy.collect import Batch
+from purerl.algorithms.policy.memory import Network
 from purerl.kernels import numerics, surrogates
-from purerl.nets.actor_critic import ActorCritic
 from purerl.types import Metrics, PyTree
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def loss(
-    net: ActorCritic,
+    net: Network,
     config: "PPOConfig",
     params: PyTree,
     hypers: "PPOHypers",
@@ -27,7 +28,7 @@ def loss(
 
     Source: Schulman et al. 2017, (7) to (9).
     """
-    new_policy, values = net.apply(params, batch.obs)
+    new_policy, values = memory.read(net, params, batch)
     advantage = numerics.standardize(batch.advantage) if config.normalize_advantage else batch.advantage
     log_ratio = net.distribution.log_prob(new_policy, batch.action) - batch.log_prob
     kl = net.distribution.kl(batch.old_policy, new_policy)
