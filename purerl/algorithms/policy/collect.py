@@ -21,15 +21,13 @@ from purerl.kernels import moments, returns
 from purerl.kernels.distributions import categorical_by_inversion
 from purerl.kernels.recurrence import forward_linear_recurrence
 from purerl.nets.actor_critic import ActorCritic, RecurrentActorCritic
-from purerl.nets.recurrent import make_memory
 from purerl.nets.torsos import make_torso
 from purerl.spaces import Box
 from purerl.types import Metrics, PyTree, Scalar, Seen, Transition
 
 
 class Config(Protocol):
-    """What a config says of networks and of rollouts; one with a memory has ``memory``, ``memory_size`` and
-    ``memory_window`` besides."""
+    """What a config says of networks and of rollouts."""
 
     @property
     def num_envs(self) -> int:
@@ -95,10 +93,10 @@ class Batch(NamedTuple):
     memory: PyTree = ()  # [M, ...] before the first step, likewise
 
 
-def make_network(env: Environment, config: Config) -> Network:
+def make_network(env: Environment, config: Config, recurrent: Any = None) -> Network:
     """The actor-critic network that a config means.
 
-    With a memory all hidden layers but the last are before it, and the last is after it.
+    With a memory, of :func:`purerl.nets.recurrent.make_memory`, all hidden layers but the last come before it.
 
     Raises:
         ValueError: if one-hot observations are to be normalised.
@@ -110,12 +108,12 @@ def make_network(env: Environment, config: Config) -> Network:
     make_heads = functools.partial(
         ActorCritic, action_space=env.action_space, activation=config.activation, shared_torso=config.shared_torso
     )
-    if getattr(config, "memory", "none") == "none":
+    if recurrent is None:
         return make_heads(observation=observation, torso=config.torso, hidden_sizes=config.hidden_sizes)
     return RecurrentActorCritic(
         torso=make_torso(config.torso, observation, config.hidden_sizes[:-1], config.activation),
-        memory=make_memory(config.memory, config.memory_size, config.memory_window),
-        heads=make_heads(observation=(config.memory_size,), hidden_sizes=config.hidden_sizes[-1:]),
+        memory=recurrent,
+        heads=make_heads(observation=(recurrent.size,), hidden_sizes=config.hidden_sizes[-1:]),
     )
 
 

@@ -174,7 +174,7 @@ def ppo(env: Environment, config: PPOConfig | None = None) -> Algorithm:
     """
     config = config_or_default(config, PPOConfig)
     check_learnable(env, "PPO", actions=(Discrete, Box))
-    net = collect.make_network(env, config)
+    net = make_network(env, config)
     scaled_env, start = scale_actions(env), functools.partial(memory.start, net)
 
     def init(hypers: PPOHypers, key: jax.Array) -> PPOState:
@@ -205,6 +205,14 @@ def ppo(env: Environment, config: PPOConfig | None = None) -> Algorithm:
         hypers_class=PPOHypers,
     )
     return Algorithm(init, update, start, act, spec)
+
+
+def make_network(env: Environment, config: PPOConfig) -> Network:
+    """The network that a config means, with its memory, or a ``ValueError`` as of :func:`ppo`."""
+    recurrent = (
+        None if config.memory == "none" else make_memory(config.memory, config.memory_size, config.memory_window)
+    )
+    return collect.make_network(env, config, recurrent)
 
 
 def minibatch_step(

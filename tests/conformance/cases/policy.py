@@ -55,7 +55,7 @@ CASES = {
         },
         refused=(
             *at_least_one("num_envs", "num_steps", "num_epochs", "num_minibatches"),
-            *unknown_choice("objective", "torso", "activation"),
+            *unknown_choice("objective", "torso", "activation", "memory"),
             (
                 {"num_envs": 3, "num_steps": 10, "num_minibatches": 4},
                 r"num_minibatches = 4 does not divide num_envs \* num_steps = 3 \* 10 = 30\. .* is (3|5)\.",
@@ -144,6 +144,25 @@ CASES = {
             ({"delay": -1}, "delay = -1: it must be at least 0"),
             ({"baseline": "mean"}, 'baseline = mean must be "value"'),
             ({"psi": "return", "baseline": "mean", "num_envs": 1}, "num_envs = 1 must be 2 or more"),
+        ),
+    ),
+    "ppo-memory": Case(
+        factory=ppo,
+        env=envs.make("CartPole-v1", max_steps_in_episode=20),
+        config=PPOConfig(**_SIZES | {"num_epochs": 1, "hidden_sizes": (4, 4)}, memory="gru", memory_size=4),
+        hypers=PPOHypers(),
+        other_hypers=_OTHER,
+        kind="recurrent",
+        sources=(*_SOURCES, "policy/memory.py"),
+        learned=params,
+        unused={
+            "value_clip_epsilon": "clip_value is off",
+            "target_kl": 'objective="clip" and no early_stop',
+            "initial_log_std": "discrete actions",
+        },
+        refused=(
+            *at_least_one("memory_size", "memory_window"),
+            ({"num_envs": 6, "num_minibatches": 4}, r"num_minibatches = 4 does not divide num_envs = 6, .* is 3\."),
         ),
     ),
 }
