@@ -62,19 +62,6 @@ PRESETS = {
         PPOHypers(learning_rate=3e-3, learning_rate_decay=1.0),
         num_env_steps=200_000,
     ),
-    "Pendulum-v1/positions": Preset(
-        PPOConfig(
-            num_envs=16,
-            num_epochs=10,
-            num_minibatches=8,
-            normalize_obs=True,
-            normalize_reward=True,
-            memory="lru",
-            memory_size=32,
-        ),
-        PPOHypers(learning_rate=1e-3, learning_rate_decay=1.0, gamma=0.95, entropy_coef=0.0),
-        num_env_steps=500_000,
-    ),
 }
 
 FALLBACK = Preset(PPOConfig(), PPOHypers(), num_env_steps=1_000_000)

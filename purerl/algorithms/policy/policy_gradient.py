@@ -20,6 +20,7 @@ from purerl import optimizers, rollout
 from purerl.agent import no_carry
 from purerl.algorithm import Algorithm, Spec
 from purerl.algorithms.policy import collect, weights
+from purerl.algorithms.policy.memory import Network
 from purerl.config_checks import check_config, config_or_default
 from purerl.envs.base import Environment
 from purerl.envs.learnable import check_learnable
@@ -208,8 +209,10 @@ def play(
 ) -> tuple[PolicyGradientState, Transition, Metrics]:
     """Collect a rollout ``[T, B]`` with what acts; its extras are the steps' numbers in their episodes, from 0."""
 
-    def policy(net: ActorCritic, config: collect.Config, state: PolicyGradientState, obs: PyTree) -> PyTree:
-        return collect.policy(net, config, behaviour(state), obs)
+    def policy(
+        net: Network, config: collect.Config, state: PolicyGradientState, carry: PyTree, obs: PyTree
+    ) -> tuple[PyTree, PyTree]:
+        return collect.policy(net, config, behaviour(state), carry, obs)
 
     begun = state.envs.episode_length
     state, transitions, metrics = collect.collect(env, net, config, hypers, state, key, policy)
