@@ -5,12 +5,15 @@
 | ``Box`` of floats, integers, bools | the numbers as they are, in float32 |
 | ``Box`` of uint8, such as an image | scaled to [0, 1] by the bounds, ``(x - low) / (high - low)`` |
 | ``Discrete``, ``MultiDiscrete`` | one-hot, ``[n]``, one after the other |
-| ``Dict``, ``Tuple`` | refused: apply :func:`purerl.envs.flatten_observation` |
+| ``Dict``, ``Tuple`` | their parts so encoded, one after the other (names in order); images in front of a convolution |
+| ``MaskedSpace`` | its observation; :func:`legal` has the rest, which policies and values are masked by |
 | ``Text`` | refused: algorithms for language models read it, or apply :func:`purerl.envs.token_by_token` |
 
 A replay keeps observations as they came, an image in its bytes and an integer as one: networks encode what they read.
 """
 
+import math
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -18,7 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from purerl.spaces import Box, Dict, Discrete, MultiDiscrete, Space, Text, Tuple, no_array
+from purerl.spaces import Box, Dict, Discrete, Masked, MaskedSpace, MultiDiscrete, Space, Text, Tuple, no_array, tree
 from purerl.types import PyTree
 
 
@@ -27,21 +30,42 @@ def as_it_is(obs: jax.Array) -> jax.Array:
     return obs
 
 
-def encoding(space: Space) -> tuple[tuple[int, ...], Callable[[jax.Array], jax.Array]]:
+def legal(obs: PyTree) -> jax.Array | None:
+    """Which actions are legal where this was observed, ``[..., A]`` bool; None where that is not said."""
+    return obs.legal if isinstance(obs, Masked) else None
+
+
+def num_rows(obs: PyTree) -> int:
+    """Length of the first axis of observations, M."""
+    return jax.tree.leaves(obs)[0].shape[0]
+
+
+def zeros(space: Space, shape: tuple[int, ...] = ()) -> PyTree:
+    """Observations of zeros, with leading axes ``shape``: what networks are made for."""
+    return jax.tree.map(lambda part: jnp.zeros((*shape, *part.shape), part.dtype), tree(space))
+
+
+def encoding(space: Space) -> tuple[tuple[int, ...], Callable[[PyTree], jax.Array]]:
     """Shape in which a network sees an observation, and the function that brings observations there.
 
     Args:
-        space: of observations, of one array.
+        space: of observations.
 
     Returns:
         ``(shape, encode)``, with ``encode: [..., *space.shape] -> [..., *shape]``. Of a box that is not of uint8 the
-        observation itself.
+        observation itself; of a container the vector of all its parts.
 
     Raises:
-        ValueError: for text, a container of spaces, or what is none; with the remedy.
+        ValueError: for text, or what is no space; with the remedy.
     """
-    if isinstance(space, Text | Dict | Tuple):
+    if isinstance(space, Text):
         no_array(space)
+    if isinstance(space, MaskedSpace):
+        shape, encode = encoding(space.space)
+        return shape, lambda obs: encode(obs.obs)
+    if isinstance(space, Dict | Tuple):
+        known = parts(space)
+        return (sum(math.prod(shape) for shape, _ in known),), lambda obs: _vector(known, obs)
     if isinstance(space, Discrete):
         return (space.n,), lambda obs: jax.nn.one_hot(obs, space.n, dtype=jnp.float32)
     if isinstance(space, MultiDiscrete):
@@ -51,8 +75,26 @@ def encoding(space: Space) -> tuple[tuple[int, ...], Callable[[jax.Array], jax.A
     return tuple(space.shape), (lambda obs: _scaled(space, obs)) if np.dtype(space.dtype) == np.uint8 else as_it_is
 
 
+def parts(space: Space) -> list[tuple[tuple[int, ...], Callable[[PyTree], jax.Array]]]:
+    """Encodings, as of :func:`encoding`, of each of the arrays in an observation, all of them functions of the whole.
+
+    Raises:
+        ValueError: as :func:`encoding`.
+    """
+    if isinstance(space, MaskedSpace):
+        return [(shape, _after(lambda obs: obs.obs, encode)) for shape, encode in parts(space.space)]
+    if not isinstance(space, Dict | Tuple):
+        return [encoding(space)]
+    inner: Any = space.spaces if isinstance(space, Dict) else dict(enumerate(space.spaces))
+    return [
+        (shape, _after(operator.itemgetter(name), encode))
+        for name in sorted(inner)
+        for shape, encode in parts(inner[name])
+    ]
+
+
 def encoded(space: Space) -> Box:
-    """The box in which a network sees an observation.
+    """The box in which a network sees an observation, of one array.
 
     Raises:
         ValueError: as :func:`encoding`.
@@ -69,15 +111,10 @@ def flattened(space: Space) -> tuple[Box, Callable[[PyTree], jax.Array]]:
     A box alone keeps its numbers and dtype. Otherwise every part is encoded, and the vector is of float32.
     """
     if isinstance(space, Dict | Tuple):
-        parts = [space.spaces[name] for name in sorted(space.spaces)] if isinstance(space, Dict) else space.spaces
-        boxes, functions = zip(*map(_flat_part, parts), strict=True)
+        inner = [space.spaces[name] for name in sorted(space.spaces)] if isinstance(space, Dict) else space.spaces
+        boxes = [_flat_part(part)[0] for part in inner]
         low, high = (np.concatenate([getattr(box, bound) for box in boxes]) for bound in ("low", "high"))
-        names = sorted(space.spaces) if isinstance(space, Dict) else range(len(parts))
-
-        def join(obs: PyTree) -> jax.Array:
-            return jnp.concatenate([function(obs[name]) for name, function in zip(names, functions, strict=True)])
-
-        return Box(low, high, low.shape), join
+        return Box(low, high, low.shape), encoding(space)[1]
     if not isinstance(space, Box):
         return _flat_part(space)
     low, high = (x if np.ndim(x) == 0 else np.broadcast_to(x, space.shape).ravel() for x in (space.low, space.high))
@@ -93,9 +130,19 @@ def _flat_part(space: Space) -> tuple[Box, Callable[[PyTree], jax.Array]]:
     return Box(low, high, low.shape), lambda obs: jnp.ravel(encode(obs)).astype(jnp.float32)
 
 
+def _vector(known: list[tuple[tuple[int, ...], Callable]], obs: PyTree) -> jax.Array:
+    """All parts of an observation in one vector ``[..., D]``, in float32."""
+    vectors = [x.reshape(*x.shape[: x.ndim - len(shape)], -1) for shape, encode in known for x in (encode(obs),)]
+    return jnp.concatenate([x.astype(jnp.float32) for x in vectors], axis=-1)
+
+
+def _after(first: Callable, then: Callable) -> Callable:
+    return lambda obs: then(first(obs))
+
+
 def _one_hots(space: MultiDiscrete, obs: jax.Array) -> jax.Array:
-    parts = [jax.nn.one_hot(obs[..., k], n, dtype=jnp.float32) for k, n in enumerate(space.nvec)]
-    return jnp.concatenate(parts, axis=-1)
+    each = [jax.nn.one_hot(obs[..., k], n, dtype=jnp.float32) for k, n in enumerate(space.nvec)]
+    return jnp.concatenate(each, axis=-1)
 
 
 def _scaled(space: Box, obs: jax.Array) -> jax.Array:

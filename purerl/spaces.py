@@ -206,7 +206,7 @@ class Text:
 
 @dataclasses.dataclass(frozen=True)
 class Dict:
-    """Dictionaries with a value of each of some spaces. No array: see :func:`purerl.envs.flatten_observation`."""
+    """Dictionaries with a value of each of some spaces: no array, but networks see their parts."""
 
     spaces: Mapping[str, "Space"]
 
@@ -231,7 +231,7 @@ class Dict:
 
 @dataclasses.dataclass(frozen=True)
 class Tuple:
-    """Tuples with a value of each of some spaces. No array: see :func:`purerl.envs.flatten_observation`."""
+    """Tuples with a value of each of some spaces: no array, but networks see their parts."""
 
     spaces: tuple["Space", ...]
 
@@ -254,7 +254,51 @@ class Tuple:
     dtype = shape
 
 
-Space = Discrete | MultiDiscrete | Box | Text | Dict | Tuple
+class Masked(NamedTuple):
+    """An observation, and which actions are legal at it."""
+
+    obs: PyTree
+    legal: jax.Array  # [..., A] bool, or [..., K, A] of K integers, padded to the longest; see :func:`entries`
+
+
+@dataclasses.dataclass(frozen=True)
+class MaskedSpace:
+    """Observations with the legal actions beside them, as :class:`Masked`. At least one is, of each integer."""
+
+    space: "Space"
+    actions: Discrete | MultiDiscrete
+
+    def sample(self, key: jax.Array) -> Masked:
+        """A draw of the observation, and of each integer's actions one that is legal and half of the others."""
+        obs_key, half_key, one_key = jax.random.split(key, 3)
+        exists = entries(self.actions)
+        numbers = jax.random.randint(one_key, exists.shape[:-1], 0, exists.sum(axis=-1))
+        one = jnp.arange(exists.shape[-1]) == numbers[..., None]
+        legal = jnp.asarray(exists) & (one | jax.random.bernoulli(half_key, 0.5, exists.shape))
+        return Masked(self.space.sample(obs_key), legal)
+
+    def contains(self, x: Masked) -> jax.Array:
+        """Whether the observation lies in its space, and of each integer some action is legal that is one, ``[]``."""
+        exists = entries(self.actions)
+        some = jnp.all(jnp.any(x.legal & exists, axis=-1)) & ~jnp.any(x.legal & ~exists)
+        return self.space.contains(x.obs) & some
+
+    @property
+    def shape(self) -> NoReturn:
+        """It has none."""
+        no_array(self)
+
+    dtype = shape
+
+
+Space = Discrete | MultiDiscrete | Box | Text | Dict | Tuple | MaskedSpace
+
+
+def entries(actions: Discrete | MultiDiscrete) -> np.ndarray:
+    """Which entries of logits stand for an action: all ``[A]``, or of K integers ``[K, A]``, padded to the longest."""
+    if isinstance(actions, Discrete):
+        return np.ones(actions.n, bool)
+    return np.arange(max(actions.nvec)) < np.asarray(actions.nvec)[:, None]
 
 
 def no_array(space: Space) -> NoReturn:
@@ -268,6 +312,8 @@ def no_array(space: Space) -> NoReturn:
             "Text is no array of numbers: take an algorithm for language models (purerl.algorithms.language), or "
             f"`env = purerl.envs.token_by_token(task)`. The space is {space}."
         )
+    if isinstance(space, MaskedSpace):
+        raise ValueError(f"an observation with its legal actions is no array, but its part .obs may be: {space}.")
     raise ValueError(
         f"{type(space).__name__} is no array. For observations make one of its parts by "
         f"`env = purerl.envs.flatten_observation(env)`; no learner takes such actions. The space is {space}."
@@ -282,6 +328,9 @@ def tree(space: Space) -> PyTree:
         ids: Any = Box(0, space.vocab_size - 1, (space.length,), np.int32)
         mask: Any = Box(0, 1, (space.length,), np.bool_)
         return Tokens(ids, mask)
+    if isinstance(space, MaskedSpace):
+        legal: Any = Box(0, 1, entries(space.actions).shape, np.bool_)
+        return Masked(tree(space.space), legal)
     return tuple(map(tree, space.spaces)) if isinstance(space, Tuple) else space
 
 

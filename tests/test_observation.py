@@ -7,8 +7,8 @@ import pytest
 
 from purerl.nets.torsos import make_torso
 from purerl.nets.value import make_q_network
-from purerl.observation import as_it_is, encoded, encoding, flattened
-from purerl.spaces import Box, Dict, Discrete, MultiDiscrete, Text, Tuple
+from purerl.observation import as_it_is, encoded, encoding, flattened, legal, num_rows, zeros
+from purerl.spaces import Box, Dict, Discrete, MaskedSpace, MultiDiscrete, Text, Tuple
 
 IMAGE = Box(0, 255, (4, 5, 2), np.uint8)
 NESTED = Dict({"b": Tuple((Discrete(3), Box(-1.0, np.inf, (2,)))), "a": Box(0, 255, (1, 2), np.uint8)})
@@ -83,8 +83,33 @@ def test_a_flattened_box_keeps_its_numbers_and_its_dtype():
     np.testing.assert_array_equal(flatten(jnp.arange(6, dtype=jnp.uint8).reshape(2, 3)), np.arange(6))
 
 
-@pytest.mark.parametrize("space", [NESTED, NESTED.spaces["b"], {"a": Discrete(2)}, Text(4, 3), None])
-def test_what_is_no_array_is_refused_with_the_remedy(space):
-    """Containers name the wrapper, what is no space names the module, text names algorithms."""
-    with pytest.raises(ValueError, match=r"flatten_observation|purerl\.spaces|purerl\.algorithms\.language"):
+@pytest.mark.parametrize("space", [{"a": Discrete(2)}, Text(4, 3), None])
+def test_what_is_not_seen_is_refused_with_the_remedy(space):
+    """What is no space names the module, text names algorithms."""
+    with pytest.raises(ValueError, match=r"purerl\.spaces|purerl\.algorithms\.language"):
         encoding(space)
+
+
+def test_a_network_sees_all_parts_of_a_container():
+    """As flattened, under leading axes; a convolution goes over the image alone, and masks are left out."""
+    picture = Dict({"image": IMAGE, "pair": NESTED.spaces["b"]})
+    space = MaskedSpace(picture, Discrete(2))
+    obs = jax.vmap(space.sample)(jax.random.split(jax.random.key(0), 6))
+    shape, encode = encoding(space)
+    flat = jax.vmap(flattened(picture)[1])(obs.obs)
+    assert shape == (45,) and num_rows(obs) == 6 and jax.vmap(space.contains)(obs).all()
+    np.testing.assert_array_equal(encode(obs), flat)
+    steps = jax.tree.map(lambda x: x.reshape(2, 3, *x.shape[1:]), obs)
+    np.testing.assert_array_equal(encode(steps).reshape(6, 45), flat)
+    torso, alone = make_torso("cnn", space, (4,), "relu"), make_torso("cnn", IMAGE, (4,), "relu")
+    params = torso.init(jax.random.key(1), zeros(space, (1,)))["params"]
+    assert params["Dense_0"]["kernel"].shape == (18, 16) and params["MLP_0"]["Dense_0"]["kernel"].shape == (96 + 5, 4)
+    # With weights of 0 on the pair, it is the network of the image.
+    kernel = params["MLP_0"]["Dense_0"]["kernel"].at[96:].set(0)
+    cut = {"Dense_0": params["MLP_0"]["Dense_0"] | {"kernel": kernel}}
+    short = {"Dense_0": params["MLP_0"]["Dense_0"] | {"kernel": kernel[:96]}}
+    found = torso.apply({"params": params | {"MLP_0": cut}}, steps)
+    expected = alone.apply({"params": params | {"MLP_0": short}}, steps.obs["image"])
+    assert found.shape == (2, 3, 4)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    assert legal(obs) is obs.legal and legal(obs.obs) is None

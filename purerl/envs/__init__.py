@@ -11,6 +11,7 @@ from purerl.envs.checks import EnvError, Finding, Report, check_env
 from purerl.envs.games import Game, Symmetries
 from purerl.envs.gymnax import from_gymnax
 from purerl.envs.language import token_by_token
+from purerl.envs.legal import expose_legal, one_player
 from purerl.envs.pgx import from_pgx
 from purerl.envs.probes import PROBES, Answer, Probe
 from purerl.envs.registry import make, register, registered
@@ -41,6 +42,7 @@ __all__ = [
     "check_env",
     "clip_reward",
     "episode_statistics",
+    "expose_legal",
     "flatten_observation",
     "frame_stack",
     "from_gymnax",
@@ -48,6 +50,7 @@ __all__ = [
     "make",
     "map_reward",
     "one_hot_observation",
+    "one_player",
     "register",
     "registered",
     "scale_actions",

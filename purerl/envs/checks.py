@@ -10,7 +10,7 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr, Var
 
 from purerl.envs.base import Environment
-from purerl.spaces import Box, Dict, MultiDiscrete, Space, Text, Tuple, tree
+from purerl.spaces import Box, Dict, Space, Text, Tuple, tree
 from purerl.types import PyTree
 
 _NUM_LANES = 4  # environments side by side in the trial run: enough to see that vmap works
@@ -172,21 +172,15 @@ def _interface(env: Any) -> _Findings:
             yield _error(
                 f"env.{name}",
                 f"is {getattr(env, name)!r}, which is no space",
-                "use one of purerl.spaces: Box, Discrete, MultiDiscrete, Text, or Dict and Tuple of such",
+                "use one of purerl.spaces: Box, Discrete, MultiDiscrete, Text, Dict and Tuple of such, or MaskedSpace",
             )
 
 
 def _nested(env: Environment) -> _Findings:
     """What learners refuse, though it keeps the protocol."""
-    if isinstance(env.observation_space, Dict | Tuple):
-        yield _note(
-            "env.observation_space",
-            f"is a {type(env.observation_space).__name__}, and learners need one array",
-            "env = purerl.envs.flatten_observation(env) before learning",
-        )
     if isinstance(env.observation_space, Text) or isinstance(env.action_space, Text):
         yield _note("the spaces", "are of text", "nothing: algorithms for language models (purerl.algorithms.language)")
-    if isinstance(env.action_space, Dict | Tuple | MultiDiscrete):
+    if isinstance(env.action_space, Dict | Tuple):
         yield _note(
             "env.action_space",
             f"is a {type(env.action_space).__name__}, which no learner chooses from",

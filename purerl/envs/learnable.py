@@ -6,11 +6,16 @@ from purerl.envs import checks
 from purerl.envs.base import Environment
 from purerl.envs.games import Game
 from purerl.observation import encoding
-from purerl.spaces import Box, Discrete, MultiDiscrete, Text
+from purerl.spaces import Box, Discrete, MaskedSpace, MultiDiscrete, Text
 
 
 def check_learnable(
-    env: Environment | Game, learner: str, *, games: bool = False, actions: tuple[type, ...] = (Discrete,)
+    env: Environment | Game,
+    learner: str,
+    *,
+    games: bool = False,
+    actions: tuple[type, ...] = (Discrete,),
+    masks: bool = False,
 ) -> None:
     """Refuse an environment that a learner with networks cannot learn from, with the remedy.
 
@@ -21,6 +26,7 @@ def check_learnable(
         learner: its name, for the message.
         games: whether it plays games of two players.
         actions: the kinds of action space that it can choose from.
+        masks: whether it heeds which actions are legal, where observations say so.
 
     Raises:
         ValueError: naming the field, what is wrong with it and the remedy.
@@ -34,10 +40,11 @@ def check_learnable(
                 "its own. Use AlphaZero or MuZero (purerl.algorithms.games.alphazero, .planning.muzero)."
             )
         _check_actions(name, env.action_space, learner, actions)
+        _check_masks(name, env, learner, masks)
         try:
             encoding(env.observation_space)
         except ValueError as error:
-            raise ValueError(f"{name}.observation_space: {learner} needs one array of observations. {error}") from None
+            raise ValueError(f"{name}.observation_space: {learner} needs observations of numbers. {error}") from None
         errors = checks.signature_errors(env)
     if errors:
         said = "\n".join(f"  {finding}" for finding in errors)
@@ -47,21 +54,36 @@ def check_learnable(
         )
 
 
-def num_actions(env: Environment | Game, learner: str, *, games: bool = False) -> int:
+def num_actions(env: Environment | Game, learner: str, *, games: bool = False, masks: bool = False) -> int:
     """Number of discrete actions, A, of an environment that a learner can learn from.
 
     Raises:
         ValueError: as :func:`check_learnable`.
     """
-    check_learnable(env, learner, games=games)
+    check_learnable(env, learner, games=games, masks=masks)
     assert isinstance(env.action_space, Discrete)
     return env.action_space.n
+
+
+def _check_masks(name: str, env: Environment | Game, learner: str, masks: bool) -> None:
+    space = env.observation_space
+    if not isinstance(space, MaskedSpace):
+        return
+    if not masks:
+        raise ValueError(
+            f"{name}: {learner} does not heed which actions are legal. Use PPO, TRPO or DQN, or leave out expose_legal."
+        )
+    if space.actions != env.action_space:
+        raise ValueError(
+            f"{name}.observation_space says which of {space.actions} are legal, but the actions are "
+            f"{env.action_space}: make them equal."
+        )
 
 
 def _check_actions(name: str, space: Any, learner: str, kinds: tuple[type, ...]) -> None:
     if isinstance(space, kinds) and (not isinstance(space, Box) or len(space.shape) == 1):
         return
-    words = {Discrete: "Discrete actions", Box: "a Box of one axis"}
+    words = {Discrete: "Discrete actions", MultiDiscrete: "MultiDiscrete actions", Box: "a Box of one axis"}
     needs = " or ".join(words[kind] for kind in kinds)
     remedy = "choose another learner, or an environment with such actions"
     if isinstance(space, MultiDiscrete):

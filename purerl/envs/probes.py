@@ -19,8 +19,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from purerl.envs.base import Environment
+from purerl.envs.legal import expose_legal
 from purerl.envs.wrappers import time_limit
-from purerl.spaces import Box, Discrete
+from purerl.spaces import Box, Discrete, MultiDiscrete
 
 
 class Answer(NamedTuple):
@@ -172,6 +173,37 @@ def memory(delay: int = 1) -> Environment:
         leads_to=np.stack([after, after], axis=-1),
         reward=np.where(times[:, None] == delay, matches, 0),
     )
+
+
+def masked() -> Environment:
+    """Two steps with three actions, of which two are legal: what is not pays 10, and may be neither done nor hoped for.
+
+    At the first, where 2 is not legal, all else pays nothing; at the second, where 0 is not, 1 pays 0 and 2 pays 1:
+    ``V(first) = gamma``, ``V(second) = 1``.
+    """
+    reward = [[0, 0, 10], [10, 0, 1]]
+    table = _table("probe/masked", obs=[[1, 0], [0, 1], [0, 0]], starts=[0], leads_to=[[1] * 3, [2] * 3], reward=reward)
+    legal = jnp.array([[True, True, False], [False, True, True], [True, True, True]])
+    return expose_legal(table, lambda state: legal[state])
+
+
+def multi_discrete() -> Environment:
+    """One step with two integers, of 2 and of 3 choices; each that matches the observation, -1 or +1, pays 1.
+
+    The first matches -1 with 0 and +1 with 1, the second with 2 and 1: ``V* = 2``, and Q is 2 less one for each miss.
+    """
+    wanted = jnp.array([[0, 2], [1, 1]])
+
+    def reset(key: jax.Array) -> tuple[jax.Array, jax.Array]:
+        obs = jax.random.rademacher(key, (1,), jnp.float32)
+        return obs, obs
+
+    def step(key: jax.Array, state: jax.Array, action: jax.Array) -> tuple:
+        matches = action == wanted[(state[0] > 0).astype(jnp.int32)]
+        reward = jnp.sum(matches.astype(jnp.float32))
+        return jnp.zeros_like(state), state, reward, jnp.array(True), jnp.array(False), {}
+
+    return Environment("probe/multi-discrete", reset, step, Box(-1.0, 1.0, (1,)), MultiDiscrete((2, 3)))
 
 
 def _table(name: str, obs: object, starts: object, leads_to: object, reward: object) -> Environment:

@@ -11,12 +11,13 @@ from purerl.envs import wrappers as all_wrappers
 from purerl.envs.base import Environment
 from purerl.envs.gymnax import from_gymnax, gymnax_names
 from purerl.envs.language import token_by_token
+from purerl.envs.legal import expose_legal, one_player
 from purerl.envs.lqr import lqr
 from purerl.envs.matrix_games import MATRIX_GAMES, repeated
 from purerl.envs.mdp import environment
 from purerl.envs.memory import repeat_first, repeat_previous, t_maze
 from purerl.envs.pgx import from_pgx, pgx_names
-from purerl.envs.probes import PROBES
+from purerl.envs.probes import PROBES, masked, multi_discrete
 from purerl.envs.teams import climbing, joint, two_step
 from purerl.envs.textbook import TEXTBOOK
 from purerl.language.tasks import TASKS
@@ -41,6 +42,8 @@ def _matrix_game(name: str, **kwargs: Any) -> Environment:
 
 _factories: dict[str, Callable[..., Any]] = {  # what they make has an Environment's attributes, whatever its type
     **{f"probe/{name}": probe.env for name, probe in PROBES.items()},
+    "probe/masked": masked,
+    "probe/multi-discrete": multi_discrete,
     "bandit/gaussian": bandits.gaussian,
     "bandit/bernoulli": bandits.bernoulli,
     "bandit/random-walk": bandits.random_walk,
@@ -93,7 +96,8 @@ def make(name: str | Callable[..., Environment], wrappers: Sequence[str] = (), *
         name: one of :func:`registered`, or the whole text that an environment with arguments and wrappers has for a
             name; or a function of one's own that returns an environment.
         wrappers: texts such as ``"one_hot_observation"`` or ``"frame_stack(k=4)"``, from the inside out, of the
-            functions in :mod:`purerl.envs.wrappers`; ``"token_by_token"`` of a task for language models.
+            functions in :mod:`purerl.envs.wrappers` and :mod:`purerl.envs.legal`; ``"token_by_token"`` of a task for
+            language models.
         **kwargs: passed to its factory; for the textbook's problems, arguments of their function in
             :mod:`purerl.envs.textbook` and ``max_steps``, after which episodes are truncated; for gymnax environments,
             fields of its parameters (``max_steps_in_episode=200``) or arguments of its constructor.
@@ -169,7 +173,7 @@ def _wrapped(env: Environment, wrapper: Named) -> tuple[Environment, tuple[tuple
         ValueError: if there is no such wrapper, or it does not take these arguments or this environment.
     """
     known = {name: function for name, function in vars(all_wrappers).items() if hasattr(function, "is_recorded")}
-    known["token_by_token"] = token_by_token
+    known |= {"token_by_token": token_by_token, "expose_legal": expose_legal, "one_player": one_player}
     del known["map_reward"]  # its argument is a function, which no text gives
     if wrapper.name not in known:
         found = near(wrapper.name, known)

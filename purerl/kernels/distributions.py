@@ -48,6 +48,23 @@ class Gaussian(NamedTuple):
 # Categorical: params are logits [..., A], finite or -inf for illegal actions, at least one of them finite.
 
 
+def mask(logits: jax.Array, legal: jax.Array | np.ndarray) -> jax.Array:
+    """Logits, or values, of legal actions: ``l_a`` where ``a`` is legal, else ``-inf``; all where none is legal.
+
+    The gradient is 0 where it is -inf, and never NaN.
+
+    Args:
+        logits: ``[..., A]``.
+        legal: bool, broadcasts to ``logits``.
+
+    Returns:
+        ``[..., A]``.
+
+    Source: Huang & Ontañón 2022 (arXiv 2006.14171), section 3.
+    """
+    return jnp.where(legal | ~jnp.any(legal, axis=-1, keepdims=True), logits, -jnp.inf)
+
+
 def _categorical_noise(key: jax.Array, logits: jax.Array, shape: tuple[int, ...] = ()) -> jax.Array:
     """Standard Gumbel noise, ``shape + [..., A]``."""
     return jax.random.gumbel(key, (*shape, *logits.shape), logits.dtype)
@@ -241,6 +258,32 @@ categorical_by_inversion = categorical._replace(noise=_inversion_noise, sample=_
 
 ``a = min {a : pi_0 + ... + pi_a > u}``; probabilities below the rounding of a sum, 1e-7 in float32, are drawn
 more or less often than they say. All else is that of ``categorical``.
+"""
+
+
+def _multi_categorical_log_prob(logits: jax.Array, action: jax.Array) -> jax.Array:
+    """``sum_k log pi_k(a_k)``."""
+    return jnp.sum(_categorical_log_prob(logits, action), axis=-1)
+
+
+def _multi_categorical_entropy(logits: jax.Array) -> jax.Array:
+    """``sum_k H(pi_k)``."""
+    return jnp.sum(_categorical_entropy(logits), axis=-1)
+
+
+def _multi_categorical_kl(p: jax.Array, q: jax.Array) -> jax.Array:
+    """``sum_k KL(p_k; q_k)``."""
+    return jnp.sum(_categorical_kl(p, q), axis=-1)
+
+
+multi_categorical = categorical._replace(
+    log_prob=_multi_categorical_log_prob, entropy=_multi_categorical_entropy, kl=_multi_categorical_kl
+)
+"""K independent categorical distributions, of logits ``[..., K, A]`` that are -inf where a choice has fewer than A.
+
+``log pi(a) = sum_k log pi_k(a_k)``, ``H = sum_k H(pi_k)``, ``KL(p; q) = sum_k KL(p_k; q_k)``
+
+A draw is ``[..., K]``. It is the categorical distribution over all combinations, which has ``prod_k A_k`` logits.
 """
 
 gaussian = Distribution(

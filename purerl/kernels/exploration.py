@@ -27,21 +27,36 @@ def greedy(value: jax.Array) -> jax.Array:
     return best / jnp.sum(best, axis=-1, keepdims=True)
 
 
-def epsilon_greedy(value: jax.Array, epsilon: Scalar) -> jax.Array:
+def uniform(legal: jax.Array) -> jax.Array:
+    """Uniform policy over the legal actions, over all where none is: ``pi(a) = 1[a is legal] / number of these``.
+
+    Args:
+        legal: ``[..., A]`` bool.
+
+    Returns:
+        ``[..., A]`` probabilities.
+    """
+    weight = (legal | ~jnp.any(legal, axis=-1, keepdims=True)).astype(jnp.result_type(float))
+    return weight / jnp.sum(weight, axis=-1, keepdims=True)
+
+
+def epsilon_greedy(value: jax.Array, epsilon: Scalar, legal: jax.Array | None = None) -> jax.Array:
     """Epsilon-greedy policy.
 
     ``pi(a) = (1 - epsilon) greedy(a) + epsilon / A``
 
     Args:
-        value: ``[..., A]``.
+        value: ``[..., A]``; -inf where an action is not legal.
         epsilon: share of uniform actions, in [0, 1]; broadcasts to ``[..., 1]``.
+        legal: ``[..., A]`` bool, among which the uniform actions are, A being their number; None: all.
 
     Returns:
         ``[..., A]`` probabilities.
 
     Source: Sutton & Barto 2018, section 2.2; ties share what the greedy action gets.
     """
-    return (1 - epsilon) * greedy(value) + epsilon / value.shape[-1]
+    others = epsilon / value.shape[-1] if legal is None else epsilon * uniform(legal)
+    return (1 - epsilon) * greedy(value) + others
 
 
 def boltzmann(value: jax.Array, temperature: Scalar) -> jax.Array:

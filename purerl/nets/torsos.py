@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from purerl.observation import as_it_is, encoding
+from purerl.observation import as_it_is, encoding, parts
 from purerl.spaces import Space
+from purerl.types import PyTree
 
 Torso = Literal["mlp", "cnn"]
 Activation = Literal["tanh", "relu", "silu", "gelu"]
@@ -61,12 +62,43 @@ class SmallCNN(nn.Module):
 
     @nn.compact
     def __call__(self, obs: jax.Array) -> jax.Array:
-        x = self.encode(obs).astype(jnp.float32)
-        height, width = x.shape[-3] - 2, x.shape[-2] - 2
-        shifts = [x[..., i : i + height, j : j + width, :] for i in range(3) for j in range(3)]
-        x = dense(self.num_filters)(jnp.concatenate(shifts, axis=-1))
-        x = ACTIVATIONS[self.activation](_maybe_norm(self.layer_norm, x))
+        x = _convolution(self, self.encode(obs))
         return MLP(3, self.hidden_sizes, self.activation, self.layer_norm)(x)
+
+
+class PartsCNN(nn.Module):
+    """Observations of several arrays to ``[..., hidden_sizes[-1]]``: a convolution of each image, then one MLP of all.
+
+    ``parts`` are what :func:`purerl.observation.parts` says; images are those of at least 3x3.
+    """
+
+    num_filters: int
+    hidden_sizes: tuple[int, ...]
+    activation: str
+    layer_norm: bool = False
+    parts: tuple[tuple[tuple[int, ...], Callable], ...] = ()
+
+    @nn.compact
+    def __call__(self, obs: PyTree) -> jax.Array:
+        vectors = []
+        for shape, encode in self.parts:
+            x = encode(obs)
+            x = _convolution(self, x) if _is_image(shape) else x.astype(jnp.float32)
+            vectors.append(x.reshape(*x.shape[: x.ndim - len(shape)], -1))
+        return MLP(1, self.hidden_sizes, self.activation, self.layer_norm)(jnp.concatenate(vectors, axis=-1))
+
+
+def _convolution(module: SmallCNN | PartsCNN, image: jax.Array) -> jax.Array:
+    """The 3x3 convolution of a module and its activation, ``[..., H, W, C] -> [..., H - 2, W - 2, num_filters]``."""
+    x = image.astype(jnp.float32)
+    height, width = x.shape[-3] - 2, x.shape[-2] - 2
+    shifts = [x[..., i : i + height, j : j + width, :] for i in range(3) for j in range(3)]
+    x = dense(module.num_filters)(jnp.concatenate(shifts, axis=-1))
+    return ACTIVATIONS[module.activation](_maybe_norm(module.layer_norm, x))
+
+
+def _is_image(shape: tuple[int, ...]) -> bool:
+    return len(shape) == 3 and min(shape[:2]) >= 3
 
 
 def _maybe_norm(layer_norm: bool, x: jax.Array) -> jax.Array:
@@ -91,12 +123,15 @@ def make_torso(
         layer_norm: whether to normalise what enters each activation.
 
     Raises:
-        ValueError: for a convolution over anything but an image of at least 3x3, or a space that is no array.
+        ValueError: for a convolution where there is no image of at least 3x3, or a space that networks do not see.
     """
     obs_shape, encode = (observation, as_it_is) if isinstance(observation, tuple) else encoding(observation)
     if kind == "mlp":
         return MLP(len(obs_shape), hidden_sizes, activation, layer_norm, encode=encode)
-    if len(obs_shape) != 3 or min(obs_shape[:2]) < 3:
+    known = () if isinstance(observation, tuple) else tuple(parts(observation))
+    if len(known) > 1 and any(_is_image(shape) for shape, _ in known):
+        return PartsCNN(16, hidden_sizes, activation, layer_norm, known)
+    if not _is_image(obs_shape):
         raise ValueError(
             f'torso="cnn" needs observations [height, width, channels] of at least 3x3, but they are '
             f'{list(obs_shape)}. Use torso="mlp".'

@@ -9,16 +9,21 @@ from purerl import envs
 from purerl.algorithms.games.alphazero import alphazero
 from purerl.algorithms.planning.muzero import MuZeroConfig, muzero
 from purerl.algorithms.policy.ppo import PPOConfig, PPOHypers, ppo
+from purerl.algorithms.policy.trust_region import TrustRegionConfig, TrustRegionHypers, trust_region
 from purerl.algorithms.value.dqn import dqn
 from purerl.algorithms.value.dqn_loss import DQNConfig, DQNHypers
 from purerl.algorithms.value.pqn import PQNConfig, PQNHypers, pqn
 from purerl.algorithms.value.r2d2 import r2d2
 from purerl.envs.base import Environment
-from purerl.spaces import Box, Dict, Discrete, MultiDiscrete, Tuple
+from purerl.spaces import Box, Dict, Discrete, MaskedSpace, MultiDiscrete, Tuple
 
-LEARNERS = {"PPO": ppo, "DQN": dqn, "PQN": pqn, "R2D2": r2d2, "MuZero": muzero}
+LEARNERS = {"PPO": ppo, "TRPO": trust_region, "DQN": dqn, "PQN": pqn, "R2D2": r2d2, "MuZero": muzero}
 SMALL = {
     "PPO": lambda env: (ppo(env, PPOConfig(num_envs=2, num_steps=4, hidden_sizes=(4,))), PPOHypers()),
+    "TRPO": lambda env: (
+        trust_region(env, TrustRegionConfig(num_envs=2, num_steps=4, num_minibatches=2, hidden_sizes=(4,))),
+        TrustRegionHypers(),
+    ),
     "DQN": lambda env: (
         dqn(env, DQNConfig(num_envs=2, replay_capacity=64, batch_size=4, num_warmup_steps=8, hidden_sizes=(4,))),
         DQNHypers(),
@@ -35,6 +40,7 @@ WORKING = {
     "flags": Box(0, 1, (3,), np.bool_),
 }
 NESTED = Dict({"image": WORKING["an image of bytes"], "pair": Tuple((Discrete(3), Box(-1.0, 1.0, (2,))))})
+WORKING["an image and a pair"] = NESTED
 
 
 TWO = Discrete(2)
@@ -68,30 +74,40 @@ def test_the_checker_has_nothing_against_them(kind):
     assert envs.check_env(drawing(WORKING[kind]), num_steps=0).errors == ()
 
 
-@pytest.mark.parametrize("learner", LEARNERS)
-def test_containers_are_refused_and_flattened_ones_are_not(learner):
-    """The remedy that the refusal names works."""
-    env = drawing(NESTED)
-    with pytest.raises(ValueError, match=rf"drawing\.observation_space: {learner} .*flatten_observation\(env\)"):
-        LEARNERS[learner](env)
-    LEARNERS[learner](envs.flatten_observation(env))
+@pytest.mark.parametrize("learner", ["PPO", "TRPO", "DQN"])
+def test_masks_and_several_integers(learner):
+    """With legal actions beside observations: an update is traced, and the network's choices are legal, as are those
+    of a warm-up. PPO and TRPO choose several integers at once, with masks or without."""
+    several = [MultiDiscrete((2, 3))] if learner != "DQN" else []
+    for actions in (Discrete(3), *several):
+        env = drawing(MaskedSpace(NESTED, actions), actions)
+        algorithm, hypers = SMALL[learner](env)
+        state = jax.eval_shape(algorithm.init, hypers, jax.random.key(0))
+        after, _ = jax.eval_shape(algorithm.update, hypers, state, jax.random.key(1))
+        assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == jax.tree.map(lambda x: (x.shape, x.dtype), state)
+    if several:
+        jax.eval_shape(SMALL[learner](drawing(Discrete(2), several[0]))[0].init, hypers, jax.random.key(0))
 
 
-def test_the_checker_tells_of_containers_in_a_note():
-    """With the same remedy, after which there is nothing to tell."""
-    env = drawing(NESTED)
-    report = envs.check_env(env, num_steps=3)
-    assert report.errors == () and "flatten_observation" in str(report.notes[0])
-    assert envs.check_env(envs.flatten_observation(env), num_steps=3).errors == ()
+def test_masks_that_nobody_would_heed_are_refused():
+    """By learners that have none, and where they are of other actions."""
+    env = drawing(MaskedSpace(Discrete(2), Discrete(3)), Discrete(3))
+    for learner in ("PQN", "R2D2", "MuZero"):
+        with pytest.raises(ValueError, match=rf"{learner} does not heed which actions are legal.*PPO, TRPO or DQN"):
+            LEARNERS[learner](env)
+    with pytest.raises(ValueError, match=r"says which of Discrete\(n=3.*are legal, but the actions are Discrete\(n=2"):
+        ppo(drawing(MaskedSpace(Discrete(2), Discrete(3)), Discrete(2)))
 
 
 @pytest.mark.parametrize("learner", LEARNERS)
 def test_actions_that_a_learner_cannot_choose_are_refused(learner):
-    """Several integers at once, and for all but PPO vectors of numbers, with the remedy."""
-    with pytest.raises(ValueError, match=rf"drawing: {learner} needs Discrete actions.*MultiDiscrete.*number the comb"):
-        LEARNERS[learner](drawing(Discrete(2), MultiDiscrete((2, 3))))
-    box, remedy = ((2, 2), "reshape a vector") if learner == "PPO" else ((2,), "use PPO")
-    with pytest.raises(ValueError, match=rf"drawing: {learner} needs Discrete actions.*Box.*{remedy}"):
+    """Several integers at once and vectors of numbers, for all but PPO and TRPO, with the remedy."""
+    several, is_policy = drawing(Discrete(2), MultiDiscrete((2, 3))), learner in ("PPO", "TRPO")
+    if not is_policy:
+        with pytest.raises(ValueError, match=rf"drawing: {learner} needs Discrete actions.*MultiDiscrete.*number the"):
+            LEARNERS[learner](several)
+    box, remedy = ((2, 2), "reshape a vector") if is_policy else ((2,), "use SAC")
+    with pytest.raises(ValueError, match=rf"drawing: {learner} needs Discrete .*actions.*Box.*{remedy}"):
         LEARNERS[learner](drawing(Discrete(2), Box(-1.0, 1.0, box)))
 
 

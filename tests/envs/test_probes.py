@@ -151,3 +151,27 @@ def test_discrete_probes_have_two_actions():
     spaces = {name: probe.env().action_space for name, probe in PROBES.items()}
     assert spaces.pop("continuous-action") == Box(-1.0, 1.0, (1,))
     assert all(space == Discrete(2) for space in spaces.values())
+
+
+def test_what_is_not_legal_would_pay_and_is_in_no_answer():
+    """The masked probe, walked through: 10 for what is not legal, twice, and of the legal actions 1 for the last."""
+    env = make("probe/masked")
+    obs, state = env.reset(jax.random.key(0))
+    step = jax.jit(env.step)
+    first = [step(jax.random.key(1), state, action) for action in range(3)]
+    second = [step(jax.random.key(1), first[0][1], action) for action in range(3)]
+    assert obs.legal.tolist() == [True, True, False] and first[0][0].legal.tolist() == [False, True, True]
+    assert [float(s[2]) for s in first] == [0, 0, 10] and [float(s[2]) for s in second] == [10, 0, 1]
+    assert [bool(s[3]) for s in first + second] == [False] * 3 + [True] * 3
+    assert check_env(env, num_steps=0).errors == ()
+
+
+def test_each_of_several_integers_pays_by_itself():
+    """The probe of two integers, over all six pairs and both observations."""
+    env = make("probe/multi-discrete")
+    step = jax.jit(env.step)
+    for sign, wanted in ((-1.0, (0, 2)), (1.0, (1, 1))):
+        for pair in np.ndindex(2, 3):
+            reward = step(jax.random.key(0), np.array([sign], np.float32), np.array(pair))[2]
+            assert float(reward) == sum(np.equal(pair, wanted))
+    assert check_env(env, num_steps=0).errors == ()

@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -6,7 +8,7 @@ import rlax
 from scipy import integrate, special, stats
 
 from purerl.kernels import distributions
-from purerl.kernels.distributions import Gaussian
+from purerl.kernels.distributions import Gaussian, mask, multi_categorical
 from tests.oracles import distributions as oracle
 
 LOGITS = np.array([[0.5, -0.2, 0.1], [2.0, -3.0, 0.0]])
@@ -307,3 +309,76 @@ def test_a_draw_by_inversion_takes_one_number_and_follows_the_probabilities():
     np.testing.assert_allclose(counts, num * special.softmax(MASKED, axis=-1), atol=1)
     assert np.all(counts[np.isinf(MASKED)] == 0)
     assert pi._replace(noise=None, sample=None) == distributions.categorical._replace(noise=None, sample=None)
+
+
+def with_gradients(function, *args):
+    """A function's value and the gradients of its sum, in one program."""
+
+    def total(*args):
+        value = function(*args)
+        return value.sum(), value
+
+    gradients, value = jax.jit(jax.grad(total, argnums=(0, 1), has_aux=True))(*args)
+    return value, gradients
+
+
+def test_masked_logits_are_those_of_the_smaller_problem(x64):
+    """Log-probability, entropy, KL and gradients of three legal actions of five; where none is legal, all are."""
+    rng = np.random.default_rng(0)
+    logits, other = jnp.asarray(rng.normal(size=(2, 4, 5)))
+    legal = np.array([True, False, True, True, False])
+
+    def terms(logits, other, wanted):
+        return jnp.stack(
+            [categorical.log_prob(logits, wanted), categorical.entropy(logits), categorical.kl(logits, other)]
+        )
+
+    def masked(x, y):
+        return terms(mask(x, legal), mask(y, legal), jnp.full(4, 3))
+
+    def smaller(x, y):
+        return terms(x[:, legal], y[:, legal], jnp.full(4, 2))
+
+    found, wanted = with_gradients(masked, logits, other), with_gradients(smaller, logits, other)
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-12, atol=1e-12), found, wanted)
+    assert not found[1][0][:, ~legal].any() and not found[1][1][:, ~legal].any()
+    draws = categorical.sample(mask(logits[0], legal), categorical.noise(jax.random.key(0), logits[0], (300,)))
+    assert {*np.asarray(draws).tolist()} <= {0, 2, 3}
+    np.testing.assert_array_equal(mask(logits, np.zeros(5, bool)), logits)
+
+
+def test_gradients_are_finite_where_one_action_is_legal():
+    """Log-probability, entropy and KL of it are 0, and no gradient is NaN."""
+    legal = np.array([False, True, False])
+
+    def terms(logits):
+        new, old = mask(logits, legal), mask(jax.lax.stop_gradient(logits) + 1, legal)
+        return categorical.log_prob(new, jnp.int32(1)) + categorical.entropy(new) + categorical.kl(old, new)
+
+    value, gradient = jax.value_and_grad(terms)(jnp.array([3.0, -2.0, 1.0]))
+    assert value == 0 and not gradient.any()
+
+
+def test_several_integers_are_the_flattened_product(x64):
+    """Of 2 and of 3 choices, padded to 3: as the categorical distribution of the 6 pairs, gradients included."""
+    rng = np.random.default_rng(1)
+    exists = np.array([[True, True, False], [True, True, True]])
+    logits, other = jnp.asarray(rng.normal(size=(2, 4, 2, 3)))
+    action = np.array([[0, 2], [1, 0], [1, 1], [0, 0]])
+
+    def several(x, y):
+        x, y, pi = mask(x, exists), mask(y, exists), multi_categorical
+        return jnp.stack([pi.log_prob(x, action), pi.entropy(x), pi.kl(x, y)])
+
+    def product(x, y):
+        x, y = ((z[:, 0, :2, None] + z[:, 1, None, :]).reshape(4, 6) for z in (x, y))
+        return jnp.stack(
+            [categorical.log_prob(x, 3 * action[:, 0] + action[:, 1]), categorical.entropy(x), categorical.kl(x, y)]
+        )
+
+    found, wanted = with_gradients(several, logits, other), with_gradients(product, logits, other)
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-12, atol=1e-12), found, wanted)
+    noise = multi_categorical.noise(jax.random.key(0), logits[0], (99,))
+    draws = multi_categorical.sample(mask(logits[0], exists), noise)
+    assert draws.shape == (99, 2) and (draws >= 0).all() and (draws < jnp.array([2, 3])).all()
+    assert multi_categorical.mode(mask(logits[0], exists)).shape == (2,)

@@ -15,6 +15,16 @@ VALUE = np.array([[0.0, 2.0, 1.0, 2.0], [3.0, -np.inf, 0.0, 1.0]])
 
 
 @pytest.mark.covers("eps-greedy")
+def test_epsilon_greedy_among_legal_actions():
+    """Uniform actions are those that are legal, A being their number; where none is, all are."""
+    legal = np.array([[True, False, True, True], [False, False, False, False]])
+    np.testing.assert_allclose(exploration.uniform(legal), [[1 / 3, 0, 1 / 3, 1 / 3], [1 / 4] * 4], rtol=1e-12)
+    value = np.array([[0.0, -np.inf, 1.0, 2.0], [3.0, 2.0, 0.0, 1.0]])
+    found = exploration.epsilon_greedy(value, 0.3, legal)
+    np.testing.assert_allclose(found, [[0.1, 0, 0.1, 0.8], [0.775, 0.075, 0.075, 0.075]], rtol=1e-12)
+
+
+@pytest.mark.covers("eps-greedy")
 def test_epsilon_greedy_probabilities():
     """By hand: best actions share 1 - eps, all share eps; eps = 0 is greedy and eps = 1 uniform; rows sum to one."""
     for epsilon in (0.0, 0.2, 1.0):

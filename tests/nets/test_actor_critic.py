@@ -5,9 +5,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from purerl.kernels.distributions import Gaussian, categorical, categorical_by_inversion, gaussian
+from purerl.kernels.distributions import (
+    Gaussian,
+    categorical,
+    categorical_by_inversion,
+    gaussian,
+    multi_categorical,
+)
 from purerl.nets.actor_critic import MANY_ACTIONS, ActorCritic
-from purerl.spaces import Box, Discrete
+from purerl.spaces import Box, Discrete, Masked, MaskedSpace, MultiDiscrete
 
 KEY = jax.random.key(0)
 THREE_ACTIONS = Discrete(3)
@@ -90,3 +96,22 @@ def test_value_of_a_critic_of_actions_is_their_mean_over_the_policy():
         assert of_actions.shape == (5, size)
         weight = jax.nn.softmax(logits) if action_values else 1.0
         np.testing.assert_allclose(value, jnp.sum(weight * of_actions, axis=-1), rtol=1e-5, atol=1e-6)
+
+
+def test_logits_are_minus_infinity_where_nothing_is_to_choose():
+    """Beyond the choices of each of several integers, and where an action is not legal; elsewhere as without masks."""
+    actions, box = MultiDiscrete((2, 3)), Box(-1.0, 1.0, (5,))
+    plain = ActorCritic(action_space=actions, observation=box, hidden_sizes=(4,))
+    masked = ActorCritic(action_space=actions, observation=MaskedSpace(box, actions), hidden_sizes=(4,))
+    obs = jax.random.normal(KEY, (2, 5))
+    legal = jnp.array([[[True, True, True], [False, True, True]], [[True, False, False], [False, False, False]]])
+    params = plain.init(KEY, obs)
+    logits, value = plain.apply(params, obs)
+    assert plain.distribution is multi_categorical and logits.shape == (2, 2, 3)
+    np.testing.assert_array_equal(jnp.isfinite(logits), np.broadcast_to([[1, 1, 0], [1, 1, 1]], (2, 2, 3)))
+    found, same = masked.apply(params, Masked(obs, legal))
+    # Of the last, of which nothing is legal, all is.
+    expected = [[[1, 1, 0], [0, 1, 1]], [[1, 0, 0], [1, 1, 1]]]
+    np.testing.assert_array_equal(jnp.isfinite(found), expected)
+    np.testing.assert_array_equal(jnp.where(jnp.isfinite(found), logits, 0), jnp.where(jnp.isfinite(found), found, 0))
+    np.testing.assert_array_equal(same, value)

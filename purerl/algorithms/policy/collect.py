@@ -22,7 +22,8 @@ from purerl.kernels.distributions import categorical_by_inversion
 from purerl.kernels.recurrence import forward_linear_recurrence
 from purerl.nets.actor_critic import ActorCritic, RecurrentActorCritic
 from purerl.nets.torsos import make_torso
-from purerl.spaces import Box
+from purerl.observation import zeros
+from purerl.spaces import Box, Dict, MaskedSpace, Tuple
 from purerl.types import Metrics, PyTree, Scalar, Seen, Transition
 
 
@@ -99,11 +100,11 @@ def make_network(env: Environment, config: Config, recurrent: Any = None) -> Net
     With a memory, of :func:`purerl.nets.recurrent.make_memory`, all hidden layers but the last come before it.
 
     Raises:
-        ValueError: if one-hot observations are to be normalised.
+        ValueError: if observations are to be normalised that are not one box of numbers.
     """
     if config.normalize_obs and not isinstance(env.observation_space, Box):
         name = type(config).__name__
-        raise ValueError(f"{name}.normalize_obs = True: {env.observation_space} enters one-hot; set it to False.")
+        raise ValueError(f"{name}.normalize_obs = True: {env.observation_space} is no box of numbers; set it to False.")
     observation = tuple(env.observation_space.shape) if config.normalize_obs else env.observation_space
     make_heads = functools.partial(
         ActorCritic, action_space=env.action_space, activation=config.activation, shared_torso=config.shared_torso
@@ -119,12 +120,18 @@ def make_network(env: Environment, config: Config, recurrent: Any = None) -> Net
 
 def init_params(net: Network, env: Environment, initial_log_std: Scalar, key: jax.Array) -> PyTree:
     """Parameters at the start, with the standard deviation of continuous actions that the hyperparameters ask for."""
-    obs = jnp.zeros((1, *env.observation_space.shape), env.observation_space.dtype)
+    obs = zeros(env.observation_space, (1,))
 
     def filled(path: tuple, x: jax.Array) -> jax.Array:
         return jnp.full_like(x, initial_log_std) if path[-1].key == "log_std" else x
 
     return jax.tree_util.tree_map_with_path(filled, memory.init(net, obs, key))
+
+
+def init_moments(env: Environment) -> moments.Moments:
+    """Moments of observations at the start; of one number, for nobody, where these are several arrays."""
+    space = env.observation_space
+    return moments.init(() if isinstance(space, Dict | Tuple | MaskedSpace) else tuple(space.shape))
 
 
 def normalize(config: Config, obs_moments: moments.Moments, obs: PyTree) -> PyTree:

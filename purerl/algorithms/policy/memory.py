@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from purerl.nets.actor_critic import ActorCritic, RecurrentActorCritic
+from purerl.observation import num_rows
 from purerl.types import PyTree, Transition
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def start(net: Network) -> PyTree:
 def init(net: Network, obs: jax.Array, key: jax.Array) -> PyTree:
     """Parameters at the start, for observations like ``obs [1, ...]``."""
     if isinstance(net, RecurrentActorCritic):
-        return net.init(key, net.memory.start(1), obs[None], jnp.zeros((1, 1), bool))
+        return net.init(key, net.memory.start(1), _step(obs), jnp.zeros((1, 1), bool))
     return net.init(key, obs)
 
 
@@ -33,7 +34,7 @@ def policy(net: Network, params: PyTree, carry: PyTree, obs: PyTree) -> tuple[Py
     """The memory after observations ``[B, ...]``, and parameters of the distribution; resets are the caller's."""
     if not isinstance(net, RecurrentActorCritic):
         return carry, net.apply(params, obs, method="policy")
-    carry, parameters = net.apply(params, carry, obs[None], jnp.zeros((1, len(obs)), bool), method="policy")
+    carry, parameters = net.apply(params, carry, _step(obs), jnp.zeros((1, num_rows(obs)), bool), method="policy")
     return carry, jax.tree.map(lambda x: x[0], parameters)
 
 
@@ -67,3 +68,8 @@ def from_samples(net: Network, batch: "Batch") -> "Batch":
     if not isinstance(net, RecurrentActorCritic):
         return batch
     return jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), batch._replace(memory=()))._replace(memory=batch.memory)
+
+
+def _step(obs: PyTree) -> PyTree:
+    """Observations ``[B, ...]`` as a sequence of one step, ``[1, B, ...]``."""
+    return jax.tree.map(lambda x: x[None], obs)

@@ -29,7 +29,7 @@ from purerl.kernels import moments, numerics, surrogates
 from purerl.nets.actor_critic import ActorCritic
 from purerl.ranges import hyper, setting
 from purerl.recipes import recorded
-from purerl.spaces import Box, Discrete
+from purerl.spaces import Box, Discrete, MultiDiscrete
 from purerl.types import Metrics, PyTree, Transition
 from purerl.update import gradient_step, rollout_update
 
@@ -147,7 +147,8 @@ def policy_gradient(
     """Policy gradients for discrete or continuous actions, which are PPO's.
 
     Args:
-        env: observations an array; actions :class:`Discrete`, or a :class:`Box` of one axis.
+        env: observations of numbers, also with the legal actions beside them; actions :class:`Discrete`,
+            :class:`MultiDiscrete`, or a :class:`Box` of one axis.
         config: sizes and choices.
         name: of the algorithm in titles and records.
 
@@ -155,7 +156,8 @@ def policy_gradient(
         ValueError: if the environment's spaces are not among those, or actions have no values to be learnt.
     """
     config = config_or_default(config, PolicyGradientConfig)
-    check_learnable(env, name, actions=(Discrete,) if config.psi == "q" else (Discrete, Box))
+    actions = (Discrete,) if config.psi == "q" else (Discrete, MultiDiscrete, Box)
+    check_learnable(env, name, actions=actions, masks=True)
     net = make_network(env, config)
     scaled_env = scale_actions(env)
 
@@ -166,7 +168,7 @@ def policy_gradient(
             params=params,
             opt_state=optimizers.adam(hypers.max_grad_norm, hypers.adam_epsilon).init(params),
             envs=rollout.reset(env, env_key, config.num_envs),
-            obs_moments=moments.init(tuple(env.observation_space.shape)),
+            obs_moments=collect.init_moments(env),
             return_moments=moments.init(()),
             discounted_return=jnp.zeros(config.num_envs, jnp.float32),
             past=jnp.zeros(config.num_envs, jnp.float32),

@@ -32,7 +32,7 @@ from purerl.kernels import moments, surrogates
 from purerl.nets.recurrent import make_memory
 from purerl.ranges import hyper
 from purerl.recipes import recorded
-from purerl.spaces import Box, Discrete
+from purerl.spaces import Box, Discrete, MultiDiscrete
 from purerl.types import Metrics, PyTree, Transition
 from purerl.update import gradient_step, minibatch_epochs, rollout_update
 
@@ -166,14 +166,17 @@ def ppo(env: Environment, config: PPOConfig | None = None) -> Algorithm:
     a lone bound clipped there, without any as they are. So they lie in the action space; learning sees the Gaussian.
 
     Args:
-        env: observations an array; actions :class:`Discrete`, or a :class:`Box` of one axis.
+        env: observations of numbers, also with the legal actions beside them; actions :class:`Discrete`,
+            :class:`MultiDiscrete`, or a :class:`Box` of one axis.
         config: sizes and choices.
 
     Raises:
         ValueError: if the environment's spaces are not among those.
     """
     config = config_or_default(config, PPOConfig)
-    check_learnable(env, "PPO", actions=(Discrete, Box))
+    has_memory = config.memory != "none"
+    learner = "PPO with a memory" if has_memory else "PPO"
+    check_learnable(env, learner, actions=(Discrete, MultiDiscrete, Box), masks=not has_memory)
     net = make_network(env, config)
     scaled_env, start = scale_actions(env), functools.partial(memory.start, net)
 
@@ -184,7 +187,7 @@ def ppo(env: Environment, config: PPOConfig | None = None) -> Algorithm:
             params=params,
             opt_state=optimizers.adam(hypers.max_grad_norm, hypers.adam_epsilon).init(params),
             envs=rollout.reset(env, env_key, config.num_envs, start()),
-            obs_moments=moments.init(tuple(env.observation_space.shape)),
+            obs_moments=collect.init_moments(env),
             return_moments=moments.init(()),
             discounted_return=jnp.zeros(config.num_envs, jnp.float32),
             kl_coef=jnp.asarray(hypers.initial_kl_coef, jnp.float32),

@@ -34,7 +34,7 @@ from purerl.nets.actor_critic import ActorCritic
 from purerl.ranges import hyper
 from purerl.recipes import recorded
 from purerl.sharding import shard
-from purerl.spaces import Box, Discrete
+from purerl.spaces import Box, Discrete, MultiDiscrete
 from purerl.types import Metrics, PyTree, Transition
 from purerl.update import gradient_step, minibatch_epochs, rollout_update
 
@@ -134,7 +134,8 @@ def trust_region(env: Environment, config: TrustRegionConfig | None = None) -> A
     """TRPO, or the natural policy gradient, for discrete or continuous actions, which are PPO's.
 
     Args:
-        env: observations an array; actions :class:`Discrete`, or a :class:`Box` of one axis.
+        env: observations of numbers, also with the legal actions beside them; actions :class:`Discrete`,
+            :class:`MultiDiscrete`, or a :class:`Box` of one axis.
         config: sizes and choices.
 
     Raises:
@@ -142,7 +143,7 @@ def trust_region(env: Environment, config: TrustRegionConfig | None = None) -> A
     """
     config = config_or_default(config, TrustRegionConfig)
     name = "trpo" if config.line_search else "npg"
-    check_learnable(env, name.upper(), actions=(Discrete, Box))
+    check_learnable(env, name.upper(), actions=(Discrete, MultiDiscrete, Box), masks=True)
     net = collect.make_network(env, config)
     scaled_env = scale_actions(env)
 
@@ -153,7 +154,7 @@ def trust_region(env: Environment, config: TrustRegionConfig | None = None) -> A
             params=params,
             opt_state=optimizers.adam(hypers.max_grad_norm, hypers.adam_epsilon).init(params),
             envs=rollout.reset(env, env_key, config.num_envs),
-            obs_moments=moments.init(tuple(env.observation_space.shape)),
+            obs_moments=collect.init_moments(env),
             return_moments=moments.init(()),
             discounted_return=jnp.zeros(config.num_envs, jnp.float32),
         )

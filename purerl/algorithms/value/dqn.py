@@ -32,9 +32,9 @@ from purerl.algorithms.value.dqn_loss import (
     greedy_actions,
     init_params,
     learn_from_batch,
+    legal_values,
     loss,
     make_network,
-    q_values,
 )
 from purerl.config_checks import config_or_default
 from purerl.data.prioritized import proportional
@@ -42,6 +42,7 @@ from purerl.data.replay import Replay, ReplayConfig, ReplayState, uniform
 from purerl.envs.base import Environment
 from purerl.kernels import exploration
 from purerl.nets.value import QNetwork
+from purerl.observation import legal, num_rows
 from purerl.recipes import recorded
 from purerl.types import Metrics, PyTree, Seen, Transition
 from purerl.update import replay_update
@@ -66,7 +67,8 @@ def dqn(env: Environment, config: DQNConfig | None = None) -> Algorithm:
     ``init`` fills the replay by uniform actions, so that every update finds enough to learn from, and none has to ask.
 
     Args:
-        env: observations an array; actions :class:`~purerl.spaces.Discrete`.
+        env: observations of numbers, also with the legal actions beside them; actions
+            :class:`~purerl.spaces.Discrete`.
         config: sizes and choices.
 
     Raises:
@@ -104,7 +106,7 @@ def dqn(env: Environment, config: DQNConfig | None = None) -> Algorithm:
         if not sample:
             return carry, greedy_actions(net, config, hypers, state.params, seen.obs)
         noise_key, action_key = jax.random.split(key)
-        uniform = jax.random.uniform(action_key, seen.obs.shape[:1])
+        uniform = jax.random.uniform(action_key, (num_rows(seen.obs),))
         return carry, explore(net, config, hypers, state, seen.obs, uniform, noise_key)
 
     update = replay_update(
@@ -136,7 +138,7 @@ def explore(
     config: DQNConfig,
     hypers: DQNHypers,
     state: DQNState,
-    obs: jax.Array,
+    obs: PyTree,
     uniform: jax.Array,
     key: jax.Array,
 ) -> jax.Array:
@@ -152,18 +154,21 @@ def explore(
         key: of the noise.
     """
     output, _ = forward(net, config, state.params, obs, key if config.noisy else None)
-    value = q_values(config, hypers, output)
+    value, allowed = legal_values(config, hypers, output, obs), legal(obs)
     if config.noisy:
         return exploration.sample(exploration.greedy(value), uniform)
     epsilon = exploration.linear_decay(
         hypers.epsilon_start, hypers.epsilon_end, state.num_env_steps, hypers.exploration_steps
     )
-    return exploration.sample(exploration.epsilon_greedy(value, epsilon), uniform)
+    return exploration.sample(exploration.epsilon_greedy(value, epsilon, allowed), uniform)
 
 
-def uniform_actions(num_actions: int, obs: jax.Array, uniform: jax.Array, key: jax.Array) -> jax.Array:
-    """Actions that are all as likely ``[B]``, whatever is seen."""
-    return (uniform * num_actions).astype(jnp.int32)
+def uniform_actions(num_actions: int, obs: PyTree, uniform: jax.Array, key: jax.Array) -> jax.Array:
+    """Actions that are all as likely ``[B]``, of those that are legal, whatever else is seen."""
+    allowed = legal(obs)
+    if allowed is None:
+        return (uniform * num_actions).astype(jnp.int32)
+    return exploration.sample(exploration.uniform(allowed), uniform)
 
 
 def collect_rollout(

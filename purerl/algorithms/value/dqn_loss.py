@@ -21,8 +21,10 @@ from purerl.data.transitions import NStepTransition
 from purerl.envs.base import Environment
 from purerl.envs.learnable import num_actions
 from purerl.kernels import distributional, targets
+from purerl.kernels.distributions import mask
 from purerl.nets.torsos import Activation, Torso
 from purerl.nets.value import Dueling, QNetwork, make_q_network
+from purerl.observation import legal, num_rows
 from purerl.off_policy import check_replay_sizes
 from purerl.ranges import hyper, setting
 from purerl.sharding import shard
@@ -159,7 +161,7 @@ def make_network(env: Environment, config: DQNConfig) -> QNetwork:
     """
     net = make_q_network(
         env.observation_space,
-        num_actions(env, "DQN"),
+        num_actions(env, "DQN", masks=True),
         torso=config.torso,
         hidden_sizes=config.hidden_sizes,
         activation=config.activation,
@@ -177,7 +179,7 @@ def init_params(
     net: QNetwork, config: DQNConfig, hypers: DQNHypers, key: jax.Array, obs: jax.Array
 ) -> tuple[PyTree, optax.OptState]:
     """Parameters and the optimiser's state at the start, for observations ``[M, ...]``."""
-    levels = [jnp.zeros((len(obs), 1))] if config.distribution == "iqn" else []
+    levels = [jnp.zeros((num_rows(obs), 1))] if config.distribution == "iqn" else []
     params = net.init(key, obs, *levels)
     return params, optimizers.adam(hypers.max_grad_norm, hypers.adam_epsilon).init(params)
 
@@ -194,7 +196,7 @@ def forward(
     level = distributional.midpoints(config.num_atoms)
     if config.distribution != "iqn":
         return net.apply(params, obs, rngs=rngs), level
-    shape = (len(obs), config.num_atoms)
+    shape = (num_rows(obs), config.num_atoms)
     level = jnp.broadcast_to(level, shape) if level_key is None else jax.random.uniform(level_key, shape)
     return net.apply(params, obs, level, rngs=rngs), level
 
@@ -209,9 +211,15 @@ def q_values(config: DQNConfig, hypers: DQNHypers, output: jax.Array) -> jax.Arr
     return distributional.q_values(output, support(config, hypers) if config.distribution == "c51" else None)
 
 
-def greedy_actions(net: QNetwork, config: DQNConfig, hypers: DQNHypers, params: PyTree, obs: jax.Array) -> jax.Array:
+def legal_values(config: DQNConfig, hypers: DQNHypers, output: jax.Array, obs: PyTree) -> jax.Array:
+    """Action values ``[M, A]`` of the network's output for observations, -inf where these say that none is legal."""
+    value, allowed = q_values(config, hypers, output), legal(obs)
+    return value if allowed is None else mask(value, allowed)
+
+
+def greedy_actions(net: QNetwork, config: DQNConfig, hypers: DQNHypers, params: PyTree, obs: PyTree) -> jax.Array:
     """Actions of highest value ``[B]``, without noise."""
-    value = q_values(config, hypers, forward(net, config, params, obs, None)[0])
+    value = legal_values(config, hypers, forward(net, config, params, obs, None)[0], obs)
     return jnp.argmax(value, axis=-1).astype(jnp.int32)
 
 
@@ -246,13 +254,16 @@ def bellman_target(
         selector, _ = forward(net, config, chooser, batch.next_obs, choice_key)
     if config.target == "munchausen":
         now, _ = forward(net, config, target_params, batch.obs, now_key)
-        bonus = targets.munchausen_bonus(now[..., 0], batch.action, hypers.temperature, hypers.munchausen_alpha)
+        now = legal_values(config, hypers, now, batch.obs)
+        bonus = targets.munchausen_bonus(now, batch.action, hypers.temperature, hypers.munchausen_alpha)
+        soft = legal_values(config, hypers, output, batch.next_obs)
         if is_random:
-            value = targets.double_soft_value(output[..., 0], selector[..., 0], hypers.temperature)
+            chosen = legal_values(config, hypers, selector, batch.next_obs)
+            value = targets.double_soft_value(soft, chosen, hypers.temperature)
         else:
-            value = targets.soft_value(output[..., 0], hypers.temperature)
+            value = targets.soft_value(soft, hypers.temperature)
         return targets.td_target(batch.reward + bonus, batch.discount, value)[..., None], {}
-    best = jnp.argmax(q_values(config, hypers, selector), axis=-1)
+    best = jnp.argmax(legal_values(config, hypers, selector, batch.next_obs), axis=-1)
     next_value = targets.select_action_value(output, best)
     if config.distribution != "c51":
         return distributional.backup(batch.reward, batch.discount, next_value), {}
@@ -319,7 +330,7 @@ def loss(
     each, priority = regression_loss(config, hypers, predicted, level, jax.lax.stop_gradient(target))
     total = jnp.mean(weight * each)
     metrics |= {"loss": total, "q_value": jnp.mean(q_values(config, hypers, predicted))}
-    return total, (q_values(config, hypers, output), priority, metrics)
+    return total, (legal_values(config, hypers, output, batch.obs), priority, metrics)
 
 
 def learn_from_batch(

@@ -33,6 +33,7 @@ from purerl.envs.learnable import num_actions
 from purerl.kernels import exploration, returns, targets
 from purerl.nets.recurrent import make_memory
 from purerl.nets.value import RecurrentQNetwork, make_q_network
+from purerl.observation import num_rows
 from purerl.recipes import recorded
 from purerl.sharding import shard
 from purerl.types import Metrics, PyTree, Scalar, Seen, Transition
@@ -178,8 +179,9 @@ def epsilon_greedy(
     Returns:
         The memory ``[B, ...]``, and actions ``[B]``.
     """
-    memory, output = net.apply(params, memory, obs[None], jnp.zeros((1, len(obs)), bool))
-    probability = exploration.epsilon_greedy(output[0, ..., 0], jnp.broadcast_to(epsilon, (len(obs),))[:, None])
+    steps = jax.tree.map(lambda x: x[None], obs)
+    memory, output = net.apply(params, memory, steps, jnp.zeros((1, num_rows(obs)), bool))
+    probability = exploration.epsilon_greedy(output[0, ..., 0], jnp.broadcast_to(epsilon, (num_rows(obs),))[:, None])
     return memory, exploration.sample(probability, uniform)
 
 

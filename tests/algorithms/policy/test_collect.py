@@ -60,5 +60,5 @@ def test_one_hot_observations_are_not_normalised():
     """The message names the config's field and the space."""
     env = busy_env()._replace(observation_space=Discrete(5))
     config = dataclasses.replace(small_config(), normalize_obs=True)
-    with pytest.raises(ValueError, match=r"PPOConfig\.normalize_obs = True: Discrete\(.*5.*\) enters one-hot"):
+    with pytest.raises(ValueError, match=r"PPOConfig\.normalize_obs = True: Discrete\(.*5.*\) is no box of numbers"):
         collect.make_network(env, config)

@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 
 from purerl.algorithms.value import dqn_loss
+from purerl.algorithms.value.dqn import explore, uniform_actions
 from purerl.algorithms.value.dqn_loss import DQNConfig, DQNHypers
 from purerl.data.transitions import NStepTransition
+from purerl.envs import make
 from purerl.ranges import check_hypers
+from purerl.spaces import Masked
 from tests.support.ppo_setup import CONTINUOUS, busy_env, jit
 
 KEY = jax.random.key(0)
@@ -211,3 +214,33 @@ def test_atoms_that_do_not_ascend_are_refused():
         check_hypers(DQNHypers(v_min=np.array([0.0, 200.0])))
     check_hypers(DQNHypers(v_min=np.array([0.0, 20.0]), v_max=np.array([1.0, 30.0])))
     jax.eval_shape(lambda v: check_hypers(DQNHypers(v_min=v)), 500.0)
+
+
+def test_what_is_not_legal_is_neither_chosen_nor_hoped_for():
+    """In the masked probe: exploring, greedy and first actions are legal, and targets are of the best of those."""
+    env = make("probe/masked")
+    config, hypers = DQNConfig(hidden_sizes=(4,)), DQNHypers(epsilon_start=0.5, epsilon_end=0.5)
+    net = dqn_loss.make_network(env, config)
+    obs = Masked(jnp.repeat(jnp.eye(2), 40, axis=0), jnp.repeat(jnp.array([[1, 1, 0], [0, 1, 1]], bool), 40, axis=0))
+    params, _ = dqn_loss.init_params(net, config, hypers, jax.random.key(0), obs)
+    # Values of which those of what is not legal are the highest.
+    bias = params["params"]["head"]["action"]["bias"]
+    params["params"]["head"]["action"]["bias"] = bias + jnp.array([5.0, 0.0, 5.0])
+
+    @jax.jit
+    def look(params, obs, uniform, key):
+        state = SimpleNamespace(params=params, num_env_steps=jnp.int32(0))
+        actions = [
+            explore(net, config, hypers, state, obs, uniform, key),
+            uniform_actions(3, obs, uniform, key),
+            dqn_loss.greedy_actions(net, config, hypers, params, obs),
+        ]
+        batch = NStepTransition(obs, actions[0], jnp.ones(80), jnp.full(80, 0.5), obs)
+        target, _ = dqn_loss.bellman_target(net, config, params, hypers, params, batch, key)
+        return jnp.stack(actions), target[:, 0], dqn_loss.forward(net, config, params, obs, None)[0][..., 0]
+
+    actions, target, value = look(params, obs, jnp.tile(jnp.linspace(0, 0.999, 40), 2), jax.random.key(1))
+    assert obs.legal[jnp.arange(80), actions].all()
+    assert {*np.asarray(actions[1]).tolist()} == {0, 1, 2}
+    np.testing.assert_array_equal(actions[2], np.where(obs.legal, value, -np.inf).argmax(-1))
+    np.testing.assert_allclose(target, 1 + 0.5 * np.where(obs.legal, value, -np.inf).max(-1), rtol=1e-6)

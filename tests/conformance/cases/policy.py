@@ -97,17 +97,6 @@ CASES = {
             ({"num_envs": 3, "num_steps": 10, "num_minibatches": 4}, r"num_minibatches = 4 does not divide num_envs"),
         ),
     ),
-    "npg": Case(
-        factory=trust_region,
-        env=envs.make("CartPole-v1", max_steps_in_episode=20),
-        config=TrustRegionConfig(**_SIZES, num_cg_iterations=3, line_search=False),
-        hypers=TrustRegionHypers(),
-        other_hypers=_OTHER_REGION,
-        kind="on-policy",
-        sources=("policy/trust_region.py", "policy/collect.py"),
-        learned=params,
-        unused={"shrink": "no line_search", "initial_log_std": "discrete actions"},
-    ),
     # All that a policy gradient can have: actors behind the learner, V-trace, both scales, numbers of steps.
     "impala": Case(
         factory=policy_gradient,
