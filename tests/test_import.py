@@ -51,7 +51,7 @@ ARROWS = {
     "off_policy.py": ("config_checks", "data", "envs.base", "kernels", "rollout", "target_network", "types"),
     "algorithms": (
         *("algorithms", "agent", "agent_file", "algorithm", "config_checks", "optimizers", "ranges", "recipes"),
-        *("off_policy", "rollout"),
+        *("observation", "off_policy", "rollout"),
         *("sharding", "target_network", "update", "games", "search", "language", "nets", "data", "mdp", "kernels"),
         *("envs.base", "envs.games", "envs.learnable", "envs.wrappers", "files", "spaces", "types"),
     ),
