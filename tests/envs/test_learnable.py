@@ -8,6 +8,7 @@ import pytest
 from purerl import envs
 from purerl.algorithms.games.alphazero import alphazero
 from purerl.algorithms.planning.muzero import MuZeroConfig, muzero
+from purerl.algorithms.policy.policy_gradient import PolicyGradientConfig, PolicyGradientHypers, policy_gradient
 from purerl.algorithms.policy.ppo import PPOConfig, PPOHypers, ppo
 from purerl.algorithms.policy.trust_region import TrustRegionConfig, TrustRegionHypers, trust_region
 from purerl.algorithms.value.dqn import dqn
@@ -23,6 +24,10 @@ SMALL = {
     "TRPO": lambda env: (
         trust_region(env, TrustRegionConfig(num_envs=2, num_steps=4, num_minibatches=2, hidden_sizes=(4,))),
         TrustRegionHypers(),
+    ),
+    "A2C": lambda env: (
+        policy_gradient(env, PolicyGradientConfig(num_envs=2, num_steps=4, hidden_sizes=(4,))),
+        PolicyGradientHypers(),
     ),
     "DQN": lambda env: (
         dqn(env, DQNConfig(num_envs=2, replay_capacity=64, batch_size=4, num_warmup_steps=8, hidden_sizes=(4,))),
@@ -74,10 +79,10 @@ def test_the_checker_has_nothing_against_them(kind):
     assert envs.check_env(drawing(WORKING[kind]), num_steps=0).errors == ()
 
 
-@pytest.mark.parametrize("learner", ["PPO", "TRPO", "DQN"])
+@pytest.mark.parametrize("learner", ["PPO", "TRPO", "A2C", "DQN"])
 def test_masks_and_several_integers(learner):
     """With legal actions beside observations: an update is traced, and the network's choices are legal, as are those
-    of a warm-up. PPO and TRPO choose several integers at once, with masks or without."""
+    of a warm-up. Learners of a policy choose several integers at once, with masks or without."""
     several = [MultiDiscrete((2, 3))] if learner != "DQN" else []
     for actions in (Discrete(3), *several):
         env = drawing(MaskedSpace(NESTED, actions), actions)

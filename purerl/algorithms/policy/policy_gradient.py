@@ -256,7 +256,7 @@ def make_batch(
     discount = jnp.asarray(hypers.gamma, reward.dtype) ** rollout.step if discounted else jnp.ones_like(reward)
     # The score of the distribution's parameters: that of all parameters, but for the size of what they multiply.
     scores = jax.grad(lambda policy: jnp.sum(pi.log_prob(policy, action)))(policy)
-    square = sum(jnp.sum(jnp.square(x), axis=-1) for x in jax.tree.leaves(scores))
+    square = sum(jnp.sum(jnp.square(x), axis=tuple(range(reward.ndim, x.ndim))) for x in jax.tree.leaves(scores))
     weight = discount * (weight - weights.baseline(name, config.baseline, weight, value, square * jnp.square(discount)))
     if config.normalize_advantage:
         weight = numerics.standardize(weight)
