@@ -106,7 +106,10 @@ def _by_recipe(record: Mapping[str, Any], allow: Collection[str], given: Mapping
     """Presets if there are any, environment, config, algorithm and hyperparameters, by the call that a run records."""
     text = record["made_by"]
     algorithm = recipes.make(text, allow, given, with_new_names)
-    found = folders.differences(record["settings"], files.plain(dict(algorithm.spec.settings)), "settings.")
+    today = files.plain(dict(algorithm.spec.settings))
+    # A setting that is newer than the record is at its default, which does what was done before there was a choice.
+    recorded = with_new_names(record["settings"], today)
+    found = folders.differences(recorded, {name: today.get(name) for name in recorded}, "settings.")
     if found:
         raise ValueError(f"What made the run makes something else today: {'; '.join(found)}.")
     arguments = [] if algorithm.spec.recipe is None else [value for _, value in algorithm.spec.recipe.arguments]
