@@ -541,7 +541,9 @@ def test_number_of_optimizer_steps():
 @pytest.mark.parametrize("space", [Box(-1.0, 1.0, ()), Box(-1.0, 1.0, (2, 2))])
 def test_actions_of_other_shapes_are_refused(space):
     """A scalar or a matrix of actions: the message names the environment, the space and what is possible."""
-    with pytest.raises(ValueError, match=r"busy: PPO needs Discrete actions or a Box of one axis, but .*Box"):
+    with pytest.raises(
+        ValueError, match=r"busy: PPO needs Discrete .*or MultiDiscrete .*or a Box of one axis, but .*Box"
+    ):
         ppo(busy_env(space))
 
 
