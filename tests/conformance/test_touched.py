@@ -5,9 +5,9 @@ from tests.conformance.algorithms import REPRESENTATIVES
 
 
 def test_a_touched_file_names_its_algorithms():
-    """PQN's file names PQN; DQN's loss its variants and not the representatives, which are checked anyway; a part that
-    all share names nobody."""
-    assert touched.algorithms({"purerl/algorithms/value/pqn.py", "README.md"}) == ["pqn"]
+    """PQN's file names PQN, with and without a team; DQN's loss its variants and not the representatives, which are
+    checked anyway; a part that all share names nobody."""
+    assert touched.algorithms({"purerl/algorithms/value/pqn.py", "README.md"}) == ["pqn", "pqn-team"]
     found = touched.algorithms({"purerl/algorithms/value/dqn_loss.py"})
     assert "dqn-rainbow" in found and not set(found) & set(REPRESENTATIVES)
     assert touched.algorithms({"purerl/rollout.py", "purerl/driver/running/program.py"}) == []
