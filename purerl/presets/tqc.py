@@ -28,7 +28,6 @@ def tqc(config: SACConfig) -> SACConfig:
     return dataclasses.replace(config, law="quantile", reduce="mean", actor_reduce="mean")
 
 
-# Ten seeds of it have not been run yet.
 PRESETS = {
     env: preset._replace(
         config=dataclasses.replace(tqc(preset.config), num_quantiles=10, num_dropped=1, num_gradient_steps=1)
