@@ -11,7 +11,8 @@ from purerl.tools.reproduce import RESULTS, final_return
 
 
 def rows() -> list[str]:
-    """One line of a Markdown table per kept result, sorted by path."""
+    """One line of a Markdown table per kept result, sorted by path, with the name of its folder: the environment, and
+    what else tells it from others."""
     lines = []
     for path in sorted(RESULTS.glob("*/*/summary.json")):
         summary = json.loads(path.read_text())
@@ -19,7 +20,7 @@ def rows() -> list[str]:
         curve = (path.parent / "curve.png").relative_to(RESULTS.parent.parent)
         name = config.get("experiment", config["algorithm"])
         lines.append(
-            f"| {name} | {config['settings']['env']} | {summary['num_env_steps']:,} | "
+            f"| {name} | {path.parent.name} | {summary['num_env_steps']:,} | "
             f"{summary['num_seeds']} | {final_return(summary)} | [curve]({curve}) |"
         )
     return lines
